@@ -1,0 +1,269 @@
+//! The row of the command table: everything that is known of a command before it runs.
+//!
+//! The fields are Valkey's own (`src/commands/README.md` there), so that COMMAND INFO, DOCS,
+//! GETKEYS, routing over shards and, later, ACLs are all printed from this one row.
+
+/// Bits of [`Flags`], named as COMMAND INFO prints them.
+macro_rules! bitset {
+    ($(#[$doc:meta])* $name:ident: $repr:ty { $($(#[$fdoc:meta])* $flag:ident = $bit:expr, $text:literal;)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+        pub struct $name(pub $repr);
+        impl $name {
+            /// No bit set.
+            pub const NONE: Self = Self(0);
+            $($(#[$fdoc])* pub const $flag: Self = Self(1 << $bit);)*
+            /// Every bit with the name that Redis prints for it, in Redis's order.
+            pub const NAMES: &'static [(Self, &'static str)] = &[$((Self::$flag, $text),)*];
+            /// Both sets together; usable in constants.
+            pub const fn or(self, other: Self) -> Self { Self(self.0 | other.0) }
+            /// Whether every bit of `other` is set.
+            pub const fn has(self, other: Self) -> bool { self.0 & other.0 == other.0 }
+            /// Whether any bit of `other` is set.
+            pub const fn any(self, other: Self) -> bool { self.0 & other.0 != 0 }
+            /// The names of the bits that are set.
+            pub fn names(self) -> impl Iterator<Item = &'static str> {
+                Self::NAMES.iter().filter(move |(f, _)| self.has(*f)).map(|(_, n)| *n)
+            }
+        }
+        impl std::ops::BitOr for $name {
+            type Output = Self;
+            fn bitor(self, o: Self) -> Self { self.or(o) }
+        }
+    };
+}
+
+bitset! {
+    /// Command flags as in the second field of COMMAND INFO.
+    Flags: u32 {
+        /// Changes the keyspace.
+        WRITE = 0, "write";
+        /// Reads keys and changes none.
+        READONLY = 1, "readonly";
+        /// Refused when memory is short.
+        DENYOOM = 2, "denyoom";
+        /// For administrators.
+        ADMIN = 3, "admin";
+        /// Pub/sub.
+        PUBSUB = 4, "pubsub";
+        /// Not from scripts.
+        NOSCRIPT = 5, "noscript";
+        /// May block the client.
+        BLOCKING = 6, "blocking";
+        /// Allowed while the dataset loads.
+        LOADING = 7, "loading";
+        /// Allowed on a stale replica.
+        STALE = 8, "stale";
+        /// Not shown to MONITOR.
+        SKIP_MONITOR = 9, "skip_monitor";
+        /// Not entered in the slow log.
+        SKIP_SLOWLOG = 10, "skip_slowlog";
+        /// Implies ASKING in a cluster.
+        ASKING = 11, "asking";
+        /// Constant or logarithmic time.
+        FAST = 12, "fast";
+        /// Allowed before AUTH.
+        NO_AUTH = 13, "no_auth";
+        /// Written to replicas even where it changed nothing.
+        MAY_REPLICATE = 14, "may_replicate";
+        /// Not inside MULTI.
+        NO_MULTI = 15, "no_multi";
+        /// Keys stand where key specs alone do not tell.
+        MOVABLEKEYS = 16, "movablekeys";
+        /// Allowed while a script or a long command is busy.
+        ALLOW_BUSY = 17, "allow_busy";
+        /// Not while asynchronous loading goes on.
+        NO_ASYNC_LOADING = 18, "no_async_loading";
+        /// Keys have no meaning by themselves.
+        NO_MANDATORY_KEYS = 19, "no_mandatory_keys";
+    }
+}
+
+bitset! {
+    /// ACL categories, printed by COMMAND INFO with `@` in front.
+    Acl: u32 {
+        /// keyspace
+        KEYSPACE = 0, "keyspace";
+        /// read
+        READ = 1, "read";
+        /// write
+        WRITE = 2, "write";
+        /// set
+        SET = 3, "set";
+        /// sortedset
+        SORTEDSET = 4, "sortedset";
+        /// list
+        LIST = 5, "list";
+        /// hash
+        HASH = 6, "hash";
+        /// string
+        STRING = 7, "string";
+        /// bitmap
+        BITMAP = 8, "bitmap";
+        /// hyperloglog
+        HYPERLOGLOG = 9, "hyperloglog";
+        /// geo
+        GEO = 10, "geo";
+        /// stream
+        STREAM = 11, "stream";
+        /// pubsub
+        PUBSUB = 12, "pubsub";
+        /// admin
+        ADMIN = 13, "admin";
+        /// fast
+        FAST = 14, "fast";
+        /// slow
+        SLOW = 15, "slow";
+        /// blocking
+        BLOCKING = 16, "blocking";
+        /// dangerous
+        DANGEROUS = 17, "dangerous";
+        /// connection
+        CONNECTION = 18, "connection";
+        /// transaction
+        TRANSACTION = 19, "transaction";
+        /// scripting
+        SCRIPTING = 20, "scripting";
+    }
+}
+
+bitset! {
+    /// Flags of one key spec.
+    KeyFlags: u16 {
+        /// Read and written.
+        RW = 0, "RW";
+        /// Read only.
+        RO = 1, "RO";
+        /// Overwritten without being read.
+        OW = 2, "OW";
+        /// Removed.
+        RM = 3, "RM";
+        /// The value is returned or copied.
+        ACCESS = 4, "access";
+        /// The value is changed, depending on the old one.
+        UPDATE = 5, "update";
+        /// Data is added, the old stays.
+        INSERT = 6, "insert";
+        /// Content is deleted.
+        DELETE = 7, "delete";
+        /// Not a key, but hashed as one.
+        NOT_KEY = 8, "not_key";
+        /// The spec does not find all keys.
+        INCOMPLETE = 9, "incomplete";
+        /// The flags depend on arguments.
+        VARIABLE_FLAGS = 10, "variable_flags";
+    }
+}
+
+/// Where the keys of a command begin.
+#[derive(Clone, Copy, Debug)]
+pub enum Begin {
+    /// At this argument; 0 is the command's name.
+    Index(u16),
+    /// After the first argument equal to the keyword, searched from `from` (negative: from the end, backwards).
+    Keyword(&'static str, i16),
+    /// Not expressible.
+    Unknown,
+}
+
+/// How the keys go on from there.
+#[derive(Clone, Copy, Debug)]
+pub enum Find {
+    /// `last` relative to the first key (negative: counted from the end, -1 the last argument),
+    /// every `step` arguments; `limit` 2 means the first half of what is left, 0 and 1 no limit.
+    Range {
+        /** last */
+        last: i16,
+        /** step */
+        step: u16,
+        /** limit */
+        limit: u16,
+    },
+    /// A number of keys at `at` (relative to begin), the first key at `first`, every `step`.
+    KeyNum {
+        /** at */
+        at: u16,
+        /** first */
+        first: u16,
+        /** step */
+        step: u16,
+    },
+    /// Not expressible.
+    Unknown,
+}
+
+/// One group of keys of a command.
+#[derive(Clone, Copy, Debug)]
+pub struct KeySpec {
+    /// What happens to these keys.
+    pub flags: KeyFlags,
+    /// Where they begin.
+    pub begin: Begin,
+    /// How they go on.
+    pub find: Find,
+}
+
+impl KeySpec {
+    /// One key at `index`.
+    pub const fn one(index: u16, flags: KeyFlags) -> Self {
+        Self::range(index, 0, 1, flags)
+    }
+    /// Keys from `first` to `last` (relative to `first`; negative: from the end) every `step`.
+    pub const fn range(first: u16, last: i16, step: u16, flags: KeyFlags) -> Self {
+        Self {
+            flags,
+            begin: Begin::Index(first),
+            find: Find::Range {
+                last,
+                step,
+                limit: 0,
+            },
+        }
+    }
+}
+
+/// The group that COMMAND DOCS prints.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[allow(missing_docs)]
+pub enum Group {
+    Generic,
+    String,
+    Bitmap,
+    List,
+    Set,
+    SortedSet,
+    Hash,
+    Pubsub,
+    Transactions,
+    Connection,
+    Server,
+    Scripting,
+    Hyperloglog,
+    Cluster,
+    Geo,
+    Stream,
+}
+
+impl Group {
+    /// The name as COMMAND DOCS prints it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Generic => "generic",
+            Self::String => "string",
+            Self::Bitmap => "bitmap",
+            Self::List => "list",
+            Self::Set => "set",
+            Self::SortedSet => "sorted-set",
+            Self::Hash => "hash",
+            Self::Pubsub => "pubsub",
+            Self::Transactions => "transactions",
+            Self::Connection => "connection",
+            Self::Server => "server",
+            Self::Scripting => "scripting",
+            Self::Hyperloglog => "hyperloglog",
+            Self::Cluster => "cluster",
+            Self::Geo => "geo",
+            Self::Stream => "stream",
+        }
+    }
+}

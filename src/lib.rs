@@ -1,0 +1,5 @@
+//! Ringdove: an in-memory data structure server, one shard for each core.
+pub mod command;
+pub mod keyspace;
+pub mod server;
+pub mod txn;

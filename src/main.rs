@@ -1,0 +1,2 @@
+//! Reads the configuration and runs the server.
+fn main() {}
