@@ -1,5 +1,6 @@
 //! Ringdove: an in-memory data structure server, one shard for each core.
 pub mod command;
 pub mod keyspace;
+pub mod resp;
 pub mod server;
 pub mod txn;

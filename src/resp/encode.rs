@@ -1,0 +1,301 @@
+//! Replies as bytes, in the version that the connection speaks.
+//!
+//! An [`Output`] is what a connection still has to send: one growing buffer, and now and then a
+//! large value that is sent from where it lies instead of being copied into the buffer.
+
+use bytes::Bytes;
+
+use super::Version;
+use super::number::{I64_TEXT_MAX, format_i64};
+
+/// Values of at least this many bytes are sent from where they lie. Below, a copy is cheaper than
+/// another entry in the send list.
+pub const SHARED_MIN: usize = 16 * 1024;
+
+/// Bytes to be sent, in order: `buf`, with each of `shared` standing before the offset it names.
+#[derive(Default, Debug)]
+pub struct Output {
+    /// Encoded replies.
+    pub buf: Vec<u8>,
+    /// Large values and the offsets in `buf` before which they are to be sent, ascending.
+    pub shared: Vec<(usize, Bytes)>,
+}
+
+impl Output {
+    /// Whether there is nothing to send.
+    pub fn is_empty(&self) -> bool {
+        self.buf.is_empty() && self.shared.is_empty()
+    }
+
+    /// Bytes to be sent, large values included.
+    pub fn len(&self) -> usize {
+        self.buf.len() + self.shared.iter().map(|(_, b)| b.len()).sum::<usize>()
+    }
+
+    /// Empties it and keeps the buffer's memory.
+    pub fn clear(&mut self) {
+        self.buf.clear();
+        self.shared.clear();
+    }
+
+    /// Appends everything that `other` holds.
+    pub fn append(&mut self, other: &mut Output) {
+        let base = self.buf.len();
+        self.buf.extend_from_slice(&other.buf);
+        self.shared
+            .extend(other.shared.drain(..).map(|(at, b)| (base + at, b)));
+        other.buf.clear();
+    }
+
+    /// Cuts back to a length of `buf` seen before; shared values after it go, too.
+    pub fn truncate(&mut self, len: usize) {
+        self.buf.truncate(len);
+        self.shared.retain(|(at, _)| *at < len);
+    }
+}
+
+/// Encodes replies into an [`Output`].
+pub struct Reply<'a> {
+    out: &'a mut Output,
+    version: Version,
+}
+
+impl<'a> Reply<'a> {
+    /// Replies in `version` go to the end of `out`.
+    pub fn new(out: &'a mut Output, version: Version) -> Self {
+        Self { out, version }
+    }
+
+    /// The version that replies are encoded in.
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// Whether replies are RESP3.
+    pub fn is_resp3(&self) -> bool {
+        self.version == Version::Resp3
+    }
+
+    /// The output, for what is already encoded.
+    pub fn output(&mut self) -> &mut Output {
+        self.out
+    }
+
+    /// Bytes that are already encoded.
+    pub fn raw(&mut self, bytes: &[u8]) {
+        self.out.buf.extend_from_slice(bytes);
+    }
+
+    fn header(&mut self, kind: u8, n: i64) {
+        let buf = &mut self.out.buf;
+        if (0..10).contains(&n) {
+            buf.extend_from_slice(&[kind, b'0' + n as u8, b'\r', b'\n']);
+            return;
+        }
+        let mut text = [0; I64_TEXT_MAX];
+        let digits = format_i64(n, &mut text);
+        buf.reserve(digits.len() + 3);
+        buf.push(kind);
+        buf.extend_from_slice(digits);
+        buf.extend_from_slice(b"\r\n");
+    }
+
+    /// `+OK`
+    pub fn ok(&mut self) {
+        self.raw(b"+OK\r\n");
+    }
+
+    /// A status such as `+PONG`; must not contain line ends.
+    pub fn simple(&mut self, text: &str) {
+        self.line(b'+', text);
+    }
+
+    /// An error line, `text` with its code and without the leading dash. Line ends become blanks.
+    pub fn error(&mut self, text: &str) {
+        if text.bytes().any(|b| b == b'\r' || b == b'\n') {
+            let clean: String = text
+                .chars()
+                .map(|c| if c == '\r' || c == '\n' { ' ' } else { c })
+                .collect();
+            self.line(b'-', &clean);
+        } else {
+            self.line(b'-', text);
+        }
+    }
+
+    /// An error line of bytes that need not be UTF-8.
+    pub fn error_bytes(&mut self, text: &[u8]) {
+        let buf = &mut self.out.buf;
+        buf.push(b'-');
+        buf.extend(
+            text.iter()
+                .map(|&b| if b == b'\r' || b == b'\n' { b' ' } else { b }),
+        );
+        buf.extend_from_slice(b"\r\n");
+    }
+
+    fn line(&mut self, kind: u8, text: &str) {
+        let buf = &mut self.out.buf;
+        buf.reserve(text.len() + 3);
+        buf.push(kind);
+        buf.extend_from_slice(text.as_bytes());
+        buf.extend_from_slice(b"\r\n");
+    }
+
+    /// An integer.
+    pub fn integer(&mut self, n: i64) {
+        self.header(b':', n);
+    }
+
+    /// A binary-safe string.
+    pub fn bulk(&mut self, bytes: &[u8]) {
+        let buf = &mut self.out.buf;
+        buf.reserve(bytes.len() + I64_TEXT_MAX + 5);
+        self.header(b'$', bytes.len() as i64);
+        let buf = &mut self.out.buf;
+        buf.extend_from_slice(bytes);
+        buf.extend_from_slice(b"\r\n");
+    }
+
+    /// A binary-safe string that is sent from where it lies if it is large.
+    pub fn bulk_shared(&mut self, bytes: &Bytes) {
+        if bytes.len() < SHARED_MIN {
+            return self.bulk(bytes);
+        }
+        self.header(b'$', bytes.len() as i64);
+        self.out.shared.push((self.out.buf.len(), bytes.clone()));
+        self.raw(b"\r\n");
+    }
+
+    /// An integer as a bulk string, as GET replies for a counter.
+    pub fn bulk_integer(&mut self, n: i64) {
+        let mut text = [0; I64_TEXT_MAX];
+        self.bulk(format_i64(n, &mut text));
+    }
+
+    /// A missing value: `$-1` or `_`.
+    pub fn null(&mut self) {
+        self.raw(if self.is_resp3() {
+            b"_\r\n"
+        } else {
+            b"$-1\r\n"
+        });
+    }
+
+    /// A missing array: `*-1` or `_`.
+    pub fn null_array(&mut self) {
+        self.raw(if self.is_resp3() {
+            b"_\r\n"
+        } else {
+            b"*-1\r\n"
+        });
+    }
+
+    /// The head of an array of `n` elements.
+    pub fn array(&mut self, n: usize) {
+        self.header(b'*', n as i64);
+    }
+
+    /// The head of a map of `n` pairs; in RESP2 an array of twice as many.
+    pub fn map(&mut self, n: usize) {
+        if self.is_resp3() {
+            self.header(b'%', n as i64)
+        } else {
+            self.header(b'*', 2 * n as i64)
+        }
+    }
+
+    /// The head of a set of `n` elements; in RESP2 an array.
+    pub fn set(&mut self, n: usize) {
+        self.header(if self.is_resp3() { b'~' } else { b'*' }, n as i64);
+    }
+
+    /// The head of a push message; in RESP2 an array.
+    pub fn push(&mut self, n: usize) {
+        self.header(if self.is_resp3() { b'>' } else { b'*' }, n as i64);
+    }
+
+    /// A boolean; in RESP2 an integer.
+    pub fn boolean(&mut self, yes: bool) {
+        match (self.is_resp3(), yes) {
+            (true, true) => self.raw(b"#t\r\n"),
+            (true, false) => self.raw(b"#f\r\n"),
+            (false, yes) => self.integer(i64::from(yes)),
+        }
+    }
+
+    /// A double whose text is already made (Redis's own form); in RESP2 a bulk string.
+    pub fn double_text(&mut self, text: &str) {
+        if self.is_resp3() {
+            self.line(b',', text)
+        } else {
+            self.bulk(text.as_bytes())
+        }
+    }
+
+    /// A big number; in RESP2 a bulk string.
+    pub fn big_number(&mut self, text: &str) {
+        if self.is_resp3() {
+            self.line(b'(', text)
+        } else {
+            self.bulk(text.as_bytes())
+        }
+    }
+
+    /// Text with a three-letter format; in RESP2 a bulk string.
+    pub fn verbatim(&mut self, format: &str, text: &[u8]) {
+        if !self.is_resp3() {
+            return self.bulk(text);
+        }
+        assert_eq!(format.len(), 3, "a verbatim format has three letters");
+        self.header(b'=', (text.len() + 4) as i64);
+        self.raw(format.as_bytes());
+        self.raw(b":");
+        self.raw(text);
+        self.raw(b"\r\n");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn encoded(version: Version, f: impl FnOnce(&mut Reply<'_>)) -> String {
+        let mut out = Output::default();
+        f(&mut Reply::new(&mut out, version));
+        String::from_utf8(out.buf).expect("ascii")
+    }
+
+    #[test]
+    fn types_that_resp2_lacks_become_its_own() {
+        let both = |f: fn(&mut Reply<'_>)| (encoded(Version::Resp2, f), encoded(Version::Resp3, f));
+        assert_eq!(both(|r| r.null()), ("$-1\r\n".into(), "_\r\n".into()));
+        assert_eq!(both(|r| r.null_array()), ("*-1\r\n".into(), "_\r\n".into()));
+        assert_eq!(both(|r| r.map(3)), ("*6\r\n".into(), "%3\r\n".into()));
+        assert_eq!(both(|r| r.set(12)), ("*12\r\n".into(), "~12\r\n".into()));
+        assert_eq!(
+            both(|r| r.boolean(true)),
+            (":1\r\n".into(), "#t\r\n".into())
+        );
+        assert_eq!(
+            both(|r| r.double_text("1.5")),
+            ("$3\r\n1.5\r\n".into(), ",1.5\r\n".into())
+        );
+        assert_eq!(
+            both(|r| r.verbatim("txt", b"hi")),
+            ("$2\r\nhi\r\n".into(), "=6\r\ntxt:hi\r\n".into())
+        );
+        assert_eq!(
+            both(|r| r.bulk_integer(-42)),
+            ("$3\r\n-42\r\n".into(), "$3\r\n-42\r\n".into())
+        );
+    }
+
+    #[test]
+    fn an_error_never_breaks_the_line() {
+        assert_eq!(
+            encoded(Version::Resp2, |r| r.error("ERR a\r\nb")),
+            "-ERR a  b\r\n"
+        );
+    }
+}
