@@ -2,4 +2,5 @@
 pub mod command;
 pub mod keyspace;
 pub mod server;
+pub mod stdx;
 pub mod txn;
