@@ -3,4 +3,5 @@ pub mod command;
 pub mod keyspace;
 pub mod resp;
 pub mod server;
+pub mod stdx;
 pub mod txn;

@@ -1,1 +1,5 @@
-//! Placeholder head, replaced by the module.
+//! The server around the shards: configuration, log, process and what the host offers.
+pub mod config;
+pub mod cpus;
+pub mod log;
+pub mod process;

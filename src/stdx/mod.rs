@@ -1,0 +1,2 @@
+//! What the standard library lacks, without a word of the server's domain.
+pub mod glob;
