@@ -1,0 +1,541 @@
+//! The owner's half: who holds and who waits for this shard's keys.
+//!
+//! Everything that waits here, a transaction's part or a parked command, is an entry with an
+//! age. It is granted when all of its locks are clear (see `node`) and then takes all of them
+//! together, so a part never holds half of what it needs at a shard. A parked command that is
+//! granted runs at once and holds nothing.
+//!
+//! No deadlock: an entry waits for older waiters, or for holders. It wounds the holders that
+//! are younger when it queues (later it meets none: whoever is younger queues behind it). A
+//! wounded transaction either executes, waiting for nobody, or gives the part back. What is
+//! left are waits for older ones, which cannot form a circle, and the oldest never waits long.
+//!
+//! Bounds: a connection has at most one transaction at a time, so parts are bounded by the
+//! number of connections; parked commands are bounded by the credit of the lane on which they
+//! came, which is not returned before they run.
+
+use std::collections::VecDeque;
+
+use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
+
+use super::ids::{Claim, ConnectionId, DbIndex, Mode, Position, TxnId};
+use super::message::{Action, Body, Part, Types};
+use super::node::{LockMode, Node};
+use super::outbox::Outbox;
+
+/// One lock that an entry needs.
+#[derive(Clone, Copy, Debug)]
+struct Lock {
+    /// None: the database itself.
+    position: Option<Position>,
+    db: DbIndex,
+    mode: LockMode,
+}
+
+type Locks = SmallVec<[Lock; 6]>;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum State {
+    /// A parked command behind another of its connection: not queued for its locks yet.
+    Behind,
+    Waiting,
+    /// A part that was granted. Wounded: its coordinator has been asked to give it back.
+    Held {
+        wounded: bool,
+    },
+}
+
+#[derive(Debug)]
+enum Work<T: Types> {
+    Part {
+        ask: T::Ask,
+        watcher: Option<ConnectionId>,
+    },
+    Parked {
+        connection: ConnectionId,
+        command: T::Parked,
+    },
+}
+
+#[derive(Debug)]
+struct Entry<T: Types> {
+    state: State,
+    locks: Locks,
+    /// How many locks there are, and how many of them are clear.
+    needs: usize,
+    clear: usize,
+    work: Work<T>,
+}
+
+/// One thing that holds or waits, for INFO and debugging.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Queued {
+    /// Its age; for a parked command, the ticket that it drew here.
+    pub txn: TxnId,
+    /// The client's connection where this shard knows it: parked commands only.
+    pub parked_for: Option<ConnectionId>,
+    /// Granted and lent.
+    pub held: bool,
+    /// Asked to give way.
+    pub wounded: bool,
+    /// How many locks it needs here, databases included.
+    pub locks: usize,
+    /// How many of these nobody stands before it on.
+    pub clear: usize,
+}
+
+/// The locks of one shard.
+#[derive(Debug)]
+pub(super) struct Intents<T: Types> {
+    keys: FxHashMap<(DbIndex, Position), Node>,
+    dbs: Box<[Node]>,
+    entries: FxHashMap<TxnId, Entry<T>>,
+    /// Parked commands of each connection in their order; the first one is queued.
+    lines: FxHashMap<ConnectionId, VecDeque<TxnId>>,
+    /// Entries whose last lock became clear; empty between calls.
+    ready: Vec<TxnId>,
+}
+
+impl<T: Types> Intents<T> {
+    pub(super) fn new(databases: DbIndex) -> Self {
+        Self {
+            keys: FxHashMap::default(),
+            dbs: (0..databases).map(|_| Node::default()).collect(),
+            entries: FxHashMap::default(),
+            lines: FxHashMap::default(),
+            ready: Vec::new(),
+        }
+    }
+
+    #[inline]
+    pub(super) fn is_idle(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    pub(super) fn admits(&self, connection: ConnectionId, claims: &[Claim]) -> bool {
+        !self.lines.contains_key(&connection)
+            && claims.iter().all(|claim| match *claim {
+                Claim::Key { db, position, mode } => {
+                    !self.dbs[usize::from(db)].blocks(LockMode::intention(mode))
+                        && self
+                            .keys
+                            .get(&(db, position))
+                            .is_none_or(|node| !node.blocks(LockMode::whole(mode)))
+                }
+                Claim::Db { db, mode } => !self.dbs[usize::from(db)].blocks(LockMode::whole(mode)),
+                Claim::All { mode } => self
+                    .dbs
+                    .iter()
+                    .all(|node| !node.blocks(LockMode::whole(mode))),
+            })
+    }
+
+    pub(super) fn holds_back(&self, connection: ConnectionId) -> bool {
+        self.lines.contains_key(&connection)
+    }
+
+    /// Queues a part of a transaction.
+    pub(super) fn acquire(&mut self, txn: TxnId, part: Part<T>, out: &mut Outbox<T>) {
+        let Part {
+            claims,
+            ask,
+            watcher,
+        } = part;
+        self.insert(txn, State::Waiting, &claims, Work::Part { ask, watcher });
+        self.queue(txn, out);
+        self.grant_ready(out);
+    }
+
+    /// Keeps a command until it may run.
+    pub(super) fn park(
+        &mut self,
+        ticket: TxnId,
+        connection: ConnectionId,
+        claims: &[Claim],
+        command: T::Parked,
+        out: &mut Outbox<T>,
+    ) {
+        let work = Work::Parked {
+            connection,
+            command,
+        };
+        let line = self.lines.entry(connection).or_default();
+        line.push_back(ticket);
+        if line.len() > 1 {
+            self.insert(ticket, State::Behind, claims, work);
+        } else {
+            self.insert(ticket, State::Waiting, claims, work);
+            self.queue(ticket, out);
+            self.grant_ready(out);
+        }
+    }
+
+    /// What the coordinator asked of a part that is held.
+    pub(super) fn ask(&self, txn: TxnId) -> (&T::Ask, Option<ConnectionId>) {
+        let entry = self.entries.get(&txn).expect("the part is held");
+        match &entry.work {
+            Work::Part { ask, watcher } => (ask, *watcher),
+            Work::Parked { .. } => panic!("a parked command is asked for nothing"),
+        }
+    }
+
+    /// A held part goes back to its place in the queues.
+    pub(super) fn give_way(&mut self, txn: TxnId, out: &mut Outbox<T>) {
+        let locks = self.release_locks(txn);
+        let entry = self.entries.get_mut(&txn).expect("it was released above");
+        entry.state = State::Waiting;
+        entry.clear = 0;
+        entry.locks = locks;
+        self.queue(txn, out);
+        // Older ones may have been waiting for nothing but this.
+        let locks = self.locks_of(txn);
+        self.settle(&locks);
+        self.put_locks(txn, locks);
+        self.grant_ready(out);
+    }
+
+    /// A held part is over.
+    pub(super) fn release(&mut self, txn: TxnId, out: &mut Outbox<T>) {
+        let locks = self.release_locks(txn);
+        self.entries.remove(&txn);
+        self.settle(&locks);
+        self.prune(&locks);
+        self.grant_ready(out);
+    }
+
+    /// Takes out a waiting part. Returns whether it waited; a held one stays.
+    pub(super) fn cancel(&mut self, txn: TxnId, out: &mut Outbox<T>) -> bool {
+        let entry = self.entries.get(&txn).expect("a cancel finds the part");
+        if entry.state != State::Waiting {
+            return false;
+        }
+        self.leave_queues(txn);
+        self.entries.remove(&txn);
+        self.grant_ready(out);
+        true
+    }
+
+    /// Drops the watch of a held part whose transaction was cancelled.
+    pub(super) fn take_watcher(&mut self, txn: TxnId) -> Option<ConnectionId> {
+        match &mut self.entries.get_mut(&txn)?.work {
+            Work::Part { watcher, .. } => watcher.take(),
+            Work::Parked { .. } => None,
+        }
+    }
+
+    /// Discards the parked commands of a connection.
+    pub(super) fn discard(&mut self, connection: ConnectionId, out: &mut Outbox<T>) {
+        let Some(line) = self.lines.remove(&connection) else {
+            return;
+        };
+        for ticket in line {
+            if self.entries[&ticket].state == State::Waiting {
+                self.leave_queues(ticket);
+            }
+            let entry = self.entries.remove(&ticket);
+            let entry = entry.expect("a line lists entries");
+            let Work::Parked { command, .. } = entry.work else {
+                panic!("a line lists parked commands");
+            };
+            out.act(Action::Discard(command));
+        }
+        self.grant_ready(out);
+    }
+
+    pub(super) fn each(&self, mut seen: impl FnMut(Queued)) {
+        for (&txn, entry) in &self.entries {
+            seen(Queued {
+                txn,
+                parked_for: match entry.work {
+                    Work::Parked { connection, .. } => Some(connection),
+                    Work::Part { .. } => None,
+                },
+                held: matches!(entry.state, State::Held { .. }),
+                wounded: entry.state == State::Held { wounded: true },
+                locks: entry.needs,
+                clear: entry.clear,
+            });
+        }
+    }
+
+    /// Checks what must hold between calls.
+    pub(super) fn verify(&self) {
+        assert!(self.ready.is_empty());
+        let mut waiting_locks = 0;
+        for (txn, entry) in &self.entries {
+            assert_eq!(entry.needs, entry.locks.len());
+            match entry.state {
+                State::Held { .. } => assert!(matches!(entry.work, Work::Part { .. })),
+                State::Waiting => {
+                    assert!(entry.clear < entry.needs, "{txn:?} could run and waits");
+                    waiting_locks += entry.needs;
+                }
+                State::Behind => assert_eq!(entry.clear, 0),
+            }
+        }
+        let mut waiters = 0;
+        for node in self.keys.values() {
+            assert!(!node.is_unused(), "unused nodes are dropped");
+            node.verify();
+            waiters += node.waiters();
+        }
+        for node in &self.dbs {
+            node.verify();
+            waiters += node.waiters();
+        }
+        assert_eq!(waiters, waiting_locks);
+        for line in self.lines.values() {
+            for (at, ticket) in line.iter().enumerate() {
+                assert_eq!(self.entries[ticket].state == State::Behind, at > 0);
+            }
+        }
+    }
+
+    fn insert(&mut self, txn: TxnId, state: State, claims: &[Claim], work: Work<T>) {
+        let locks = locks(claims, self.dbs.len());
+        let needs = locks.len();
+        assert!(needs > 0, "what waits has claims");
+        let entry = Entry {
+            state,
+            locks,
+            needs,
+            clear: 0,
+            work,
+        };
+        let before = self.entries.insert(txn, entry);
+        assert!(before.is_none(), "an age is used once at a shard");
+    }
+
+    /// Puts an entry into the queues of its locks and wounds the younger ones in its way.
+    fn queue(&mut self, txn: TxnId, out: &mut Outbox<T>) {
+        let locks = self.locks_of(txn);
+        for lock in &locks {
+            let node = node_of(&mut self.keys, &mut self.dbs, lock);
+            node.wait(
+                txn,
+                lock.mode,
+                &mut note(&mut self.entries, &mut self.ready),
+            );
+            if node.is_held_against(lock.mode) {
+                self.wound_for(txn, lock, out);
+            }
+        }
+        self.put_locks(txn, locks);
+    }
+
+    fn wound_for(&mut self, txn: TxnId, lock: &Lock, out: &mut Outbox<T>) {
+        let in_way: SmallVec<[TxnId; 8]> = match lock.position {
+            Some(position) => self.keys[&(lock.db, position)]
+                .holders()
+                .iter()
+                .filter(|&&(holder, mode)| holder > txn && mode.conflicts(lock.mode))
+                .map(|&(holder, _)| holder)
+                .collect(),
+            None => self
+                .entries
+                .iter()
+                .filter(|&(&holder, entry)| {
+                    holder > txn
+                        && matches!(entry.state, State::Held { .. })
+                        && entry.locks.iter().any(|held| {
+                            held.position.is_none()
+                                && held.db == lock.db
+                                && held.mode.conflicts(lock.mode)
+                        })
+                })
+                .map(|(&holder, _)| holder)
+                .collect(),
+        };
+        for holder in in_way {
+            let entry = self.entries.get_mut(&holder);
+            let entry = entry.expect("a holder is an entry");
+            if entry.state == (State::Held { wounded: false }) {
+                entry.state = State::Held { wounded: true };
+                out.send(holder.coordinator, Body::Wound { txn: holder });
+            }
+        }
+    }
+
+    /// Grants what has become ready, and what that makes ready in turn.
+    fn grant_ready(&mut self, out: &mut Outbox<T>) {
+        while let Some(txn) = self.ready.pop() {
+            let Some(entry) = self.entries.get_mut(&txn) else {
+                continue;
+            };
+            // An older one may have come before it since.
+            if entry.state != State::Waiting || entry.clear < entry.needs {
+                continue;
+            }
+            match entry.work {
+                Work::Part { .. } => {
+                    entry.state = State::Held { wounded: false };
+                    let locks = self.locks_of(txn);
+                    for lock in &locks {
+                        let node = node_of(&mut self.keys, &mut self.dbs, lock);
+                        node.hold(txn, lock.position.is_some());
+                    }
+                    self.put_locks(txn, locks);
+                    out.act(Action::Lend(txn));
+                }
+                Work::Parked { .. } => self.run(txn, out),
+            }
+        }
+    }
+
+    fn run(&mut self, ticket: TxnId, out: &mut Outbox<T>) {
+        self.leave_queues(ticket);
+        let entry = self.entries.remove(&ticket);
+        let Work::Parked {
+            connection,
+            command,
+        } = entry.expect("the caller found it").work
+        else {
+            panic!("only parked commands run");
+        };
+        out.act(Action::Run(command));
+        let line = self.lines.get_mut(&connection).expect("it has a line");
+        assert_eq!(line.pop_front(), Some(ticket), "the first of a line runs");
+        match line.front().copied() {
+            Some(next) => {
+                let entry = self.entries.get_mut(&next);
+                entry.expect("a line lists entries").state = State::Waiting;
+                self.queue(next, out);
+            }
+            None => {
+                self.lines.remove(&connection);
+            }
+        }
+    }
+
+    fn leave_queues(&mut self, txn: TxnId) {
+        let locks = self.locks_of(txn);
+        for lock in &locks {
+            let node = node_of(&mut self.keys, &mut self.dbs, lock);
+            node.leave(txn, &mut note(&mut self.entries, &mut self.ready));
+        }
+        self.prune(&locks);
+        self.put_locks(txn, locks);
+    }
+
+    fn release_locks(&mut self, txn: TxnId) -> Locks {
+        let entry = self.entries.get_mut(&txn).expect("a holder is an entry");
+        assert!(
+            matches!(entry.state, State::Held { .. }),
+            "only what is held comes back"
+        );
+        let locks = std::mem::take(&mut entry.locks);
+        for lock in &locks {
+            let node = node_of(&mut self.keys, &mut self.dbs, lock);
+            node.release(txn, lock.mode, lock.position.is_some());
+        }
+        locks
+    }
+
+    fn settle(&mut self, locks: &Locks) {
+        for lock in locks {
+            let node = node_of(&mut self.keys, &mut self.dbs, lock);
+            node.settle(&mut note(&mut self.entries, &mut self.ready));
+        }
+    }
+
+    fn prune(&mut self, locks: &Locks) {
+        for lock in locks {
+            if let Some(position) = lock.position
+                && self.keys[&(lock.db, position)].is_unused()
+            {
+                self.keys.remove(&(lock.db, position));
+            }
+        }
+    }
+
+    /// Takes an entry's locks out for a walk during which other entries change.
+    fn locks_of(&mut self, txn: TxnId) -> Locks {
+        let entry = self.entries.get_mut(&txn).expect("the caller knows it");
+        std::mem::take(&mut entry.locks)
+    }
+
+    fn put_locks(&mut self, txn: TxnId, locks: Locks) {
+        let entry = self.entries.get_mut(&txn).expect("the caller knows it");
+        entry.locks = locks;
+    }
+}
+
+/// Keeps count of an entry's clear locks.
+fn note<'a, T: Types>(
+    entries: &'a mut FxHashMap<TxnId, Entry<T>>,
+    ready: &'a mut Vec<TxnId>,
+) -> impl FnMut(TxnId, bool) + 'a {
+    move |txn, clear| {
+        let entry = entries.get_mut(&txn).expect("a waiter is an entry");
+        if clear {
+            entry.clear += 1;
+            if entry.clear == entry.needs {
+                ready.push(txn);
+            }
+        } else {
+            entry.clear -= 1;
+        }
+    }
+}
+
+fn node_of<'a>(
+    keys: &'a mut FxHashMap<(DbIndex, Position), Node>,
+    dbs: &'a mut [Node],
+    lock: &Lock,
+) -> &'a mut Node {
+    match lock.position {
+        Some(position) => keys.entry((lock.db, position)).or_default(),
+        None => &mut dbs[usize::from(lock.db)],
+    }
+}
+
+/// The locks of some claims: each node once, with the strongest mode that was claimed.
+fn locks(claims: &[Claim], databases: usize) -> Locks {
+    let mut locks = Locks::new();
+    let mut add = |db: DbIndex, position: Option<Position>, mode: LockMode| {
+        // The keys of one command are mostly of one database: do not list it for each.
+        match locks
+            .iter_mut()
+            .rev()
+            .find(|lock: &&mut Lock| lock.position.is_none())
+        {
+            Some(last) if position.is_none() && last.db == db => last.mode = last.mode.join(mode),
+            _ => locks.push(Lock { position, db, mode }),
+        }
+    };
+    for claim in claims {
+        match *claim {
+            Claim::Key { db, position, mode } => {
+                add(db, None, LockMode::intention(mode));
+                add(db, Some(position), LockMode::whole(mode));
+            }
+            Claim::Db { db, mode } => add(db, None, LockMode::whole(mode)),
+            Claim::All { mode } => {
+                let databases = DbIndex::try_from(databases).expect("databases are numbered");
+                (0..databases).for_each(|db| add(db, None, LockMode::whole(mode)));
+            }
+        }
+    }
+    locks.sort_unstable_by_key(|lock| (lock.db, lock.position));
+    locks.dedup_by(|next, kept| {
+        let same = (next.db, next.position) == (kept.db, kept.position);
+        if same {
+            kept.mode = kept.mode.join(next.mode);
+        }
+        same
+    });
+    locks
+}
+
+/// Claims for whole keys of one database; what most commands need.
+pub fn key_claims(
+    db: DbIndex,
+    mode: Mode,
+    positions: impl IntoIterator<Item = Position>,
+) -> super::ids::Claims {
+    positions
+        .into_iter()
+        .map(|position| Claim::Key { db, position, mode })
+        .collect()
+}
