@@ -1,1 +1,31 @@
-//! Placeholder head, replaced by the module.
+//! What a shard keeps: databases of keys and their values, in memory.
+//!
+//! A command comes here on its owner's core with the key's position ([`Hasher::pos`], computed once
+//! for each request) and finds, changes, stores or removes an [entry](EntryRef) in a [`Db`]. Nothing
+//! here reads a clock, draws a random number or does I/O.
+//!
+//! From the outside in: [`Keyspace`] (the databases of a shard) has [`Db`]s (expiry, SCAN, counts),
+//! each of which has a table (directory and segments, ordered by position) of entries (one
+//! allocation each: key, expiry, clock, value) in the shard's heap.
+
+mod databases;
+mod db;
+mod entry;
+mod hash;
+mod heap;
+mod lazy;
+mod node;
+mod segment;
+mod slot;
+mod table;
+mod value;
+
+pub use databases::Keyspace;
+pub use db::{CURSOR_END, Db, EntryMut, Expiry, Lookup, Sweep, cursor_slot, slot_cursor};
+pub use entry::{CLOCK_BITS, EntryRef, OwnedEntry};
+pub use hash::{Hasher, Pos};
+pub use slot::{SLOT_BITS, SLOTS, Slot, crc16, hash_tag};
+pub use value::{Decimal, INLINE_BYTES_MAX, Kind, LargeString, NewValue, Object, Value, parse_int};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,105 @@
+//! All databases of one shard.
+
+use super::db::Db;
+use super::hash::{Hasher, Pos};
+use super::heap::Heap;
+use super::lazy::Lazy;
+use std::rc::Rc;
+
+/// The databases of a shard, and the memory that they share. It stays on its shard's thread; what
+/// leaves it is an [`super::OwnedEntry`].
+#[derive(Debug)]
+pub struct Keyspace {
+    dbs: Vec<Db>,
+    lazy: Rc<Lazy>,
+    heap: Rc<Heap>,
+    hasher: Hasher,
+}
+
+impl Keyspace {
+    /// That many empty databases; an unused one costs its struct alone.
+    pub fn new(databases: usize, hasher: Hasher) -> Self {
+        let heap = Rc::new(Heap::default());
+        let lazy = Rc::new(Lazy::default());
+        let db = |_| Db::new(Rc::clone(&heap), hasher, Rc::clone(&lazy));
+        Self {
+            dbs: (0..databases).map(db).collect(),
+            lazy,
+            heap,
+            hasher,
+        }
+    }
+
+    /// What gives keys their positions.
+    #[inline]
+    pub fn hasher(&self) -> &Hasher {
+        &self.hasher
+    }
+
+    /// The position of a key.
+    #[inline]
+    pub fn pos(&self, key: &[u8]) -> Pos {
+        self.hasher.pos(key)
+    }
+
+    /// How many databases there are.
+    pub fn databases(&self) -> usize {
+        self.dbs.len()
+    }
+
+    /// A database; the index must be below [`Keyspace::databases`].
+    #[inline]
+    pub fn db(&self, index: usize) -> &Db {
+        &self.dbs[index]
+    }
+
+    /// A database, for writing.
+    #[inline]
+    pub fn db_mut(&mut self, index: usize) -> &mut Db {
+        &mut self.dbs[index]
+    }
+
+    /// All databases, in order.
+    pub fn iter(&self) -> impl Iterator<Item = &Db> {
+        self.dbs.iter()
+    }
+
+    /// Two databases change places (SWAPDB).
+    pub fn swap(&mut self, a: usize, b: usize) {
+        self.dbs.swap(a, b);
+    }
+
+    /// Empties all databases; the entries are freed by [`Keyspace::free_some`].
+    pub fn clear(&mut self) {
+        self.dbs
+            .iter_mut()
+            .filter(|db| !db.is_empty())
+            .for_each(Db::clear);
+    }
+
+    /// Bytes that entries, tables and objects take, by size classes, those included that wait to be
+    /// freed.
+    pub fn used_bytes(&self) -> usize {
+        self.heap.used_bytes()
+    }
+
+    /// Removed keys and objects that wait to be freed (INFO's `lazyfree_pending_objects`).
+    pub fn lazy_pending(&self) -> usize {
+        self.lazy.pending()
+    }
+
+    /// Keys and objects that were freed in slices (INFO's `lazyfreed_objects`).
+    pub fn lazy_freed(&self) -> u64 {
+        self.lazy.freed()
+    }
+
+    /// Frees about `budget` allocations of what waits; whether anything is left.
+    pub fn free_some(&mut self, budget: usize) -> bool {
+        self.lazy.free_some(budget)
+    }
+
+    /// Panics unless every invariant of every database holds; walks everything.
+    pub fn verify(&self) {
+        self.dbs.iter().for_each(Db::verify);
+    }
+}

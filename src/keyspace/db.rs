@@ -1,0 +1,574 @@
+//! A database of a shard: its table, and what Redis says of a database: keys, expiries, a random
+//! key, SCAN.
+//!
+//! Times are unix milliseconds and come from the caller, random numbers too. An expired key is never
+//! given out as alive; who finds one on access gets [`Lookup::Expired`] and removes it through
+//! [`Db::remove`], so that there is one place that notifies and logs.
+//!
+//! A cursor is the upper 48 bits of the position to go on at, hence below 2^53 (JavaScript clients
+//! keep it whole), and valid on every shard, before and after growth, shrinking and moves of slots.
+
+use super::entry::{self, EntryRef, OwnedEntry};
+use super::hash::{Hasher, Pos};
+use super::heap::Heap;
+use super::lazy::Lazy;
+use super::segment;
+use super::slot::{SLOTS, Slot};
+use super::table::{Place, Span, Table};
+use super::value::{Kind, NewValue, Object, Value};
+use std::rc::Rc;
+
+/// Bits of a position that a cursor leaves out.
+const CURSOR_SHIFT: u32 = 16;
+/// The cursor behind the last position.
+pub const CURSOR_END: u64 = 1 << (u64::BITS - CURSOR_SHIFT);
+
+/// What is under a key.
+#[derive(Debug)]
+pub enum Lookup<E> {
+    /// Nothing.
+    Missing,
+    /// An entry that has expired: to be removed by whoever may write, and missing for everybody.
+    Expired,
+    /// An entry.
+    Live(E),
+}
+
+impl<E> Lookup<E> {
+    /// The live entry, if there is one.
+    #[inline]
+    pub fn live(self) -> Option<E> {
+        match self {
+            Self::Live(entry) => Some(entry),
+            Self::Missing | Self::Expired => None,
+        }
+    }
+}
+
+/// What storing a value does with the expiry.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Expiry {
+    /// It stays as it is (none for a new key).
+    Keep,
+    /// There is none afterwards.
+    Clear,
+    /// The key expires then, unix milliseconds.
+    At(u64),
+}
+
+/// What a slice of active expiry did.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Sweep {
+    /// Entries removed.
+    pub removed: usize,
+    /// Entries looked at.
+    pub visited: usize,
+    /// Whether the slice ended for its budget and had found expired entries: more are likely due, so
+    /// the caller should not wait long.
+    pub more: bool,
+}
+
+/// One database.
+#[derive(Debug)]
+pub struct Db {
+    table: Table,
+    lazy: Rc<Lazy>,
+    expires: usize,
+    /// Position that active expiry goes on at.
+    sweep_at: u64,
+    /// Expired among the looked at, in parts of 65536; moves by an eighth with each slice.
+    stale: u32,
+}
+
+impl Db {
+    pub(super) fn new(heap: Rc<Heap>, hasher: Hasher, lazy: Rc<Lazy>) -> Self {
+        Self {
+            table: Table::new(heap, hasher),
+            lazy,
+            expires: 0,
+            sweep_at: 0,
+            stale: 0,
+        }
+    }
+
+    /// Keys, those included that have expired and are still there.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    /// Whether there are none.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.table.len() == 0
+    }
+
+    /// What gives keys their positions.
+    #[inline]
+    pub fn hasher(&self) -> &Hasher {
+        self.table.hasher()
+    }
+
+    /// Keys with an expiry.
+    #[inline]
+    pub fn expires(&self) -> usize {
+        self.expires
+    }
+
+    /// First of three passes over a batch of keys before they are looked up: each pass prefetches
+    /// what the next one reads.
+    #[inline]
+    pub fn prefetch_directory(&self, pos: Pos) {
+        self.table.prefetch_directory(pos);
+    }
+
+    /// Second pass.
+    #[inline]
+    pub fn prefetch_segment(&self, pos: Pos) {
+        self.table.prefetch_segment(pos);
+    }
+
+    /// Third pass.
+    #[inline]
+    pub fn prefetch_entry(&self, pos: Pos) {
+        self.table.prefetch_entry(pos);
+    }
+
+    /// What is under the key, for reading.
+    #[inline]
+    pub fn lookup(&self, pos: Pos, key: &[u8], now: u64) -> Lookup<EntryRef<'_>> {
+        match self.table.find(pos, key) {
+            None => Lookup::Missing,
+            Some(place) => {
+                let entry = self.table.entry(place);
+                if entry.expired(now) {
+                    Lookup::Expired
+                } else {
+                    Lookup::Live(entry)
+                }
+            }
+        }
+    }
+
+    /// What is under the key, for writing.
+    #[inline]
+    pub fn lookup_mut(&mut self, pos: Pos, key: &[u8], now: u64) -> Lookup<EntryMut<'_>> {
+        match self.table.find(pos, key) {
+            None => Lookup::Missing,
+            Some(place) if self.table.entry(place).expired(now) => Lookup::Expired,
+            Some(place) => Lookup::Live(EntryMut { db: self, place }),
+        }
+    }
+
+    /// Stores a value, whatever was there; true if the key is new. An expired entry counts as there,
+    /// its expiry must not be kept: remove it first where that matters.
+    #[inline]
+    pub fn set(
+        &mut self,
+        pos: Pos,
+        key: &[u8],
+        value: NewValue<'_>,
+        expiry: Expiry,
+        clock: u32,
+    ) -> bool {
+        match self.table.find(pos, key) {
+            Some(place) => {
+                let mut entry = EntryMut { db: self, place };
+                entry.set(value, expiry);
+                entry.touch(clock);
+                false
+            }
+            None => {
+                let at = match expiry {
+                    Expiry::At(ms) => Some(ms),
+                    Expiry::Keep | Expiry::Clear => None,
+                };
+                let raw = entry::create(self.table.heap(), key, at, clock, value);
+                self.expires += usize::from(at.is_some());
+                self.table.insert(pos, raw);
+                true
+            }
+        }
+    }
+
+    /// Removes a key, expired or not; whether it was there.
+    #[inline]
+    pub fn remove(&mut self, pos: Pos, key: &[u8]) -> bool {
+        self.remove_with(pos, key, |_| ()).is_some()
+    }
+
+    /// Removes a key, expired or not, after `last_look` has seen its entry; None if it was not there.
+    pub fn remove_with<R>(
+        &mut self,
+        pos: Pos,
+        key: &[u8],
+        last_look: impl FnOnce(EntryRef<'_>) -> R,
+    ) -> Option<R> {
+        let place = self.table.find(pos, key)?;
+        let entry = self.table.entry(place);
+        let result = last_look(entry);
+        self.expires -= usize::from(entry.expiry().is_some());
+        let raw = self.table.remove(pos, place);
+        self.lazy.discard(self.table.destroy(raw));
+        Some(result)
+    }
+
+    /// Detaches a key's entry, expired or not, as it is.
+    pub fn take(&mut self, pos: Pos, key: &[u8]) -> Option<OwnedEntry> {
+        let place = self.table.find(pos, key)?;
+        self.expires -= usize::from(self.table.entry(place).expiry().is_some());
+        let raw = self.table.remove(pos, place);
+        Some(self.table.detach(raw))
+    }
+
+    /// Attaches an entry under its key, whose position `pos` must be. What was under the key goes.
+    pub fn attach(&mut self, pos: Pos, entry: OwnedEntry) {
+        let key = entry.entry().key();
+        assert_eq!(
+            pos,
+            self.table.hasher().pos(key),
+            "the position is another key's"
+        );
+        self.remove(pos, key);
+        self.expires += usize::from(entry.entry().expiry().is_some());
+        let raw = entry.settle(self.table.heap());
+        self.table.insert(pos, raw);
+    }
+
+    /// A key that has not expired, nearly evenly drawn; None if a fair number of draws found none.
+    pub fn random(&self, now: u64, mut draw: impl FnMut() -> u64) -> Option<EntryRef<'_>> {
+        /// Draws before giving up where (nearly) all keys have expired, as Redis's RANDOMKEY does.
+        const DRAWS_MAX: usize = 100;
+        if self.is_empty() {
+            return None;
+        }
+        (0..DRAWS_MAX)
+            .map(|_| self.draw_one(&mut draw))
+            .find(|entry| !entry.expired(now))
+    }
+
+    fn draw_one(&self, draw: &mut impl FnMut() -> u64) -> EntryRef<'_> {
+        /// Segments of which one is taken, in proportion to what they hold.
+        const CANDIDATES: usize = 4;
+        let mut chosen: Option<Span> = None;
+        let mut total = 0u64;
+        let mut tries = 0;
+        // A shard that owns few slots meets empty segments often; each stands for many slots.
+        while total == 0 || tries < CANDIDATES {
+            let drawn = draw();
+            let span = if tries < 16 * CANDIDATES {
+                self.span(drawn)
+            } else {
+                self.next_populated(drawn)
+            };
+            let count = self.table.count(&span) as u64;
+            total += count;
+            if count > 0 && draw() % total < count {
+                chosen = Some(span);
+            }
+            tries += 1;
+        }
+        let span = chosen.expect("the first that holds anything is chosen");
+        let slots = self.table.slots(&span);
+        loop {
+            let word = slots[(draw() % slots.len() as u64) as usize];
+            if word != 0 {
+                return self.table.entry_of(word);
+            }
+        }
+    }
+
+    fn span(&self, pos: u64) -> Span {
+        self.table
+            .span(pos)
+            .expect("a table with entries has segments")
+    }
+
+    /// The first segment with entries from a position on, or from the start.
+    fn next_populated(&self, mut pos: u64) -> Span {
+        loop {
+            let span = self.span(pos);
+            if self.table.count(&span) > 0 {
+                return span;
+            }
+            pos = span.last.wrapping_add(1);
+        }
+    }
+
+    /// Visits about `count` entries in the order of positions, from `cursor` (0 at first) up to
+    /// `end` (exclusive; [`CURSOR_END`], or [`slot_cursor`] of a slot that is another shard's), and
+    /// returns the cursor to go on at: `end` when all is seen. Entries expired by `now` are passed
+    /// over; `now` 0 shows all. Whatever is there from the first call to the last is visited, and
+    /// nothing twice. Of a call at most `count` and one tag's entries are visited.
+    pub fn scan(
+        &self,
+        cursor: u64,
+        end: u64,
+        count: usize,
+        now: u64,
+        mut visit: impl FnMut(EntryRef<'_>),
+    ) -> u64 {
+        assert!(end <= CURSOR_END);
+        /// Empty or foreign segments to pass in one call for each entry asked for.
+        const SEGMENTS_PER_ENTRY: usize = 10;
+        let mut segments_left = count
+            .saturating_mul(SEGMENTS_PER_ENTRY)
+            .max(SEGMENTS_PER_ENTRY);
+        let mut left = count.max(1);
+        let mut cursor = cursor;
+        while cursor < end {
+            if self.is_empty() {
+                return end;
+            }
+            if left == 0 || segments_left == 0 {
+                return cursor;
+            }
+            segments_left -= 1;
+            cursor = self.scan_segment(cursor, end, &mut left, now, &mut visit);
+        }
+        end
+    }
+
+    /// Visits a segment's entries from a cursor on until `left` is used up; the next cursor.
+    fn scan_segment(
+        &self,
+        cursor: u64,
+        end: u64,
+        left: &mut usize,
+        now: u64,
+        visit: &mut impl FnMut(EntryRef<'_>),
+    ) -> u64 {
+        let span = self.span(cursor << CURSOR_SHIFT);
+        let start = (cursor << CURSOR_SHIFT).max(span.first);
+        let first_tag = span.segment.tag(start);
+        let slots = self.table.slots(&span);
+        let mut group = u64::MAX;
+        for word in segment::from_tag(slots, first_tag) {
+            let tag = segment::tag_of(word);
+            let entry = self.table.entry_of(word);
+            // A tag's group is never broken, unless it holds several cursors (or the end).
+            if tag != group {
+                let at =
+                    span.first | tag << (u64::BITS - segment::TAG_BITS) >> span.segment.depth();
+                let at = at >> CURSOR_SHIFT;
+                if at >= end {
+                    return end;
+                }
+                if *left == 0 && at > cursor {
+                    return at;
+                }
+                group = tag;
+            }
+            // The group that the cursor points into may begin in front of it.
+            if tag == first_tag && self.table.hasher().pos(entry.key()).0 < start {
+                continue;
+            }
+            *left = left.saturating_sub(1);
+            if !entry.expired(now) {
+                visit(entry);
+            }
+        }
+        (span.last >> CURSOR_SHIFT) + 1
+    }
+
+    /// Visits up to `max` entries of a slot, expired ones included.
+    pub fn for_each_in_slot(&self, slot: Slot, max: usize, mut visit: impl FnMut(EntryRef<'_>)) {
+        let mut left = max;
+        let mut cursor = slot_cursor(slot.index());
+        let end = slot_cursor(slot.index() + 1);
+        while left > 0 && cursor < end {
+            cursor = self.scan(cursor, end, left, 0, |entry| {
+                if left > 0 {
+                    left -= 1;
+                    visit(entry);
+                }
+            });
+        }
+    }
+
+    /// Keys in a slot, expired ones included.
+    pub fn count_in_slot(&self, slot: Slot) -> usize {
+        if self.is_empty() {
+            return 0;
+        }
+        let (first, last) = (Pos::first_of(slot).0, Pos::last_of(slot).0);
+        let (mut pos, mut total) = (first, 0);
+        loop {
+            let span = self.span(pos);
+            total += if span.first >= first && span.last <= last {
+                self.table.count(&span)
+            } else {
+                let (low, high) = (span.segment.tag(first), span.segment.tag(last));
+                segment::from_tag(self.table.slots(&span), low)
+                    .take_while(|w| segment::tag_of(*w) <= high)
+                    .count()
+            };
+            if span.last >= last {
+                return total;
+            }
+            pos = span.last + 1;
+        }
+    }
+
+    /// Active expiry: looks at about `budget` entries and segments, removes what has expired by
+    /// `now`, each after `gone` has seen it, and goes on there at the next call.
+    pub fn expire_slice(
+        &mut self,
+        now: u64,
+        budget: usize,
+        mut gone: impl FnMut(EntryRef<'_>),
+    ) -> Sweep {
+        let mut sweep = Sweep::default();
+        let mut left = budget;
+        let start = self.sweep_at;
+        let mut wrapped = false;
+        while left > 0 && self.expires > 0 && !(wrapped && self.sweep_at >= start) {
+            let span = self.span(self.sweep_at);
+            left -= 1;
+            if self.table.bound(&span) <= now {
+                let lazy = &self.lazy;
+                let swept = self.table.sweep(&span, now, &mut gone, |o| lazy.discard(o));
+                self.expires -= swept.removed;
+                sweep.removed += swept.removed;
+                sweep.visited += swept.visited;
+                left = left.saturating_sub(swept.visited);
+            }
+            self.sweep_at = span.last.wrapping_add(1);
+            wrapped |= self.sweep_at == 0;
+        }
+        sweep.more = left == 0 && sweep.removed > 0;
+        let found = (sweep.removed as u64 * 65536)
+            .checked_div(sweep.visited as u64)
+            .unwrap_or(0);
+        self.stale = (self.stale * 7 + found as u32) / 8;
+        sweep
+    }
+
+    /// Estimate of the part of keys that have expired and are still there, 0 to 1 (INFO's
+    /// `expired_stale_perc`, over 100).
+    pub fn stale_ratio(&self) -> f64 {
+        f64::from(self.stale) / 65536.0
+    }
+
+    /// Empties the database. The entries are freed in slices, by [`super::Keyspace::free_some`].
+    pub fn clear(&mut self) {
+        let empty = Table::new(self.table.heap_shared(), *self.table.hasher());
+        let old = std::mem::replace(&mut self.table, empty);
+        self.lazy.discard_table(old);
+        self.expires = 0;
+        self.sweep_at = 0;
+        self.stale = 0;
+    }
+
+    /// Panics unless every invariant holds; walks everything.
+    pub fn verify(&self) {
+        self.table.verify();
+        let (mut keys, mut expires) = (0, 0);
+        let end = self.scan(0, CURSOR_END, usize::MAX, 0, |entry| {
+            keys += 1;
+            expires += usize::from(entry.expiry().is_some());
+        });
+        assert_eq!(end, CURSOR_END);
+        assert_eq!((keys, expires), (self.len(), self.expires));
+    }
+}
+
+/// The cursor of a slot's first position; of [`SLOTS`], the end.
+pub fn slot_cursor(slot: usize) -> u64 {
+    assert!(slot <= SLOTS);
+    (slot as u64) << (Pos::HASH_BITS - CURSOR_SHIFT)
+}
+
+/// The slot that a cursor below [`CURSOR_END`] points into: whose shard it is to be continued on.
+pub fn cursor_slot(cursor: u64) -> Slot {
+    assert!(cursor < CURSOR_END);
+    Pos(cursor << CURSOR_SHIFT).slot()
+}
+
+/// An entry for writing. It may move in memory as it changes; its place in the table stays.
+#[derive(Debug)]
+pub struct EntryMut<'a> {
+    db: &'a mut Db,
+    place: Place,
+}
+
+impl<'a> EntryMut<'a> {
+    /// For reading.
+    #[inline]
+    pub fn get(&self) -> EntryRef<'_> {
+        self.db.table.entry(self.place)
+    }
+
+    /// For reading, as long as the database was borrowed.
+    #[inline]
+    pub fn into_ref(self) -> EntryRef<'a> {
+        self.db.table.entry(self.place)
+    }
+
+    /// Remembers an access; the lower 24 bits count.
+    #[inline]
+    pub fn touch(&mut self, clock: u32) {
+        self.db.table.raw(self.place).touch(clock);
+    }
+
+    /// Replaces the value, of whichever type it was.
+    pub fn set(&mut self, value: NewValue<'_>, expiry: Expiry) {
+        let before = self.get().expiry();
+        let after = match expiry {
+            Expiry::Keep => before,
+            Expiry::Clear => None,
+            Expiry::At(ms) => Some(ms),
+        };
+        let outside = self.db.table.replace(self.place, after, value);
+        self.db.lazy.discard(outside);
+        self.count_expiry(before, after);
+    }
+
+    /// Replaces the value by a number's decimal; in place where a number stands (INCR).
+    #[inline]
+    pub fn set_int(&mut self, number: i64) {
+        if !self.db.table.raw(self.place).overwrite_int(number) {
+            self.set(NewValue::Int(number), Expiry::Keep);
+        }
+    }
+
+    /// Sets or clears the expiry, unix milliseconds.
+    pub fn set_expiry(&mut self, expiry: Option<u64>) {
+        let before = self.get().expiry();
+        self.db.table.set_expiry(self.place, expiry);
+        self.count_expiry(before, expiry);
+    }
+
+    #[inline]
+    fn count_expiry(&mut self, before: Option<u64>, after: Option<u64>) {
+        self.db.expires -= usize::from(before.is_some());
+        self.db.expires += usize::from(after.is_some());
+        if let Some(at) = after {
+            self.db.table.note_expiry(self.place, at);
+        }
+    }
+
+    /// Appends to a string; its new length. Amortised, it costs what is appended. The entry must be
+    /// a string, and the caller has checked `proto-max-bulk-len`.
+    pub fn append(&mut self, tail: &[u8]) -> usize {
+        assert_eq!(self.get().kind(), Kind::String);
+        self.db.table.append(self.place, tail)
+    }
+
+    /// Changes a string's bytes in place after making it at least `len` long with zeros (SETRANGE,
+    /// SETBIT, BITFIELD). The entry must be a string.
+    pub fn edit_string<R>(&mut self, len: usize, change: impl FnOnce(&mut [u8]) -> R) -> R {
+        assert_eq!(self.get().kind(), Kind::String);
+        self.db.table.edit_string(self.place, len, change)
+    }
+
+    /// Changes an object; None if the value is none. Its change of size is accounted for.
+    pub fn edit_object<R>(&mut self, change: impl FnOnce(&mut dyn Object) -> R) -> Option<R> {
+        self.db.table.edit_object(self.place, change)
+    }
+
+    /// The value.
+    pub fn value(&self) -> Value<'_> {
+        self.get().value()
+    }
+}

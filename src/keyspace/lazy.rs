@@ -1,0 +1,90 @@
+//! What was removed and is too big to be freed at once: whole tables and large objects wait here and
+//! are freed in slices.
+
+use super::entry::{Outside, drop_outside};
+use super::table::Table;
+use super::value::Object;
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+
+/// Objects that take no more steps than this are freed where they are removed (Redis's
+/// LAZYFREE_THRESHOLD).
+const EFFORT_AT_ONCE: usize = 64;
+
+/// The queue of one shard; its databases share it.
+#[derive(Debug, Default)]
+pub(super) struct Lazy {
+    queue: RefCell<VecDeque<Waiting>>,
+    freed: Cell<u64>,
+}
+
+#[derive(Debug)]
+enum Waiting {
+    Table(Table),
+    Object(Box<dyn Object>),
+}
+
+impl Lazy {
+    /// Frees what an entry owned outside, now or later.
+    #[inline]
+    pub(super) fn discard(&self, outside: Outside) {
+        if matches!(outside, Outside::Nothing) {
+            return;
+        }
+        match outside {
+            Outside::Object(object) if object.free_effort() > EFFORT_AT_ONCE => {
+                self.queue.borrow_mut().push_back(Waiting::Object(object));
+            }
+            small => drop_outside(small),
+        }
+    }
+
+    /// Frees a table later.
+    pub(super) fn discard_table(&self, table: Table) {
+        if table.len() > 0 {
+            self.queue.borrow_mut().push_back(Waiting::Table(table));
+        }
+    }
+
+    /// Tables and objects that wait.
+    pub(super) fn pending(&self) -> usize {
+        let queue = self.queue.borrow();
+        let keys = |w: &Waiting| match w {
+            Waiting::Table(table) => table.len(),
+            Waiting::Object(_) => 1,
+        };
+        queue.iter().map(keys).sum()
+    }
+
+    /// What was freed in slices since the start.
+    pub(super) fn freed(&self) -> u64 {
+        self.freed.get()
+    }
+
+    /// Frees about `budget` allocations; whether anything is left.
+    pub(super) fn free_some(&self, budget: usize) -> bool {
+        let Some(mut first) = self.queue.borrow_mut().pop_front() else {
+            return false;
+        };
+        // The queue is not borrowed meanwhile: a table's objects join it.
+        let left = match &mut first {
+            Waiting::Table(table) => {
+                let before = table.len();
+                let left = table.free_some(budget, |outside| self.discard(outside));
+                self.freed
+                    .set(self.freed.get() + (before - table.len()) as u64);
+                left
+            }
+            Waiting::Object(object) => {
+                let left = object.free_some(budget);
+                self.freed.set(self.freed.get() + u64::from(!left));
+                left
+            }
+        };
+        let mut queue = self.queue.borrow_mut();
+        if left {
+            queue.push_front(first);
+        }
+        !queue.is_empty()
+    }
+}

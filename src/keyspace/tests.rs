@@ -1,0 +1,495 @@
+//! Model tests of a whole keyspace: random operations from a seed against std's maps.
+
+use super::*;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// SplitMix64, so that a printed seed is all that a failure needs.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+    fn below(&mut self, n: u64) -> u64 {
+        self.next() % n
+    }
+}
+
+const SEEDS: u64 = if cfg!(miri) { 1 } else { 3 };
+const STEPS: u64 = if cfg!(miri) { 2_000 } else { 60_000 };
+
+fn keyspace(seed: u64) -> Keyspace {
+    Keyspace::new(16, Hasher::new([seed, 7]))
+}
+
+type Model = BTreeMap<Vec<u8>, (Vec<u8>, Option<u64>)>;
+
+fn text(entry: &EntryRef<'_>) -> Vec<u8> {
+    entry.string().expect("all are strings").into_owned()
+}
+
+fn value_bytes(random: &mut Random) -> Vec<u8> {
+    match random.below(20) {
+        0 => vec![b'v'; random.below(40_000) as usize],
+        1..=4 => (random.next() as i64 >> random.below(64))
+            .to_string()
+            .into_bytes(),
+        _ => vec![b'a' + random.below(26) as u8; random.below(100) as usize],
+    }
+}
+
+/// One random operation on both, and the comparison of what it returns.
+fn step(db: &mut Db, model: &mut Model, random: &mut Random, key: Vec<u8>, now: u64) {
+    let pos = db.hasher().pos(&key);
+    let later = now + 1 + random.below(1000);
+    match random.below(16) {
+        0..=5 => {
+            let value = value_bytes(random);
+            let expiry = [Expiry::Keep, Expiry::Clear, Expiry::At(later)][random.below(3) as usize];
+            let new = db.set(pos, &key, NewValue::string(&value), expiry, 1);
+            let old = model.insert(key.clone(), (value, None));
+            assert_eq!(new, old.is_none());
+            let at = match expiry {
+                Expiry::Keep => old.and_then(|o| o.1),
+                Expiry::Clear => None,
+                Expiry::At(ms) => Some(ms),
+            };
+            model.get_mut(&key).expect("just stored").1 = at;
+        }
+        6..=8 => {
+            assert_eq!(db.remove(pos, &key), model.remove(&key).is_some());
+        }
+        9 => match (db.lookup_mut(pos, &key, 0), model.get_mut(&key)) {
+            (Lookup::Live(mut entry), Some(old)) => {
+                let tail = value_bytes(random);
+                old.0.extend_from_slice(&tail);
+                assert_eq!(entry.append(&tail), old.0.len());
+                assert!(entry.get().is_raw());
+            }
+            (Lookup::Missing, None) => {}
+            other => panic!("{other:?}"),
+        },
+        10 => {
+            if let Some(mut entry) = db.lookup_mut(pos, &key, 0).live() {
+                let old = model.get_mut(&key).expect("in both");
+                let at = random.below(600) as usize;
+                entry.edit_string(at + 1, |bytes| bytes[at] = b'x');
+                old.0.resize(old.0.len().max(at + 1), 0);
+                old.0[at] = b'x';
+            }
+        }
+        11 => {
+            if let Some(mut entry) = db.lookup_mut(pos, &key, 0).live() {
+                let at = (random.below(2) == 0).then_some(later);
+                entry.set_expiry(at);
+                model.get_mut(&key).expect("in both").1 = at;
+            }
+        }
+        12 => {
+            if let Some(owned) = db.take(pos, &key) {
+                let (value, at) = model.remove(&key).expect("in both");
+                assert_eq!(text(&owned.entry()), value);
+                let moved = std::thread::scope(|s| {
+                    let other = s.spawn(move || owned.renamed(b"moved").with_expiry(Some(later)));
+                    other.join().expect("no panic")
+                });
+                let back = moved.renamed(&key).with_expiry(at);
+                db.attach(pos, back);
+                model.insert(key, (value, at));
+            }
+        }
+        13 => {
+            if let Some(mut entry) = db.lookup_mut(pos, &key, 0).live() {
+                entry.set_int(random.next() as i64);
+                entry.touch(0x12_3456);
+                assert_eq!(entry.get().clock(), 0x12_3456);
+                model.get_mut(&key).expect("in both").0 = text(&entry.get());
+            }
+        }
+        _ => match (db.lookup(pos, &key, now), model.get(&key)) {
+            (Lookup::Live(entry), Some((value, at))) => {
+                assert_eq!(text(&entry), *value);
+                assert_eq!(entry.expiry(), *at);
+            }
+            (Lookup::Expired, Some((_, Some(at)))) => assert!(*at <= now),
+            (Lookup::Missing, None) => {}
+            other => panic!("{other:?}"),
+        },
+    }
+}
+
+fn compare(db: &Db, model: &Model) {
+    db.verify();
+    let mut seen = Model::new();
+    db.scan(0, CURSOR_END, usize::MAX, 0, |e| {
+        assert!(
+            seen.insert(e.key().to_vec(), (text(&e), e.expiry()))
+                .is_none(),
+            "seen twice"
+        );
+    });
+    assert_eq!(seen.len(), model.len());
+    assert!(seen == *model);
+    let in_slots: usize = (0..SLOTS as u16)
+        .map(|n| db.count_in_slot(Slot::new(n).expect("a slot")))
+        .sum();
+    assert_eq!(in_slots, model.len());
+}
+
+fn run_model(name: &str, key: impl Fn(u64) -> Vec<u8>, keys: u64) {
+    for seed in 0..SEEDS {
+        println!("{name}: seed {seed}");
+        let mut random = Random(seed);
+        let mut space = keyspace(seed);
+        let mut model = Model::new();
+        let mut now = 1;
+        for n in 0..STEPS {
+            // Grows, shrinks and grows again, so that every size is crossed both ways.
+            let range = if (n / (STEPS / 6)).is_multiple_of(2) {
+                keys
+            } else {
+                keys / 50 + 1
+            };
+            let key = key(random.below(range));
+            step(space.db_mut(0), &mut model, &mut random, key, now);
+            if n.is_multiple_of(1000) {
+                now += random.below(100);
+                let gone = space
+                    .db_mut(0)
+                    .expire_slice(now, random.below(2000) as usize, |e| {
+                        let (_, at) = model.remove(e.key()).expect("in both");
+                        assert!(at.expect("it had one") <= now);
+                    });
+                assert!(gone.removed <= gone.visited);
+            }
+            if n.is_multiple_of(STEPS / 6) {
+                compare(space.db(0), &model);
+            }
+        }
+        compare(space.db(0), &model);
+        for key in model.keys() {
+            assert!(space.db_mut(0).remove(Hasher::new([seed, 7]).pos(key), key));
+        }
+        space.verify();
+        assert!(space.db(0).is_empty());
+        let empty = space.used_bytes();
+        assert!(empty < 1024, "an emptied table keeps {empty} bytes");
+    }
+}
+
+#[test]
+fn model_of_spread_keys() {
+    run_model("spread", |n| format!("key:{n:012}").into_bytes(), STEPS / 3);
+}
+
+#[test]
+fn model_of_one_slot() {
+    run_model(
+        "one slot",
+        |n| format!("{{tag}}{n}").into_bytes(),
+        STEPS / 3,
+    );
+}
+
+#[test]
+fn model_of_long_keys() {
+    run_model("long", |n| vec![b'k'; 200 + n as usize % 200], 200);
+}
+
+#[test]
+fn one_slot_of_many_keys_gets_directories_of_its_own() {
+    let keys = if cfg!(miri) { 2_000 } else { 300_000u64 };
+    let mut space = keyspace(1);
+    let name = |n: u64| format!("{{x}}{n}").into_bytes();
+    for n in 0..keys {
+        let key = name(n);
+        let pos = space.pos(&key);
+        assert!(
+            space
+                .db_mut(3)
+                .set(pos, &key, NewValue::Int(n as i64), Expiry::Keep, 0)
+        );
+    }
+    space.verify();
+    assert_eq!(space.db(3).count_in_slot(Slot::of(b"x")), keys as usize);
+    assert_eq!(space.db(3).count_in_slot(Slot::of(b"y")), 0);
+    let mut some = 0;
+    space
+        .db(3)
+        .for_each_in_slot(Slot::of(b"x"), 10, |_| some += 1);
+    assert_eq!(some, 10);
+    for n in 0..keys {
+        let key = name(n);
+        let pos = space.pos(&key);
+        assert!(space.db_mut(3).remove(pos, &key));
+    }
+    space.verify();
+}
+
+/// Keys that are there from the first call to the last are seen exactly once, whatever else comes
+/// and goes meanwhile.
+#[test]
+fn scan_sees_what_stays_exactly_once() {
+    for (prefix, count) in [("", 1), ("", 10), ("{t}", 7), ("", 1000)] {
+        let seed = count as u64;
+        let mut random = Random(seed);
+        let mut space = keyspace(seed);
+        let total = if cfg!(miri) { 300 } else { 20_000u64 };
+        let stays: BTreeSet<Vec<u8>> = (0..total / 4)
+            .map(|n| format!("{prefix}stay{n}").into_bytes())
+            .collect();
+        for key in &stays {
+            let pos = space.pos(key);
+            space
+                .db_mut(0)
+                .set(pos, key, NewValue::Int(1), Expiry::Keep, 0);
+        }
+        let mut seen = BTreeSet::new();
+        let (mut cursor, mut calls, mut churn) = (0, 0u64, 0);
+        loop {
+            cursor = space.db(0).scan(cursor, CURSOR_END, count, 1, |e| {
+                if e.key().windows(4).any(|w| w == b"stay") {
+                    assert!(seen.insert(e.key().to_vec()), "seen twice");
+                }
+            });
+            if cursor == CURSOR_END {
+                break;
+            }
+            calls += 1;
+            // Grow a lot, then remove it all again.
+            let per_call = (total * count as u64 / total.min(2000)).clamp(1, 4000);
+            for _ in 0..per_call {
+                let key = format!("{prefix}other{churn}").into_bytes();
+                let pos = space.pos(&key);
+                if calls / 50 % 2 == 0 {
+                    space
+                        .db_mut(0)
+                        .set(pos, &key, NewValue::Int(1), Expiry::Keep, 0);
+                    churn += 1;
+                } else if churn > 0 {
+                    space.db_mut(0).remove(pos, &key);
+                    churn -= 1;
+                }
+            }
+            assert!(random.below(2) < 2);
+        }
+        assert_eq!(seen, stays);
+        space.verify();
+    }
+}
+
+#[test]
+fn scan_of_one_shards_slots_ends_at_the_next_shards() {
+    let mut space = keyspace(4);
+    for n in 0..500u32 {
+        let key = n.to_string().into_bytes();
+        let pos = space.pos(&key);
+        space
+            .db_mut(0)
+            .set(pos, &key, NewValue::Int(1), Expiry::Keep, 0);
+    }
+    let (start, end) = (slot_cursor(1000), slot_cursor(9000));
+    let (mut cursor, mut seen) = (start, 0);
+    while cursor < end {
+        cursor = space.db(0).scan(cursor, end, 3, 1, |e| {
+            assert!((1000..9000).contains(&Slot::of(e.key()).number()));
+            seen += 1;
+        });
+    }
+    assert_eq!(cursor, end);
+    assert_eq!(cursor_slot(cursor).number(), 9000);
+    let there =
+        (0..500u32).filter(|n| (1000..9000).contains(&Slot::of(n.to_string().as_bytes()).number()));
+    assert_eq!(seen, there.count());
+}
+
+#[test]
+fn databases_are_apart_and_swap() {
+    let mut space = keyspace(5);
+    let pos = space.pos(b"k");
+    for index in 0..16 {
+        space
+            .db_mut(index)
+            .set(pos, b"k", NewValue::Int(index as i64), Expiry::Keep, 0);
+    }
+    space.swap(3, 12);
+    let value = |space: &Keyspace, db: usize| {
+        text(&space.db(db).lookup(pos, b"k", 1).live().expect("there"))
+    };
+    assert_eq!(value(&space, 3), b"12");
+    assert_eq!(value(&space, 12), b"3");
+    assert_eq!(value(&space, 0), b"0");
+}
+
+#[test]
+fn clearing_frees_in_slices_and_all() {
+    let mut space = keyspace(6);
+    let keys = if cfg!(miri) { 500 } else { 50_000u32 };
+    for n in 0..keys {
+        let key = format!("{}{n}", if n % 2 == 0 { "{t}" } else { "" }).into_bytes();
+        let pos = space.pos(&key);
+        space
+            .db_mut(0)
+            .set(pos, &key, NewValue::string(&[b'x'; 50]), Expiry::At(5), 0);
+    }
+    space.clear();
+    assert!(space.db(0).is_empty());
+    assert_eq!(space.lazy_pending(), keys as usize);
+    let mut slices = 0;
+    while space.free_some(1000) {
+        slices += 1;
+    }
+    assert!(cfg!(miri) || slices > 20);
+    assert_eq!((space.lazy_pending(), space.used_bytes()), (0, 0));
+    assert_eq!(space.lazy_freed(), u64::from(keys));
+}
+
+#[test]
+fn everything_that_expires_at_once_goes_in_slices() {
+    let mut space = keyspace(8);
+    let keys = if cfg!(miri) { 500 } else { 100_000u32 };
+    for n in 0..keys {
+        let key = n.to_string().into_bytes();
+        let pos = space.pos(&key);
+        let expiry = if n % 10 == 0 {
+            Expiry::Keep
+        } else {
+            Expiry::At(1000)
+        };
+        space.db_mut(0).set(pos, &key, NewValue::Int(1), expiry, 0);
+    }
+    let db = space.db_mut(0);
+    assert_eq!(
+        db.expire_slice(999, 1_000_000, |_| panic!("too early"))
+            .removed,
+        0
+    );
+    let (mut removed, mut slices) = (0, 0);
+    loop {
+        let sweep = db.expire_slice(1000, 2000, |e| assert_eq!(e.expiry(), Some(1000)));
+        removed += sweep.removed;
+        slices += 1;
+        if sweep.more {
+            assert!(db.stale_ratio() > 0.0);
+        } else {
+            break;
+        }
+    }
+    assert_eq!(removed, keys as usize * 9 / 10);
+    assert!(cfg!(miri) || slices >= 30);
+    assert_eq!((db.len(), db.expires()), (keys as usize / 10, 0));
+    db.verify();
+}
+
+#[test]
+fn random_keys_are_fairly_even() {
+    let mut space = keyspace(9);
+    // Half of the keys in one slot, the other half spread.
+    let name = |n: u64| {
+        if n.is_multiple_of(2) {
+            format!("{{z}}{n}")
+        } else {
+            format!("k{n}")
+        }
+        .into_bytes()
+    };
+    let keys = if cfg!(miri) { 20 } else { 2_000u64 };
+    for n in 0..keys {
+        let key = name(n);
+        let pos = space.pos(&key);
+        let expiry = if n % 4 == 3 {
+            Expiry::At(10)
+        } else {
+            Expiry::Keep
+        };
+        space.db_mut(0).set(pos, &key, NewValue::Int(1), expiry, 0);
+    }
+    let mut random = Random(1);
+    let mut drawn = BTreeMap::new();
+    for _ in 0..keys * 20 {
+        let entry = space
+            .db(0)
+            .random(50, || random.next())
+            .expect("there are keys");
+        assert!(entry.expiry().is_none());
+        *drawn.entry(entry.key().to_vec()).or_insert(0) += 1;
+    }
+    assert!(drawn.len() as u64 > keys / 5, "{} of {keys}", drawn.len());
+    assert!(keyspace(1).db(0).random(0, || random.next()).is_none());
+}
+
+#[test]
+fn large_strings_are_shared_and_grow_cheaply() {
+    let mut space = keyspace(10);
+    let pos = space.pos(b"big");
+    let buffer = bytes::Bytes::from(vec![b'x'; 100_000]);
+    let address = buffer.as_ptr();
+    space
+        .db_mut(0)
+        .set(pos, b"big", NewValue::Large(buffer), Expiry::Keep, 0);
+    let Some(Value::Large(large)) = space.db(0).lookup(pos, b"big", 1).live().map(|e| e.value())
+    else {
+        panic!("it is large");
+    };
+    let reply = large.share();
+    assert_eq!(reply.as_ptr(), address);
+    assert!(space.used_bytes() > 100_000);
+    let mut entry = space
+        .db_mut(0)
+        .lookup_mut(pos, b"big", 1)
+        .live()
+        .expect("there");
+    assert_eq!(entry.get().encoding(), Some("raw"));
+    assert_eq!(entry.append(b"y"), 100_001);
+    assert_eq!(reply.len(), 100_000);
+    space.db_mut(0).remove(pos, b"big");
+    space.db_mut(0).clear();
+    while space.free_some(10) {}
+
+    // Growing from nothing by single bytes moves the string a logarithmic number of times.
+    let pos = space.pos(b"grow");
+    space
+        .db_mut(0)
+        .set(pos, b"grow", NewValue::string(b""), Expiry::Keep, 0);
+    let steps = if cfg!(miri) { 1_000 } else { 100_000usize };
+    let (mut moves, mut last) = (0, 0);
+    for n in 0..steps {
+        let mut entry = space
+            .db_mut(0)
+            .lookup_mut(pos, b"grow", 1)
+            .live()
+            .expect("there");
+        assert_eq!(entry.append(b"z"), n + 1);
+        let at = entry.edit_string(0, |bytes| bytes.as_ptr() as usize);
+        moves += usize::from(at != last);
+        last = at;
+    }
+    assert!(moves < 120, "{moves} moves");
+}
+
+#[test]
+fn encodings_are_redis_names() {
+    let mut space = keyspace(11);
+    let pos = space.pos(b"k");
+    for (value, name) in [
+        ("12", "int"),
+        ("012", "embstr"),
+        (&"x".repeat(44), "embstr"),
+        (&"x".repeat(45), "raw"),
+    ] {
+        space.db_mut(0).set(
+            pos,
+            b"k",
+            NewValue::string(value.as_bytes()),
+            Expiry::Keep,
+            0,
+        );
+        let entry = space.db(0).lookup(pos, b"k", 1).live().expect("there");
+        assert_eq!(entry.encoding(), Some(name));
+        assert_eq!(text(&entry), value.as_bytes());
+    }
+}
