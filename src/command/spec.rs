@@ -3,7 +3,12 @@
 //! The fields are Valkey's own (`src/commands/README.md` there), so that COMMAND INFO, DOCS,
 //! GETKEYS, routing over shards and, later, ACLs are all printed from this one row.
 
-/// Bits of [`Flags`], named as COMMAND INFO prints them.
+use super::context::{Ctx, HomeCtx, MergeCtx, PartCtx};
+use super::error::Outcome;
+use crate::mesh::ShardId;
+use crate::shard::Shard;
+
+/// A set of named bits.
 macro_rules! bitset {
     ($(#[$doc:meta])* $name:ident: $repr:ty { $($(#[$fdoc:meta])* $flag:ident = $bit:expr, $text:literal;)* }) => {
         $(#[$doc])*
@@ -264,6 +269,95 @@ impl Group {
             Self::Cluster => "cluster",
             Self::Geo => "geo",
             Self::Stream => "stream",
+        }
+    }
+}
+
+/// Where and how a command runs.
+#[derive(Clone, Copy)]
+pub enum Run {
+    /// At the owner of its keys (or, without keys, at the client's home); sees no connection.
+    Keyed(fn(&mut Ctx<'_>) -> Outcome),
+    /// At the client's home shard, with the connection at hand.
+    Home(fn(&mut HomeCtx<'_>) -> Outcome),
+    /// At the shard that the arguments name otherwise than by a key (SCAN's cursor).
+    At {
+        /// Which shard it is, seen from the client's home.
+        owner: fn(&Shard, &[&[u8]]) -> ShardId,
+        /// Runs there.
+        run: fn(&mut Ctx<'_>) -> Outcome,
+    },
+    /// A part at every shard, and the parts put together at the client's home.
+    Gather {
+        /// Runs at home before anything is sent to the shards; an error ends the command.
+        prepare: Option<fn(&mut HomeCtx<'_>) -> Outcome>,
+        /// Runs at each shard; what it writes is for `merge` alone. An error that any shard's part
+        /// returns is the command's reply.
+        part: fn(&mut PartCtx<'_>) -> Outcome,
+        /// Makes the reply of all parts, in the order of the shards.
+        merge: fn(&mut MergeCtx<'_>) -> Outcome,
+    },
+    /// Has subcommands only.
+    Container,
+}
+
+/// One command or subcommand.
+#[derive(Clone, Copy)]
+pub struct Spec {
+    /// Lower-case name; of a subcommand, its own part only.
+    pub name: &'static str,
+    /// Number of arguments with the name; negative: at least so many.
+    pub arity: i32,
+    /// What COMMAND INFO prints as flags.
+    pub flags: Flags,
+    /// ACL categories; READ, WRITE, SLOW, FAST and the like must be given, too.
+    pub acl: Acl,
+    /// Where keys stand.
+    pub keys: &'static [KeySpec],
+    /// The group that COMMAND DOCS prints.
+    pub group: Group,
+    /// The version of Redis (or Valkey) that first had it.
+    pub since: &'static str,
+    /// What it costs, as COMMAND DOCS prints it.
+    pub complexity: &'static str,
+    /// What it does, in a sentence.
+    pub summary: &'static str,
+    /// Arguments after the name in the notation of the documentation, `key value [NX | XX]`.
+    pub syntax: &'static str,
+    /// Command tips such as `request_policy:all_shards`.
+    pub tips: &'static [&'static str],
+    /// Subcommands.
+    pub subcommands: &'static [Spec],
+    /// Where and how it runs.
+    pub run: Run,
+}
+
+impl Spec {
+    /// A row to take the fields from that a command does not set.
+    pub const BASE: Self = Self {
+        name: "",
+        arity: 0,
+        flags: Flags::NONE,
+        acl: Acl::NONE,
+        keys: &[],
+        group: Group::Generic,
+        since: "1.0.0",
+        complexity: "O(1)",
+        summary: "",
+        syntax: "",
+        tips: &[],
+        subcommands: &[],
+        run: Run::Container,
+    };
+
+    /// Whether `argc` arguments, the name included, are a right number.
+    pub fn arity_fits(&self, argc: usize) -> bool {
+        let argc = argc as i64;
+        let arity = i64::from(self.arity);
+        if arity >= 0 {
+            argc == arity
+        } else {
+            argc >= -arity
         }
     }
 }

@@ -1,0 +1,253 @@
+//! The table of commands as the server runs with it: every row numbered, found by name without
+//! allocation, with what `rename-command` has changed.
+use super::spec::{Begin, Find, Run, Spec};
+
+/// The number of a row: an index into [`Registry::rows`] and into per-command counters.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RowId(pub u16);
+
+impl RowId {
+    /// No such command.
+    pub const UNKNOWN: Self = Self(u16::MAX);
+
+    /// As an index.
+    pub fn index(self) -> usize {
+        usize::from(self.0)
+    }
+}
+
+impl Default for RowId {
+    fn default() -> Self {
+        Self::UNKNOWN
+    }
+}
+
+/// What dispatch needs to know of a row at a glance.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Route {
+    /// Runs where its only key lives; the index of that key among the arguments.
+    OneKey(u8),
+    /// Runs where its keys live, found by key specs.
+    ManyKeys,
+    /// Runs at the client's home, without keys.
+    Here,
+    /// Runs at the client's home, with the connection.
+    Home,
+    /// Runs at the shard that its arguments name.
+    At,
+    /// Runs everywhere.
+    Gather,
+    /// Has subcommands only.
+    Container,
+}
+
+/// A row of the running table.
+pub struct Row {
+    /// What the command is.
+    pub spec: &'static Spec,
+    /// Its name as INFO and the slow log print it: `get`, `config|get`.
+    pub full_name: String,
+    /// The name that clients call it by; empty: renamed away.
+    pub called: String,
+    /// How it is routed.
+    pub route: Route,
+    /// Its container, for a subcommand.
+    pub parent: Option<RowId>,
+    /// Its subcommands.
+    pub children: std::ops::Range<u16>,
+}
+
+/// All rows, and an index of the names.
+pub struct Registry {
+    /// Commands and, after each container, its subcommands.
+    pub rows: Vec<Row>,
+    /// Open addressing by [`hash`], at most half full.
+    index: Vec<RowId>,
+}
+
+/// Longest name of a command; longer ones are unknown without looking.
+const NAME_MAX: usize = 64;
+
+fn hash(name: &[u8]) -> u64 {
+    const CASE: u64 = 0x2020_2020_2020_2020;
+    let word = |bytes: &[u8]| {
+        let mut word = [0; 8];
+        word[..bytes.len()].copy_from_slice(bytes);
+        u64::from_le_bytes(word) | CASE
+    };
+    let mut state = name.len() as u64;
+    for chunk in name.chunks(8) {
+        state = (state.rotate_left(23) ^ word(chunk)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    }
+    state ^ (state >> 32)
+}
+
+impl Registry {
+    /// The table of `families`, with `renames` (old name, new name; an empty new name removes the
+    /// command). An unknown old name is an error, with Redis's text.
+    pub fn new(families: &[&'static [Spec]], renames: &[(String, String)]) -> Result<Self, String> {
+        let mut rows: Vec<Row> = Vec::new();
+        for spec in families.iter().copied().flatten() {
+            let parent = RowId(rows.len() as u16);
+            rows.push(Row {
+                spec,
+                full_name: spec.name.to_string(),
+                called: spec.name.to_string(),
+                route: route_of(spec),
+                parent: None,
+                children: 0..0,
+            });
+            let first = rows.len() as u16;
+            for sub in spec.subcommands {
+                rows.push(Row {
+                    spec: sub,
+                    full_name: format!("{}|{}", spec.name, sub.name),
+                    called: sub.name.to_string(),
+                    route: route_of(sub),
+                    parent: Some(parent),
+                    children: 0..0,
+                });
+            }
+            rows[parent.index()].children = first..rows.len() as u16;
+        }
+        assert!(
+            rows.len() < usize::from(u16::MAX),
+            "rows are numbered in 16 bits"
+        );
+        for (old, new) in renames {
+            let at = rows
+                .iter()
+                .position(|r| r.parent.is_none() && r.called.eq_ignore_ascii_case(old))
+                .ok_or_else(|| "No such command in rename-command".to_string())?;
+            if rows.iter().any(|r| {
+                r.parent.is_none() && !new.is_empty() && r.called.eq_ignore_ascii_case(new)
+            }) {
+                return Err("Target command name already exists".to_string());
+            }
+            rows[at].called = new.to_ascii_lowercase();
+        }
+        let size = (rows.len() * 4).next_power_of_two();
+        let mut registry = Self {
+            rows,
+            index: vec![RowId::UNKNOWN; size],
+        };
+        for id in 0..registry.rows.len() as u16 {
+            registry.enter(RowId(id));
+        }
+        Ok(registry)
+    }
+
+    fn enter(&mut self, id: RowId) {
+        let row = &self.rows[id.index()];
+        if row.parent.is_some() || row.called.is_empty() {
+            return;
+        }
+        let mask = self.index.len() - 1;
+        let mut at = hash(row.called.as_bytes()) as usize & mask;
+        while self.index[at] != RowId::UNKNOWN {
+            at = (at + 1) & mask;
+        }
+        self.index[at] = id;
+    }
+
+    /// The row of a command by its first argument, in any case.
+    pub fn find(&self, name: &[u8]) -> Option<RowId> {
+        if name.len() > NAME_MAX {
+            return None;
+        }
+        let mask = self.index.len() - 1;
+        let mut at = hash(name) as usize & mask;
+        loop {
+            let id = self.index[at];
+            if id == RowId::UNKNOWN {
+                return None;
+            }
+            if self.rows[id.index()]
+                .called
+                .as_bytes()
+                .eq_ignore_ascii_case(name)
+            {
+                return Some(id);
+            }
+            at = (at + 1) & mask;
+        }
+    }
+
+    /// The row of a subcommand of `container`.
+    pub fn find_child(&self, container: RowId, name: &[u8]) -> Option<RowId> {
+        let children = self.rows[container.index()].children.clone();
+        children
+            .map(RowId)
+            .find(|id| self.row(*id).called.as_bytes().eq_ignore_ascii_case(name))
+    }
+
+    /// A row by its number.
+    pub fn row(&self, id: RowId) -> &Row {
+        &self.rows[id.index()]
+    }
+
+    /// The row of a command line: a subcommand where the first argument is a container.
+    pub fn resolve(&self, args: &[&[u8]]) -> Option<RowId> {
+        let id = self.find(args.first()?)?;
+        if self.row(id).children.is_empty() {
+            return Some(id);
+        }
+        match args.get(1) {
+            Some(sub) => self.find_child(id, sub),
+            None => Some(id),
+        }
+    }
+}
+
+fn route_of(spec: &Spec) -> Route {
+    match spec.run {
+        Run::Home(_) => Route::Home,
+        Run::At { .. } => Route::At,
+        Run::Gather { .. } => Route::Gather,
+        Run::Container => Route::Container,
+        Run::Keyed(_) => match spec.keys {
+            [] => Route::Here,
+            [one] => match (one.begin, one.find) {
+                (Begin::Index(at), Find::Range { last: 0, .. }) => Route::OneKey(at as u8),
+                _ => Route::ManyKeys,
+            },
+            _ => Route::ManyKeys,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ROWS: &[Spec] = &[
+        Spec {
+            name: "get",
+            ..Spec::BASE
+        },
+        Spec {
+            name: "config",
+            subcommands: &[Spec {
+                name: "get",
+                ..Spec::BASE
+            }],
+            ..Spec::BASE
+        },
+        Spec {
+            name: "sunsubscribe",
+            ..Spec::BASE
+        },
+    ];
+
+    #[test]
+    fn names_are_found_in_any_case_and_renames_hold() {
+        let table = Registry::new(&[ROWS], &[("GET".into(), "fetch".into())]).expect("renames");
+        assert!(table.find(b"get").is_none());
+        assert_eq!(table.find(b"FeTCh"), Some(RowId(0)));
+        assert_eq!(table.find(b"SUNSUBSCRIBE"), Some(RowId(3)));
+        assert_eq!(table.find(b"nosuch"), None);
+        assert_eq!(table.resolve(&[b"CONFIG", b"GET"]), Some(RowId(2)));
+        assert_eq!(table.row(RowId(2)).full_name, "config|get");
+        assert!(Registry::new(&[ROWS], &[("nosuch".into(), String::new())]).is_err());
+    }
+}
