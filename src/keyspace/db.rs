@@ -160,6 +160,22 @@ impl Db {
         }
     }
 
+    /// Where a key's entry stands, without borrowing it.
+    #[inline]
+    pub fn locate(&self, pos: Pos, key: &[u8], now: u64) -> Lookup<Place> {
+        match self.table.find(pos, key) {
+            None => Lookup::Missing,
+            Some(place) if self.table.entry(place).expired(now) => Lookup::Expired,
+            Some(place) => Lookup::Live(place),
+        }
+    }
+
+    /// The entry at a place that was located since the database's last change.
+    #[inline]
+    pub fn at(&mut self, place: Place) -> EntryMut<'_> {
+        EntryMut { db: self, place }
+    }
+
     /// Stores a value, whatever was there; true if the key is new. An expired entry counts as there,
     /// its expiry must not be kept: remove it first where that matters.
     #[inline]

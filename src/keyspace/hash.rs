@@ -12,12 +12,24 @@
 use super::slot::{SLOT_BITS, Slot};
 
 /// A position: slot ++ 50 bits of the hash.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct Pos(pub(super) u64);
 
 impl Pos {
     /// Bits of a position that the slot leaves for the hash.
     pub(super) const HASH_BITS: u32 = u64::BITS - SLOT_BITS;
+
+    /// All bits, for a message to another shard of the process.
+    #[inline]
+    pub fn to_bits(self) -> u64 {
+        self.0
+    }
+
+    /// The position with these bits.
+    #[inline]
+    pub fn from_bits(bits: u64) -> Self {
+        Self(bits)
+    }
 
     /// The slot of the key that stands here.
     #[inline]

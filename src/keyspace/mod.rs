@@ -25,6 +25,7 @@ pub use db::{CURSOR_END, Db, EntryMut, Expiry, Lookup, Sweep, cursor_slot, slot_
 pub use entry::{CLOCK_BITS, EntryRef, OwnedEntry};
 pub use hash::{Hasher, Pos};
 pub use slot::{SLOT_BITS, SLOTS, Slot, crc16, hash_tag};
+pub use table::Place;
 pub use value::{Decimal, INLINE_BYTES_MAX, Kind, LargeString, NewValue, Object, Value, parse_int};
 
 #[cfg(test)]

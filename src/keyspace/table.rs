@@ -35,7 +35,7 @@ const MERGED_MAX: usize = 448;
 
 /// Where an entry stands; valid until the table's next change.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Place {
+pub struct Place {
     segment: Node,
     slot: usize,
 }
