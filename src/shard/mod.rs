@@ -1,0 +1,133 @@
+//! What one core owns: its partition of the keyspace, its view of the configuration, its counters.
+//! Pure state: the clock is set from outside once a turn, and chance comes from a seed.
+pub mod access;
+pub mod node;
+pub mod stats;
+
+use std::sync::Arc;
+
+use crate::command::registry::Registry;
+use crate::keyspace::{Hasher, Keyspace, Pos, SLOTS, Slot};
+use crate::mesh::ShardId;
+use crate::server::config::Config;
+use node::Node;
+use stats::Stats;
+
+/// One core's state.
+pub struct Shard {
+    /// Its number.
+    pub id: ShardId,
+    /// What all shards of the process share.
+    pub node: Arc<Node>,
+    /// The configuration as this shard last saw it.
+    pub config: Arc<Config>,
+    /// The command table.
+    pub registry: Arc<Registry>,
+    /// The databases.
+    pub keyspace: Keyspace,
+    /// The owner of each slot.
+    pub slot_map: Box<[ShardId; SLOTS]>,
+    /// Counters.
+    pub stats: Stats,
+    /// Unix time in milliseconds, set once a turn.
+    pub now_ms: u64,
+    /// Unix time in microseconds, set once a turn.
+    pub now_us: u64,
+    /// A counter that advances steadily, and how fast: see [`Ticks`].
+    pub ticks: Ticks,
+    /// State of the random number generator.
+    random: u64,
+    /// Changes since the last save, as INFO reports them.
+    pub dirty: u64,
+}
+
+/// Time measured in the cheapest unit that there is (cycles of the time stamp counter).
+#[derive(Clone, Copy)]
+pub struct Ticks {
+    /// Reads the counter.
+    pub read: fn() -> u64,
+    /// Ticks in a microsecond.
+    pub per_us: u64,
+}
+
+impl Ticks {
+    /// Whole microseconds of a number of ticks.
+    pub fn to_us(self, ticks: u64) -> u64 {
+        ticks / self.per_us
+    }
+}
+
+/// The owner of each slot when `shards` shards share them evenly, in contiguous ranges.
+pub fn even_slot_map(shards: usize) -> Box<[ShardId; SLOTS]> {
+    let mut map = Box::new([ShardId(0); SLOTS]);
+    for (slot, owner) in map.iter_mut().enumerate() {
+        *owner = ShardId((slot * shards / SLOTS) as u16);
+    }
+    map
+}
+
+impl Shard {
+    /// An empty shard.
+    pub fn new(id: ShardId, node: Arc<Node>, registry: Arc<Registry>, ticks: Ticks) -> Self {
+        let config = node.config();
+        let hasher = Hasher::new(node.hash_seed);
+        Self {
+            id,
+            slot_map: even_slot_map(node.shards),
+            keyspace: Keyspace::new(config.databases as usize, hasher),
+            stats: Stats::new(registry.rows.len()),
+            random: node.hash_seed[0] ^ (u64::from(id.0) + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+                | 1,
+            node,
+            config,
+            registry,
+            now_ms: 0,
+            now_us: 0,
+            ticks,
+            dirty: 0,
+        }
+    }
+
+    /// The position of a key.
+    pub fn pos(&self, key: &[u8]) -> Pos {
+        self.keyspace.pos(key)
+    }
+
+    /// The shard that owns a slot.
+    pub fn owner(&self, slot: Slot) -> ShardId {
+        self.slot_map[slot.index()]
+    }
+
+    /// The next pseudo-random number (xorshift64*; Vigna, "An experimental exploration of
+    /// Marsaglia's xorshift generators, scrambled", 2016).
+    pub fn random(&mut self) -> u64 {
+        self.random ^= self.random >> 12;
+        self.random ^= self.random << 25;
+        self.random ^= self.random >> 27;
+        self.random.wrapping_mul(0x2545_F491_4F6C_DD1D)
+    }
+
+    /// Takes the configuration as it is now.
+    pub fn reload_config(&mut self) {
+        self.config = self.node.config();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slots_are_shared_evenly() {
+        for shards in 1..=9 {
+            let map = even_slot_map(shards);
+            let mut counts = vec![0usize; shards];
+            map.iter().for_each(|owner| counts[owner.index()] += 1);
+            let (least, most) = (counts.iter().min().copied(), counts.iter().max().copied());
+            assert!(
+                most.zip(least).is_some_and(|(m, l)| m - l <= 1),
+                "{counts:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! What all shards of the process share. Nothing here is touched on the way of a request.
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::mesh::ShardId;
+use crate::server::config::Config;
+
+/// The process.
+pub struct Node {
+    /// Number of shards.
+    pub shards: usize,
+    /// The seed of every shard's hash function.
+    pub hash_seed: [u64; 2],
+    /// 40 hexadecimal digits, new with each start.
+    pub run_id: String,
+    /// Unix time of the start, milliseconds.
+    pub started_ms: u64,
+    /// The configuration; shards hold a copy of the pointer and fetch it anew when told.
+    config: Mutex<Arc<Config>>,
+    /// The next client's id.
+    next_client: AtomicU64,
+    /// Connections of each shard.
+    connections: Box<[AtomicU32]>,
+    /// Set when the server is to stop.
+    pub stopping: AtomicBool,
+}
+
+impl Node {
+    /// A process of `shards` shards.
+    pub fn new(
+        shards: usize,
+        config: Config,
+        hash_seed: [u64; 2],
+        run_id: String,
+        started_ms: u64,
+    ) -> Self {
+        Self {
+            shards,
+            hash_seed,
+            run_id,
+            started_ms,
+            config: Mutex::new(Arc::new(config)),
+            next_client: AtomicU64::new(1),
+            connections: (0..shards).map(|_| AtomicU32::new(0)).collect(),
+            stopping: AtomicBool::new(false),
+        }
+    }
+
+    /// The configuration as it is now.
+    pub fn config(&self) -> Arc<Config> {
+        self.config
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Changes the configuration; nothing changes when `change` fails. Shards must be told.
+    pub fn change_config<T, E>(
+        &self,
+        change: impl FnOnce(&mut Config) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let mut held = self.config.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut config = Config::clone(&held);
+        let done = change(&mut config)?;
+        *held = Arc::new(config);
+        Ok(done)
+    }
+
+    /// An id for a new client.
+    pub fn new_client_id(&self) -> u64 {
+        self.next_client.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Connections of all shards.
+    pub fn connected(&self) -> usize {
+        self.connections
+            .iter()
+            .map(|c| c.load(Ordering::Relaxed) as usize)
+            .sum()
+    }
+
+    /// Chooses the shard with the fewest connections for a new one and counts it there.
+    pub fn place_connection(&self) -> ShardId {
+        let counts = self.connections.iter().map(|c| c.load(Ordering::Relaxed));
+        let (at, _) = counts
+            .enumerate()
+            .min_by_key(|(_, n)| *n)
+            .expect("at least one shard");
+        self.connections[at].fetch_add(1, Ordering::Relaxed);
+        ShardId(at as u16)
+    }
+
+    /// A connection of `shard` is gone.
+    pub fn connection_gone(&self, shard: ShardId) {
+        let before = self.connections[shard.index()].fetch_sub(1, Ordering::Relaxed);
+        assert!(before > 0, "a connection leaves once");
+    }
+}

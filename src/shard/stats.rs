@@ -1,0 +1,81 @@
+//! Counters of one shard, summed over the shards when somebody asks.
+use std::collections::BTreeMap;
+
+/// Buckets of a command's latency histogram: powers of two of nanoseconds.
+pub const LATENCY_BUCKETS: usize = 32;
+/// Distinct error codes that are counted; later ones are not, as on Redis (ERROR_STATS_NUMBER).
+pub const ERROR_CODES_MAX: usize = 128;
+
+/// Counters of one command.
+#[derive(Clone, Default)]
+pub struct CommandStats {
+    /// Times that it ran.
+    pub calls: u64,
+    /// Ticks that it took.
+    pub ticks: u64,
+    /// Times that it was refused before it ran.
+    pub rejected: u64,
+    /// Times that it answered with an error.
+    pub failed: u64,
+    /// Calls by the power of two of their duration in nanoseconds.
+    pub latency: Option<Box<[u64; LATENCY_BUCKETS]>>,
+}
+
+/// Counters of one shard.
+#[derive(Clone, Default)]
+pub struct Stats {
+    /// One for each row of the command table.
+    pub commands: Vec<CommandStats>,
+    /// Error replies by code.
+    pub errors: BTreeMap<String, u64>,
+    /// Error replies.
+    pub error_replies: u64,
+    /// Commands executed here.
+    pub commands_processed: u64,
+    /// Connections accepted.
+    pub connections_received: u64,
+    /// Connections refused for `maxclients`.
+    pub connections_rejected: u64,
+    /// Lookups that found a key.
+    pub hits: u64,
+    /// Lookups that did not.
+    pub misses: u64,
+    /// Keys that expired.
+    pub expired: u64,
+    /// Bytes received from clients.
+    pub bytes_in: u64,
+    /// Bytes sent to clients.
+    pub bytes_out: u64,
+    /// Requests sent to other shards.
+    pub hops: u64,
+    /// Turns of the loop.
+    pub turns: u64,
+    /// Turns longer than `stall-threshold`.
+    pub stalled_turns: u64,
+    /// The longest turn, microseconds.
+    pub longest_turn_us: u64,
+    /// Clients closed for their query buffer.
+    pub query_buffer_limit_disconnections: u64,
+    /// Clients closed for their output buffer.
+    pub output_buffer_limit_disconnections: u64,
+}
+
+impl Stats {
+    /// Zeros for a table of `rows` commands.
+    pub fn new(rows: usize) -> Self {
+        Self {
+            commands: vec![CommandStats::default(); rows],
+            ..Self::default()
+        }
+    }
+
+    /// Counts an error reply.
+    pub fn count_error(&mut self, code: &str) {
+        self.error_replies += 1;
+        if let Some(count) = self.errors.get_mut(code) {
+            *count += 1;
+        } else if self.errors.len() < ERROR_CODES_MAX {
+            self.errors.insert(code.to_string(), 1);
+        }
+    }
+}
