@@ -1,0 +1,495 @@
+//! What happens with a command once it has been parsed: refused, executed here, sent to the shard
+//! that owns its key, or spread over several.
+//!
+//! # Order
+//! Writes of one connection become visible in the order in which it sent them: a write waits while
+//! earlier writes of the connection are under way to another shard than its own. Reads never wait;
+//! they see the connection's own writes because a lane keeps the order of what it carries.
+
+use super::batch::{Batch, Command, Origin, RemoteCall};
+use super::engine::{Engine, slow};
+use super::session::{ConnId, Held, Stall, WAITING_MAX, flag};
+use crate::command::context::{Caller, Ctx, HomeCtx, OwnedArgs, caller};
+use crate::command::error::Error;
+use crate::command::registry::{Route, RowId};
+use crate::command::spec::{Flags, Run, Spec};
+use crate::keyspace::{Pos, Slot};
+use crate::mesh::ShardId;
+use crate::resp::Version;
+use crate::resp::decode::Frame;
+use crate::resp::encode::{Output, Reply};
+use crate::shard::Shard;
+
+/// Bytes that may wait for a lane before connections that want to add to them are held back.
+const OUTGOING_MAX: usize = 1 << 20;
+/// `writes_at` of a connection whose writes are under way to several shards.
+const SEVERAL: u16 = u16::MAX;
+
+/// Whether a command was taken up or has to wait.
+pub(super) enum Flow {
+    Done,
+    Wait(Stall),
+}
+
+/// A command ready to run, apart from where its reply goes.
+pub(super) struct Call<'a> {
+    pub row: RowId,
+    pub spec: &'static Spec,
+    pub args: &'a [&'a [u8]],
+    pub pos: Pos,
+    pub caller: Caller,
+    pub version: Version,
+}
+
+impl Engine {
+    /// Executes the batch's command at `at`, unless its connection has to wait.
+    pub(super) fn execute(&mut self, batch: &mut Batch, at: usize) {
+        let command = batch.commands[at];
+        let input_at = match command.origin {
+            Origin::Local(input) => input as usize,
+            Origin::Remote(call) => return self.execute_for(batch, &command, call),
+        };
+        let input = &mut batch.inputs[input_at];
+        if input.stopped {
+            return;
+        }
+        let conn = input.conn;
+        let session = self.sessions[conn as usize].as_deref_mut().expect("in use");
+        let flow = if session.is(flag::SLOW) || self.slow != 0 {
+            self.execute_with_care(conn, batch, &command)
+        } else {
+            self.dispatch(conn, batch, &command)
+        };
+        let input = &mut batch.inputs[input_at];
+        match flow {
+            Flow::Done => {
+                input.last_row = command.row;
+                input.executed += 1;
+            }
+            Flow::Wait(stall) => {
+                input.stopped = true;
+                input.stalled_at = Some(command.start);
+                input.frame = Frame::default();
+                input.args.clear();
+                self.session(conn).stall = stall;
+                if stall == Stall::Room {
+                    self.want_room.push(conn);
+                }
+                keep_large(batch, &command, input_at);
+            }
+        }
+    }
+
+    /// The long way: for connections in a special state.
+    fn execute_with_care(&mut self, conn: ConnId, batch: &mut Batch, command: &Command) -> Flow {
+        let session = self.session(conn);
+        if session.is(flag::CLOSING | flag::CLOSE_AFTER_REPLY) {
+            if let Origin::Local(input) = command.origin {
+                batch.inputs[input as usize].stopped = true;
+            }
+            return Flow::Done;
+        }
+        if session.is(flag::BLOCKED) {
+            return Flow::Wait(Stall::Blocked);
+        }
+        if session.is(flag::NEED_AUTH) && !self.allowed_without_auth(command.row) {
+            self.reject(conn, command.row, &Error::NO_AUTH);
+            return Flow::Done;
+        }
+        if self.slow & slow::PAUSE != 0 && self.is_paused(conn, command.row) {
+            return Flow::Wait(Stall::Paused);
+        }
+        if self.slow & slow::MONITORS != 0 {
+            self.feed_monitors(conn, command.row, batch.args_of(command));
+        }
+        let session = self.session(conn);
+        if !session.is(flag::REPLY_OFF | flag::REPLY_SKIP) {
+            let flow = self.dispatch(conn, batch, command);
+            let session = self.session(conn);
+            if session.is(flag::REPLY_SKIP_NEXT) {
+                session.flags = session.flags & !flag::REPLY_SKIP_NEXT | flag::REPLY_SKIP;
+            }
+            return flow;
+        }
+        self.dispatch_silently(conn, batch, command)
+    }
+
+    fn allowed_without_auth(&self, row: RowId) -> bool {
+        row != RowId::UNKNOWN && self.shard.registry.row(row).spec.flags.has(Flags::NO_AUTH)
+    }
+
+    /// CLIENT REPLY OFF and SKIP: the command runs and its reply is dropped.
+    fn dispatch_silently(&mut self, conn: ConnId, batch: &mut Batch, command: &Command) -> Flow {
+        let session = self.session(conn);
+        let places = session.held.len();
+        let target = session.target();
+        let (bytes, shared) = (target.buf.len(), target.shared.len());
+        let flow = self.dispatch(conn, batch, command);
+        let session = self.session(conn);
+        if !session.is(flag::REPLY_OFF | flag::REPLY_SKIP) {
+            return flow; // CLIENT REPLY ON answers
+        }
+        if session.held.len() <= places.max(1) {
+            // Nothing was sent elsewhere; what was written here goes.
+            if let Some(Held::Ready(output)) = session.held.back_mut() {
+                output.buf.truncate(bytes);
+                output.shared.truncate(shared);
+            } else if session.held.is_empty() {
+                session.out.buf.truncate(bytes);
+                session.out.shared.truncate(shared);
+            }
+        }
+        if let Flow::Done = flow {
+            session.flags &= !flag::REPLY_SKIP;
+            if session.is(flag::REPLY_SKIP_NEXT) {
+                session.flags = session.flags & !flag::REPLY_SKIP_NEXT | flag::REPLY_SKIP;
+            }
+        }
+        flow
+    }
+
+    /// Routes a command of a connection in the ordinary state.
+    fn dispatch(&mut self, conn: ConnId, batch: &mut Batch, command: &Command) -> Flow {
+        if command.row == RowId::UNKNOWN {
+            let error = unknown_command(batch.args_of(command));
+            self.reject(conn, command.row, &error);
+            return Flow::Done;
+        }
+        let row = self.shard.registry.row(command.row);
+        let (spec, route) = (row.spec, row.route);
+        if !spec.arity_fits(command.argc as usize) {
+            let error = Error::arity(&row.full_name);
+            self.reject(conn, command.row, &error);
+            return Flow::Done;
+        }
+        match route {
+            Route::OneKey(_) if self.shard.node.shards == 1 => {
+                self.run_here(conn, batch, command, spec)
+            }
+            Route::OneKey(_) => {
+                let owner = self.shard.owner(command.pos.slot());
+                if self.must_wait(conn, spec, owner) {
+                    return Flow::Wait(Stall::Writes);
+                }
+                if owner == self.shard.id {
+                    return self.run_here(conn, batch, command, spec);
+                }
+                self.forward(conn, batch, command, spec, owner)
+            }
+            Route::Here => self.run_here(conn, batch, command, spec),
+            Route::ManyKeys => self.run_many_keys(conn, batch, command, spec),
+            Route::Home => {
+                self.run_home(conn, batch.args_of(command), command.row, spec);
+                Flow::Done
+            }
+            Route::At => {
+                let Run::At { owner, .. } = spec.run else {
+                    unreachable!("routed by its kind")
+                };
+                let owner = owner(&self.shard, batch.args_of(command));
+                if self.must_wait(conn, spec, owner) {
+                    return Flow::Wait(Stall::Writes);
+                }
+                if owner == self.shard.id {
+                    return self.run_here(conn, batch, command, spec);
+                }
+                self.forward(conn, batch, command, spec, owner)
+            }
+            Route::Gather => {
+                if spec.flags.has(Flags::WRITE) && self.session(conn).writes_out > 0 {
+                    return Flow::Wait(Stall::Writes);
+                }
+                self.run_gather(conn, batch.args_of(command), command.row, spec)
+            }
+            Route::Container => {
+                let error = match batch.args_of(command) {
+                    [_, sub, ..] => Error::unknown_subcommand(sub, spec.name),
+                    _ => Error::arity(spec.name),
+                };
+                self.reject(conn, command.row, &error);
+                Flow::Done
+            }
+        }
+    }
+
+    /// Whether a command must wait for earlier writes of its connection to other shards.
+    fn must_wait(&mut self, conn: ConnId, spec: &Spec, owner: ShardId) -> bool {
+        let session = self.session(conn);
+        session.writes_out > 0 && session.writes_at != owner.0 && spec.flags.has(Flags::WRITE)
+    }
+
+    /// A command whose keys may have several owners.
+    fn run_many_keys(
+        &mut self,
+        conn: ConnId,
+        batch: &mut Batch,
+        command: &Command,
+        spec: &'static Spec,
+    ) -> Flow {
+        if self.shard.node.shards == 1 {
+            return self.run_here(conn, batch, command, spec);
+        }
+        match self.owner_of_all(batch.args_of(command), spec) {
+            Some(owner) => {
+                if self.must_wait(conn, spec, owner) {
+                    return Flow::Wait(Stall::Writes);
+                }
+                if owner == self.shard.id {
+                    return self.run_here(conn, batch, command, spec);
+                }
+                self.forward(conn, batch, command, spec, owner)
+            }
+            None => self.run_transaction(conn, batch, command, spec),
+        }
+    }
+
+    /// The shard that owns all keys of a command, or this shard if there are none; None: several.
+    fn owner_of_all(&mut self, args: &[&[u8]], spec: &Spec) -> Option<ShardId> {
+        let mut keys = std::mem::take(&mut self.key_scratch);
+        keys.clear();
+        crate::command::keys::keys_of(spec, args, &mut keys);
+        let mut owners = keys
+            .iter()
+            .map(|k| self.shard.owner(Slot::of(args[k.index])));
+        let first = owners.next().unwrap_or(self.shard.id);
+        let same = owners.all(|owner| owner == first);
+        self.key_scratch = keys;
+        same.then_some(first)
+    }
+
+    /// Runs a command on this shard, for a connection of this shard.
+    fn run_here(
+        &mut self,
+        conn: ConnId,
+        batch: &mut Batch,
+        command: &Command,
+        spec: &'static Spec,
+    ) -> Flow {
+        let session = self.sessions[conn as usize].as_deref_mut().expect("in use");
+        let call = Call {
+            row: command.row,
+            spec,
+            args: &batch.args[command.args_at as usize..(command.args_at + command.argc) as usize],
+            pos: command.pos,
+            caller: Caller {
+                client: session.id,
+                db: session.db,
+                flags: if session.is(flag::NO_TOUCH) {
+                    caller::NO_TOUCH
+                } else {
+                    0
+                },
+            },
+            version: session.version,
+        };
+        let large = OwnedArgs {
+            first: command.args_at as usize,
+            owned: &mut batch.owned,
+        };
+        run(&mut self.shard, call, large, session.target());
+        Flow::Done
+    }
+
+    /// Runs a command that needs its connection.
+    fn run_home(&mut self, conn: ConnId, args: &[&[u8]], row: RowId, spec: &'static Spec) {
+        let Run::Home(function) = spec.run else {
+            unreachable!("routed by its kind")
+        };
+        let target = self.session(conn).target();
+        let (bytes, shared) = (target.buf.len(), target.shared.len());
+        let began = (self.shard.ticks.read)();
+        let outcome = function(&mut HomeCtx {
+            engine: self,
+            conn,
+            args,
+            row,
+        });
+        let took = (self.shard.ticks.read)() - began;
+        let failed = outcome.is_err();
+        if let Err(error) = outcome {
+            self.shard.stats.count_error(error.code());
+            let session = self.session(conn);
+            let version = session.version;
+            let target = session.target();
+            target.buf.truncate(bytes);
+            target.shared.truncate(shared);
+            Reply::new(target, version).error(&error.0);
+        }
+        count_call(&mut self.shard, row, took, failed);
+    }
+
+    /// Sends a command to the shard that owns its keys.
+    fn forward(
+        &mut self,
+        conn: ConnId,
+        batch: &mut Batch,
+        command: &Command,
+        spec: &Spec,
+        owner: ShardId,
+    ) -> Flow {
+        if let Some(stall) = self.no_room(conn, owner) {
+            return Flow::Wait(stall);
+        }
+        let write = spec.flags.has(Flags::WRITE);
+        let session = self.session(conn);
+        if write {
+            session.writes_out += 1;
+            session.writes_at = owner.0;
+        }
+        let seq = session.hold(write);
+        let call = RemoteCall {
+            home: ShardId(0), // the receiver knows from which lane it comes
+            conn,
+            seq,
+            db: session.db,
+            version: session.version,
+            flags: if session.is(flag::NO_TOUCH) {
+                caller::NO_TOUCH
+            } else {
+                0
+            },
+            client: session.id,
+        };
+        self.shard.stats.hops += 1;
+        super::remote::put_request(&mut self.outgoing[owner.index()], &call, command, batch);
+        Flow::Done
+    }
+
+    /// Why nothing more may be sent to `owner` on behalf of this connection now.
+    pub(super) fn no_room(&mut self, conn: ConnId, owner: ShardId) -> Option<Stall> {
+        if self.outgoing[owner.index()].buf.len() > OUTGOING_MAX {
+            return Some(Stall::Room);
+        }
+        (self.session(conn).waiting as usize >= WAITING_MAX).then_some(Stall::Writes)
+    }
+
+    /// Marks a connection's writes as under way to several shards.
+    pub(super) fn writes_everywhere(&mut self, conn: ConnId) {
+        let session = self.session(conn);
+        session.writes_out += 1;
+        session.writes_at = SEVERAL;
+    }
+
+    /// Answers with an error a command that did not run.
+    pub(super) fn reject(&mut self, conn: ConnId, row: RowId, error: &Error) {
+        self.shard.stats.count_error(error.code());
+        if row != RowId::UNKNOWN {
+            self.shard.stats.commands[row.index()].rejected += 1;
+        }
+        let session = self.session(conn);
+        let version = session.version;
+        Reply::new(session.target(), version).error(&error.0);
+    }
+}
+
+/// Runs a command's function on `shard`, with its reply at the end of `out`.
+pub(super) fn run(shard: &mut Shard, call: Call<'_>, large: OwnedArgs<'_>, out: &mut Output) {
+    let (Run::Keyed(function) | Run::At { run: function, .. }) = call.spec.run else {
+        unreachable!("routed by its kind")
+    };
+    run_function(shard, function, call, large, out);
+}
+
+/// Runs `function` for a command; counts it, and writes its error.
+fn run_function(
+    shard: &mut Shard,
+    function: fn(&mut Ctx<'_>) -> crate::command::error::Outcome,
+    call: Call<'_>,
+    large: OwnedArgs<'_>,
+    out: &mut Output,
+) {
+    let (bytes, shared) = (out.buf.len(), out.shared.len());
+    let row = call.row;
+    let version = call.version;
+    let ticks = shard.ticks;
+    let began = (ticks.read)();
+    let outcome = function(&mut Ctx {
+        shard,
+        args: call.args,
+        reply: Reply::new(out, version),
+        caller: call.caller,
+        pos: call.pos,
+        row,
+        large,
+    });
+    let took = (ticks.read)() - began;
+    let failed = outcome.is_err();
+    if let Err(error) = outcome {
+        shard.stats.count_error(error.code());
+        out.buf.truncate(bytes);
+        out.shared.truncate(shared);
+        Reply::new(out, version).error(&error.0);
+    }
+    count_call(shard, row, took, failed);
+}
+
+/// Counts a command that ran.
+pub(super) fn count_call(shard: &mut Shard, row: RowId, took: u64, failed: bool) {
+    shard.stats.commands_processed += 1;
+    let stats = &mut shard.stats.commands[row.index()];
+    stats.calls += 1;
+    stats.ticks += took;
+    stats.failed += u64::from(failed);
+}
+
+/// A stalled command with arguments in memory of their own keeps them, since they no longer stand
+/// in the input. Such a command is always the first of its input.
+fn keep_large(batch: &mut Batch, command: &Command, input_at: usize) {
+    let args = command.args_at as usize..(command.args_at + command.argc) as usize;
+    if !batch.owned.iter().any(|(index, _)| args.contains(index)) {
+        return;
+    }
+    let input = &mut batch.inputs[input_at];
+    let base = input.bytes.as_ptr() as usize + command.start;
+    input.frame = Frame {
+        args_left: 0,
+        bulk: None,
+        at: command.end - command.start,
+    };
+    input.args = args
+        .map(
+            |index| match batch.owned.iter().position(|(i, _)| *i == index) {
+                Some(at) => super::session::KeptArg::Owned(batch.owned.swap_remove(at).1),
+                None => {
+                    let arg = batch.args[index];
+                    super::session::KeptArg::At(arg.as_ptr() as usize - base, arg.len())
+                }
+            },
+        )
+        .collect();
+}
+
+/// Redis's text for a command that does not exist: name and arguments, cut at 128 bytes.
+fn unknown_command(args: &[&[u8]]) -> Error {
+    const SHOWN_MAX: usize = 128;
+    let shown = |bytes: &[u8], max: usize| {
+        String::from_utf8_lossy(&bytes[..bytes.len().min(max)]).into_owned()
+    };
+    let mut list = String::new();
+    for arg in &args[1..] {
+        if list.len() >= SHOWN_MAX {
+            break;
+        }
+        list.push('\'');
+        list.push_str(&shown(arg, SHOWN_MAX - list.len().min(SHOWN_MAX)));
+        list.push_str("' ");
+    }
+    Error::new(format!(
+        "ERR unknown command '{}', with args beginning with: {list}",
+        shown(args[0], SHOWN_MAX)
+    ))
+}
+
+impl Engine {
+    /// A command whose keys have several owners.
+    pub(super) fn run_transaction(
+        &mut self,
+        conn: ConnId,
+        _batch: &mut Batch,
+        command: &Command,
+        _spec: &'static Spec,
+    ) -> Flow {
+        self.reject(conn, command.row, &Error::SYNTAX);
+        Flow::Done
+    }
+}

@@ -1,0 +1,658 @@
+//! A shard with its connections, as a state machine: bytes and messages in, bytes and messages
+//! out. The reactor drives it with sockets and rings, a simulation with buffers.
+//!
+//! A turn: [`receive`](Engine::receive) and [`deliver`](Engine::deliver) collect commands in a
+//! batch; [`run_batch`](Engine::run_batch) prefetches what they need and executes them; then
+//! [`dirty`](Engine::dirty) lists the connections that have something to send and
+//! [`outgoing`](Engine::outgoing) holds what goes to other shards.
+
+use super::batch::{Batch, Command, Input, Origin, lend};
+use super::gather::Gathers;
+use super::session::{ConnId, Kept, KeptArg, Peer, Session, Stall, flag};
+use crate::command::registry::{Route, RowId};
+use crate::keyspace::Pos;
+use crate::mesh::ShardId;
+use crate::resp::decode::{BIG_MIN, Decoded, Frame, Limits, decode};
+use crate::resp::encode::{Output, Reply};
+use crate::shard::Shard;
+
+/// A connection that is stalled by other shards is not read from while it has this much input.
+pub const STALLED_INPUT_MAX: usize = 1 << 20;
+/// A connection is not read from while this much output waits: far above what any client that
+/// sends a whole pipeline before it reads may need, and far below what endangers the machine.
+pub const WAITING_OUTPUT_MAX: usize = 1 << 30;
+/// Commands of a stalled connection that are looked at when it may go on.
+const RESUMED_COMMANDS_MAX: usize = 16;
+
+/// A shard, its connections, and what is under way between them.
+pub struct Engine {
+    /// The shard.
+    pub shard: Shard,
+    /// Connections; a slot is free or in use.
+    pub(super) sessions: Vec<Option<Box<Session>>>,
+    free: Vec<ConnId>,
+    /// Connections whose slot is freed when nothing waits on their behalf.
+    pub(super) batch: Batch,
+    /// What goes to each shard with this turn's batch.
+    pub outgoing: Vec<Output>,
+    /// Connections with something to send or to close, for the reactor; flagged DIRTY.
+    pub dirty: Vec<ConnId>,
+    /// Connections that may go on with kept input.
+    pub(super) resumable: Vec<ConnId>,
+    /// Connections that wait for room in a lane.
+    pub(super) want_room: Vec<ConnId>,
+    /// Commands that every shard takes part in.
+    pub(super) gathers: Gathers,
+    /// Connections that another shard has dealt to this one: descriptor and listener.
+    pub adopted: Vec<(i32, u32)>,
+    /// Non-zero: commands do not take the short way. Bits of [`slow`].
+    pub(super) slow: u32,
+    /// Keys of a command with several, kept for reuse.
+    pub(super) key_scratch: Vec<crate::command::keys::KeyAt>,
+}
+
+/// Bits of [`Engine::slow`].
+pub mod slow {
+    /// CLIENT PAUSE.
+    pub const PAUSE: u32 = 1;
+    /// Somebody monitors.
+    pub const MONITORS: u32 = 2;
+}
+
+impl Engine {
+    /// A shard without connections.
+    pub fn new(shard: Shard) -> Self {
+        let shards = shard.node.shards;
+        Self {
+            shard,
+            sessions: Vec::new(),
+            free: Vec::new(),
+            batch: Batch::default(),
+            outgoing: (0..shards).map(|_| Output::default()).collect(),
+            dirty: Vec::new(),
+            resumable: Vec::new(),
+            want_room: Vec::new(),
+            gathers: Gathers::default(),
+            adopted: Vec::new(),
+            slow: 0,
+            key_scratch: Vec::new(),
+        }
+    }
+
+    /// The state of a connection that is there.
+    pub fn session(&mut self, conn: ConnId) -> &mut Session {
+        self.sessions[conn as usize]
+            .as_deref_mut()
+            .expect("a connection that is in use")
+    }
+
+    /// The state of a connection, if it is there.
+    pub fn session_if(&mut self, conn: ConnId) -> Option<&mut Session> {
+        self.sessions.get_mut(conn as usize)?.as_deref_mut()
+    }
+
+    /// All connections.
+    pub fn sessions(&self) -> impl Iterator<Item = (ConnId, &Session)> {
+        let there = |(i, s): (usize, &'_ Option<Box<Session>>)| s.is_some().then_some(i as ConnId);
+        self.sessions
+            .iter()
+            .enumerate()
+            .filter_map(move |(i, s)| there((i, s)).zip(s.as_deref()))
+    }
+
+    /// A new connection.
+    pub fn connect(&mut self, peer: Peer, fd: i32) -> ConnId {
+        let id = self.shard.node.new_client_id();
+        let mut session = Box::new(Session::new(id, peer, fd, self.shard.now_ms as i64));
+        if !self.shard.config.requirepass.is_empty() {
+            session.flags |= flag::NEED_AUTH;
+        }
+        self.shard.stats.connections_received += 1;
+        match self.free.pop() {
+            Some(conn) => {
+                assert!(self.sessions[conn as usize].is_none(), "a free slot");
+                self.sessions[conn as usize] = Some(session);
+                conn
+            }
+            None => {
+                self.sessions.push(Some(session));
+                (self.sessions.len() - 1) as ConnId
+            }
+        }
+    }
+
+    /// Lists a connection for the reactor: it has something to send, or is to be closed.
+    pub fn mark_dirty(&mut self, conn: ConnId) {
+        let session = self.session(conn);
+        if !session.is(flag::DIRTY) {
+            session.flags |= flag::DIRTY;
+            self.dirty.push(conn);
+        }
+    }
+
+    /// Closes a connection as soon as the reactor comes to it, without sending what waits.
+    pub fn close(&mut self, conn: ConnId) {
+        let session = self.session(conn);
+        session.flags |= flag::CLOSING;
+        session.kept = None;
+        self.mark_dirty(conn);
+    }
+
+    /// The reactor has let go of the connection's socket. The slot is freed once nothing that was
+    /// asked on its behalf is unanswered.
+    pub fn disconnected(&mut self, conn: ConnId) {
+        let session = self.session(conn);
+        assert!(
+            !session.is(flag::IN_BATCH),
+            "batches end before connections"
+        );
+        session.flags |= flag::CLOSING;
+        session.kept = None;
+        session.fd = -1;
+        self.free_if_done(conn);
+    }
+
+    /// Frees the slot of a connection that is gone if nothing waits for it.
+    pub(super) fn free_if_done(&mut self, conn: ConnId) {
+        let session = self.session(conn);
+        if session.fd == -1 && session.waiting == 0 && !session.is(flag::DIRTY) {
+            self.sessions[conn as usize] = None;
+            self.free.push(conn);
+            self.shard.node.connection_gone(self.shard.id);
+        }
+    }
+
+    /// The reactor is done with a connection of [`dirty`](Self::dirty).
+    pub fn clean(&mut self, conn: ConnId) {
+        self.session(conn).flags &= !flag::DIRTY;
+        self.free_if_done(conn);
+    }
+
+    fn limits(&self, session: &Session) -> Limits {
+        Limits {
+            bulk_max: self.shard.config.proto_max_bulk_len,
+            unauthenticated: session.is(flag::NEED_AUTH),
+        }
+    }
+
+    /// Bytes that a connection has sent. They must stay in place until [`run_batch`]
+    /// (Self::run_batch) has run, which this may do by itself.
+    pub fn receive(&mut self, conn: ConnId, data: &[u8]) {
+        if self.session(conn).is(flag::IN_BATCH) {
+            self.run_batch();
+        }
+        let session = self.session(conn);
+        session.info.bytes_in += data.len() as u64;
+        let closing = session.is(flag::CLOSING | flag::CLOSE_AFTER_REPLY);
+        let kept = session.kept.is_some() || session.stall != Stall::No;
+        self.shard.stats.bytes_in += data.len() as u64;
+        if closing {
+            return;
+        }
+        if kept {
+            self.keep(conn, data);
+            if self.session(conn).stall == Stall::No {
+                self.parse_kept(conn);
+            }
+            return self.watch_input(conn);
+        }
+        let mut rest = data;
+        loop {
+            let (parsed, full) = self.parse(conn, lend(rest), false, Frame::default(), Vec::new());
+            if !full {
+                return;
+            }
+            self.run_batch();
+            rest = &rest[parsed..];
+            let session = self.session(conn);
+            if session.is(flag::CLOSING | flag::CLOSE_AFTER_REPLY) {
+                return;
+            }
+            if session.stall != Stall::No {
+                return; // the batch has kept everything from the stall on
+            }
+        }
+    }
+
+    /// Appends bytes to what is kept of a connection.
+    fn keep(&mut self, conn: ConnId, mut data: &[u8]) {
+        let session = self.session(conn);
+        let kept = session.kept.get_or_insert_with(Default::default);
+        if let Some(big) = &mut kept.big {
+            let missing = kept
+                .frame
+                .bulk
+                .map_or(0, |len| len as usize + 2 - big.len());
+            let (now, later) = data.split_at(missing.min(data.len()));
+            big.extend_from_slice(now);
+            data = later;
+            if now.len() < missing {
+                return;
+            }
+            big.truncate(big.len() - 2);
+            let big = kept.big.take().expect("just used");
+            kept.args.push(KeptArg::Owned(big));
+            kept.frame.bulk = None;
+            kept.frame.args_left -= 1;
+        }
+        kept.buf.extend_from_slice(data);
+    }
+
+    /// Closes a connection whose input grows over its limit; stops reading from one that waits.
+    fn watch_input(&mut self, conn: ConnId) {
+        let limit = self.shard.config.client_query_buffer_limit as usize;
+        let session = self.session(conn);
+        let bytes = session.input_bytes();
+        if bytes > limit {
+            self.shard.stats.query_buffer_limit_disconnections += 1;
+            self.close(conn);
+        } else if bytes > STALLED_INPUT_MAX
+            && matches!(session.stall, Stall::Writes | Stall::Room)
+            && !session.is(flag::READ_PAUSED)
+        {
+            session.flags |= flag::READ_PAUSED;
+            self.mark_dirty(conn);
+        }
+    }
+
+    /// Goes on with what is kept of a connection.
+    fn parse_kept(&mut self, conn: ConnId) {
+        loop {
+            let session = self.session(conn);
+            let Some(kept) = session.kept.as_deref_mut() else {
+                return;
+            };
+            if kept.big.is_some() {
+                return;
+            }
+            let bytes = lend(&kept.buf[kept.start..]);
+            let frame = std::mem::take(&mut kept.frame);
+            let args = std::mem::take(&mut kept.args);
+            let (_, full) = self.parse(conn, bytes, true, frame, args);
+            if !full {
+                return;
+            }
+            self.run_batch();
+            let session = self.session(conn);
+            if session.stall != Stall::No || session.is(flag::CLOSING | flag::CLOSE_AFTER_REPLY) {
+                return;
+            }
+        }
+    }
+
+    /// Parses whole commands of `bytes` into the batch. Returns the offset up to which it came,
+    /// and whether it stopped because the batch is full.
+    fn parse(
+        &mut self,
+        conn: ConnId,
+        bytes: &'static [u8],
+        kept: bool,
+        mut frame: Frame,
+        mut kept_args: Vec<KeptArg>,
+    ) -> (usize, bool) {
+        let limits = self.limits(self.sessions[conn as usize].as_deref().expect("in use"));
+        let mut batch = std::mem::take(&mut self.batch);
+        let input_at = batch.inputs.len() as u32;
+        let room = if kept {
+            RESUMED_COMMANDS_MAX
+        } else {
+            usize::MAX
+        };
+        let (mut at, mut count) = (0, 0);
+        let mut violation = None;
+        let mut full = false;
+        loop {
+            if batch.is_full() || count >= room {
+                full = at < bytes.len();
+                break;
+            }
+            let args_at = batch.args.len();
+            for arg in kept_args.drain(..) {
+                match arg {
+                    KeptArg::At(offset, len) => {
+                        batch.args.push(&bytes[at + offset..at + offset + len])
+                    }
+                    KeptArg::Owned(memory) => {
+                        let index = batch.args.len();
+                        batch.args.push(lend(&memory));
+                        batch.owned.push((index, memory));
+                    }
+                }
+            }
+            let input = &bytes[at..];
+            let decoded = if frame.args_left == 0 && batch.args.len() > args_at {
+                Decoded::Command { end: frame.at } // its last argument was a large one
+            } else {
+                let args = &mut batch.args;
+                decode(input, &mut frame, &limits, |offset, len| {
+                    args.push(&input[offset..offset + len])
+                })
+            };
+            let end = match decoded {
+                Decoded::Command { end } => end,
+                Decoded::Inline { args, end } => {
+                    for arg in args {
+                        batch.args.push(lend(&arg));
+                        batch.decoded.push(arg);
+                    }
+                    end
+                }
+                Decoded::Incomplete => {
+                    kept_args = keep_args(&mut batch, args_at, input);
+                    break;
+                }
+                Decoded::Violation(what) => {
+                    batch.args.truncate(args_at);
+                    violation = Some(what);
+                    break;
+                }
+            };
+            frame = Frame::default();
+            if batch.args.len() > args_at {
+                let command = self.command(&batch, Origin::Local(input_at), args_at, at, at + end);
+                batch.commands.push(command);
+                count += 1;
+            }
+            at += end;
+        }
+        if let Some(what) = violation {
+            self.batch = batch;
+            self.push_input(conn, bytes, kept, at, Frame::default(), Vec::new());
+            self.run_batch(); // what came before is answered first
+            self.violate(conn, &what.text());
+            return (at, false);
+        }
+        self.batch = batch;
+        self.push_input(conn, bytes, kept, at, frame, kept_args);
+        if full {
+            self.batch.inputs.last_mut().expect("just pushed").more = true;
+        }
+        (at, full)
+    }
+
+    fn push_input(
+        &mut self,
+        conn: ConnId,
+        bytes: &'static [u8],
+        kept: bool,
+        parsed: usize,
+        frame: Frame,
+        args: Vec<KeptArg>,
+    ) {
+        self.session(conn).flags |= flag::IN_BATCH;
+        self.batch.inputs.push(Input {
+            conn,
+            bytes,
+            kept,
+            parsed,
+            frame,
+            args,
+            stalled_at: None,
+            stopped: false,
+            more: false,
+            last_row: RowId::UNKNOWN,
+            executed: 0,
+        });
+    }
+
+    /// Answers a violation of the protocol and closes.
+    fn violate(&mut self, conn: ConnId, text: &[u8]) {
+        if self
+            .session(conn)
+            .is(flag::CLOSING | flag::CLOSE_AFTER_REPLY)
+        {
+            return;
+        }
+        self.shard.stats.count_error("ERR");
+        let session = self.session(conn);
+        let version = session.version;
+        Reply::new(session.target(), version).error_bytes(text);
+        session.kept = None;
+        session.flags |= flag::CLOSE_AFTER_REPLY;
+        self.mark_dirty(conn);
+    }
+
+    /// The batch's next command, with its arguments from `args_at` on.
+    fn command(
+        &self,
+        batch: &Batch,
+        origin: Origin,
+        args_at: usize,
+        start: usize,
+        end: usize,
+    ) -> Command {
+        let args = &batch.args[args_at..];
+        let registry = &self.shard.registry;
+        let mut row = registry.find(args[0]).unwrap_or(RowId::UNKNOWN);
+        let mut pos = Pos::default();
+        if row != RowId::UNKNOWN {
+            match registry.row(row).route {
+                Route::OneKey(at) => {
+                    if let Some(key) = args.get(usize::from(at)) {
+                        pos = self.shard.pos(key);
+                    }
+                }
+                Route::Container if args.len() > 1 => {
+                    if let Some(child) = registry.find_child(row, args[1]) {
+                        row = child;
+                        if let Route::OneKey(at) = registry.row(row).route
+                            && let Some(key) = args.get(usize::from(at))
+                        {
+                            pos = self.shard.pos(key);
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+        Command {
+            origin,
+            row,
+            args_at: args_at as u32,
+            argc: args.len() as u32,
+            pos,
+            start,
+            end,
+        }
+    }
+
+    /// Executes everything that was collected.
+    pub fn run_batch(&mut self) {
+        if self.batch.inputs.is_empty() && self.batch.commands.is_empty() {
+            return;
+        }
+        let mut batch = std::mem::take(&mut self.batch);
+        self.prefetch(&batch);
+        for at in 0..batch.commands.len() {
+            self.execute(&mut batch, at);
+        }
+        for at in 0..batch.inputs.len() {
+            self.settle(&mut batch.inputs[at]);
+        }
+        batch.clear();
+        self.batch = batch;
+    }
+
+    /// Brings what the commands will look up into the cache, in passes, so that the misses of
+    /// many commands overlap.
+    fn prefetch(&self, batch: &Batch) {
+        if batch.commands.len() < 2 {
+            return;
+        }
+        let db_of = |command: &Command| match command.origin {
+            Origin::Local(input) => {
+                let conn = batch.inputs[input as usize].conn;
+                self.sessions[conn as usize]
+                    .as_deref()
+                    .map_or(0, |s| usize::from(s.db))
+            }
+            Origin::Remote(call) => usize::from(call.db),
+        };
+        let keyed = || batch.commands.iter().filter(|c| c.pos != Pos::default());
+        for command in keyed() {
+            self.shard
+                .keyspace
+                .db(db_of(command))
+                .prefetch_directory(command.pos);
+        }
+        for command in keyed() {
+            self.shard
+                .keyspace
+                .db(db_of(command))
+                .prefetch_segment(command.pos);
+        }
+        for command in keyed() {
+            self.shard
+                .keyspace
+                .db(db_of(command))
+                .prefetch_entry(command.pos);
+        }
+    }
+
+    /// After the batch: keeps what a connection has not had executed.
+    fn settle(&mut self, input: &mut Input) {
+        let now_ms = self.shard.now_ms as i64;
+        let session = self.sessions[input.conn as usize]
+            .as_deref_mut()
+            .expect("in use");
+        session.flags &= !flag::IN_BATCH;
+        if input.executed > 0 {
+            session.info.active_ms = now_ms;
+            session.info.last_row = input.last_row;
+            session.info.commands += u64::from(input.executed);
+        }
+        let gone = session.is(flag::CLOSING | flag::CLOSE_AFTER_REPLY);
+        let stalled = input.stalled_at.is_some();
+        let from = input.stalled_at.unwrap_or(input.parsed);
+        if gone {
+            session.kept = None;
+        } else if input.kept {
+            let kept = session.kept.as_deref_mut().expect("it lies there");
+            kept.start += from;
+            kept.frame = input.frame;
+            kept.args = std::mem::take(&mut input.args);
+            tidy(session);
+        } else if stalled || !input.more {
+            let rest = &input.bytes[from..];
+            if !rest.is_empty() {
+                let args = std::mem::take(&mut input.args);
+                session.kept = Some(Box::new(Kept {
+                    buf: rest.to_vec(),
+                    frame: input.frame,
+                    args,
+                    ..Kept::default()
+                }));
+                tidy(session);
+            }
+        }
+        let dirty = !session.out.is_empty() || session.is(flag::CLOSING | flag::CLOSE_AFTER_REPLY);
+        if dirty {
+            self.mark_dirty(input.conn);
+        }
+        self.end_if_hung_up(input.conn);
+    }
+
+    /// The peer sends no more. What it has asked for is still answered, then the connection ends.
+    pub fn hung_up(&mut self, conn: ConnId) {
+        self.session(conn).flags |= flag::HUNG_UP;
+        if !self.session(conn).is(flag::IN_BATCH) {
+            self.end_if_hung_up(conn);
+        }
+    }
+
+    /// Ends a connection whose peer sends no more once everything has been answered.
+    pub(super) fn end_if_hung_up(&mut self, conn: ConnId) {
+        let session = self.session(conn);
+        if session.is(flag::HUNG_UP)
+            && !session.is(flag::CLOSING | flag::CLOSE_AFTER_REPLY)
+            && session.waiting == 0
+            && matches!(session.stall, Stall::No | Stall::Blocked)
+        {
+            session.flags |= flag::CLOSE_AFTER_REPLY;
+            self.mark_dirty(conn);
+        }
+    }
+
+    /// Lets connections go on whose reason to wait is gone. Whether there were any.
+    pub fn resume(&mut self) -> bool {
+        let any = !self.resumable.is_empty();
+        while let Some(conn) = self.resumable.pop() {
+            let Some(session) = self.session_if(conn) else {
+                continue;
+            };
+            if session.stall == Stall::No || session.is(flag::CLOSING | flag::CLOSE_AFTER_REPLY) {
+                continue;
+            }
+            session.stall = Stall::No;
+            if session.is(flag::IN_BATCH) {
+                self.run_batch();
+            }
+            self.parse_kept(conn);
+            self.run_batch();
+            let session = self.session(conn);
+            if session.is(flag::READ_PAUSED) && session.input_bytes() < STALLED_INPUT_MAX / 2 {
+                session.flags &= !flag::READ_PAUSED;
+                self.mark_dirty(conn);
+            }
+        }
+        any
+    }
+
+    /// Connections that waited for room in a lane try again; called after lanes were flushed.
+    pub fn room_again(&mut self) {
+        self.resumable.append(&mut self.want_room);
+    }
+
+    /// Whether something goes to `peer`.
+    pub fn has_outgoing(&self, peer: ShardId) -> bool {
+        !self.outgoing[peer.index()].buf.is_empty()
+    }
+}
+
+/// Takes the arguments of an unfinished command out of the batch.
+fn keep_args(batch: &mut Batch, args_at: usize, input: &[u8]) -> Vec<KeptArg> {
+    let base = input.as_ptr() as usize;
+    let mut args = Vec::with_capacity(batch.args.len() - args_at);
+    for index in args_at..batch.args.len() {
+        if let Some(at) = batch.owned.iter().position(|(i, _)| *i == index) {
+            args.push(KeptArg::Owned(batch.owned.swap_remove(at).1));
+        } else {
+            let arg = batch.args[index];
+            args.push(KeptArg::At(arg.as_ptr() as usize - base, arg.len()));
+        }
+    }
+    batch.args.truncate(args_at);
+    args
+}
+
+/// Drops what is done with of the kept input, and starts receiving a large argument into memory
+/// of its own.
+fn tidy(session: &mut Session) {
+    let Some(kept) = session.kept.as_deref_mut() else {
+        return;
+    };
+    if kept.start == kept.buf.len() && kept.frame == Frame::default() && kept.args.is_empty() {
+        session.kept = None;
+        return;
+    }
+    if kept.start * 2 > kept.buf.len() {
+        kept.buf.drain(..kept.start);
+        kept.start = 0;
+    }
+    if let Some(len) = kept.frame.bulk
+        && len >= BIG_MIN as u64
+        && session.stall == Stall::No
+        && kept.big.is_none()
+    {
+        let len = len as usize;
+        let mut big = Vec::new();
+        if big.try_reserve_exact(len + 2).is_err() {
+            return; // it grows in the ordinary buffer instead
+        }
+        let from = kept.start + kept.frame.at;
+        big.extend_from_slice(&kept.buf[from..]);
+        assert!(big.len() < len + 2, "it would have been whole");
+        kept.buf.truncate(from);
+        kept.big = Some(big);
+    }
+}

@@ -1,0 +1,10 @@
+//! The client side of a shard: sessions, the batch of commands that a turn of the loop collects,
+//! and the dispatch of each to where it runs. State machines only: bytes and messages come in,
+//! bytes and messages go out; sockets and rings belong to the reactor.
+pub mod batch;
+mod care;
+pub mod dispatch;
+pub mod engine;
+pub mod gather;
+pub mod remote;
+pub mod session;

@@ -1,0 +1,307 @@
+//! Requests that cross to the shard that owns their key, and the replies that come back.
+//!
+//! # Format
+//! A batch is a sequence of messages; all numbers little-endian, in machine words of this process
+//! (batches never leave it):
+//! ```text
+//! u32 length of what follows | u8 kind | ...
+//! REQUEST  u8 version | u8 flags | u16 row | u16 db | u32 conn | u32 seq | u64 client | u64 pos
+//!          u32 argc | argc * u32 length | arguments
+//! REPLY    u32 conn | u32 seq | u32 shared | bytes | shared * (u64 offset, u64 pointer)
+//! PART     u32 gather | u8 version | u8 flags | u16 row | u16 db | u64 client | u32 argc | ...
+//! ANSWER   u32 gather | u32 shared | bytes | shared * (u64 offset, u64 pointer)
+//! CONNECTION u32 descriptor | u32 listener
+//! ```
+//! A large argument, and a large value in a reply, crosses as a pointer to memory that changes
+//! hands; the length of such an argument is [`LARGE`] and the pointer stands in its place.
+
+use super::batch::{Batch, Command, Origin, RemoteCall};
+use super::dispatch::{Call, run};
+use super::engine::Engine;
+use crate::command::context::{Caller, OwnedArgs};
+use crate::command::registry::RowId;
+use crate::keyspace::Pos;
+use crate::mesh::ShardId;
+use crate::resp::Version;
+use crate::resp::encode::Output;
+use wire::{Reader, put_u8, put_u16, put_u32, put_u64};
+
+pub(super) mod wire;
+
+/// Kinds of messages.
+pub(super) mod kind {
+    pub(super) const REQUEST: u8 = 1;
+    pub(super) const REPLY: u8 = 2;
+    pub(super) const PART: u8 = 3;
+    pub(super) const ANSWER: u8 = 4;
+    pub(super) const CONNECTION: u8 = 5;
+}
+
+/// The length that stands for a pointer.
+pub(super) const LARGE: u32 = u32::MAX;
+
+/// Appends a request to what goes to the owner.
+pub(super) fn put_request(
+    out: &mut Output,
+    call: &RemoteCall,
+    command: &Command,
+    batch: &mut Batch,
+) {
+    let buf = &mut out.buf;
+    let at = wire::begin(buf, kind::REQUEST);
+    put_u8(buf, call.version as u8);
+    put_u8(buf, call.flags);
+    put_u16(buf, command.row.0);
+    put_u16(buf, call.db);
+    put_u32(buf, call.conn);
+    put_u32(buf, call.seq);
+    put_u64(buf, call.client);
+    put_u64(buf, command.pos.to_bits());
+    put_args(buf, batch, command.args_at as usize, command.argc as usize);
+    wire::end(buf, at);
+}
+
+fn put_args(buf: &mut Vec<u8>, batch: &mut Batch, first: usize, argc: usize) {
+    put_u32(buf, argc as u32);
+    let lengths = buf.len();
+    buf.resize(lengths + 4 * argc, 0);
+    for index in 0..argc {
+        let owned = batch.owned.iter().position(|(i, _)| *i == first + index);
+        let length = if let Some(at) = owned {
+            put_u64(buf, wire::pack(batch.owned.swap_remove(at).1));
+            LARGE
+        } else {
+            let arg = batch.args[first + index];
+            buf.extend_from_slice(arg);
+            arg.len() as u32
+        };
+        buf[lengths + 4 * index..][..4].copy_from_slice(&length.to_le_bytes());
+    }
+}
+
+/// Reads arguments into a batch; they lie in the message, or in memory that changes hands here.
+fn read_args(reader: &mut Reader<'_>, batch: &mut Batch) -> (usize, usize) {
+    let argc = reader.u32() as usize;
+    let mut lengths = Reader::new(reader.bytes(4 * argc));
+    let first = batch.args.len();
+    for _ in 0..argc {
+        match lengths.u32() {
+            LARGE => {
+                let memory: Vec<u8> = wire::unpack(reader.u64());
+                batch.owned.push((batch.args.len(), Vec::new()));
+                batch.args.push(super::batch::lend(&memory));
+                batch.owned.last_mut().expect("just pushed").1 = memory;
+            }
+            length => batch
+                .args
+                .push(super::batch::lend(reader.bytes(length as usize))),
+        }
+    }
+    (first, argc)
+}
+
+/// Appends the large values of `out` from `shared` on as pointers; the reply's bytes stand before.
+fn put_shared(out: &mut Output, base: usize) -> u32 {
+    let count = out.shared.len() as u32;
+    for (at, bytes) in std::mem::take(&mut out.shared) {
+        put_u64(&mut out.buf, (at - base) as u64);
+        put_u64(&mut out.buf, wire::pack(bytes));
+    }
+    count
+}
+
+/// Reads an encoded output: bytes, then pointers to large values.
+fn read_output(reader: &mut Reader<'_>, shared: u32, out: &mut Output) {
+    let bytes = reader.bytes(reader.left() - 16 * shared as usize);
+    let base = out.buf.len();
+    out.buf.extend_from_slice(bytes);
+    for _ in 0..shared {
+        let at = reader.u64() as usize;
+        out.shared.push((base + at, wire::unpack(reader.u64())));
+    }
+}
+
+impl Engine {
+    /// A batch from another shard. Its bytes must stay in place until [`run_batch`]
+    /// (Self::run_batch) has run, which this may do by itself.
+    pub fn deliver(&mut self, from: ShardId, bytes: &[u8]) {
+        let mut rest = Reader::new(bytes);
+        while rest.left() > 0 {
+            let length = rest.u32() as usize;
+            let mut reader = Reader::new(rest.bytes(length));
+            match reader.u8() {
+                kind::REQUEST => self.on_request(from, &mut reader),
+                kind::REPLY => self.on_reply(&mut reader),
+                kind::PART => self.on_part(from, &mut reader),
+                kind::ANSWER => self.on_answer(from, &mut reader),
+                kind::CONNECTION => self.adopted.push((reader.u32() as i32, reader.u32())),
+                other => unreachable!("a message of kind {other}"),
+            }
+        }
+    }
+
+    fn on_request(&mut self, home: ShardId, reader: &mut Reader<'_>) {
+        if self.batch.is_full() {
+            self.run_batch();
+        }
+        let version = version_of(reader.u8());
+        let flags = reader.u8();
+        let row = RowId(reader.u16());
+        let db = reader.u16();
+        let (conn, seq) = (reader.u32(), reader.u32());
+        let client = reader.u64();
+        let pos = Pos::from_bits(reader.u64());
+        let (args_at, argc) = read_args(reader, &mut self.batch);
+        let call = RemoteCall {
+            home,
+            conn,
+            seq,
+            db,
+            version,
+            flags,
+            client,
+        };
+        self.batch.commands.push(Command {
+            origin: Origin::Remote(call),
+            row,
+            args_at: args_at as u32,
+            argc: argc as u32,
+            pos,
+            start: 0,
+            end: 0,
+        });
+    }
+
+    /// Executes a command for another shard's connection; its reply goes into that shard's batch.
+    pub(super) fn execute_for(&mut self, batch: &mut Batch, command: &Command, call: RemoteCall) {
+        let out = &mut self.outgoing[call.home.index()];
+        let at = wire::begin(&mut out.buf, kind::REPLY);
+        put_u32(&mut out.buf, call.conn);
+        put_u32(&mut out.buf, call.seq);
+        let shared_at = out.buf.len();
+        put_u32(&mut out.buf, 0);
+        let base = out.buf.len();
+        let run_as = Call {
+            row: command.row,
+            spec: self.shard.registry.row(command.row).spec,
+            args: &batch.args[command.args_at as usize..(command.args_at + command.argc) as usize],
+            pos: command.pos,
+            caller: Caller {
+                client: call.client,
+                db: call.db,
+                flags: call.flags,
+            },
+            version: call.version,
+        };
+        let large = OwnedArgs {
+            first: command.args_at as usize,
+            owned: &mut batch.owned,
+        };
+        run(&mut self.shard, run_as, large, out);
+        let shared = put_shared(out, base);
+        out.buf[shared_at..shared_at + 4].copy_from_slice(&shared.to_le_bytes());
+        wire::end(&mut out.buf, at);
+    }
+
+    fn on_reply(&mut self, reader: &mut Reader<'_>) {
+        let (conn, seq, shared) = (reader.u32(), reader.u32(), reader.u32());
+        self.session(conn)
+            .complete(seq, |out| read_output(reader, shared, out));
+        self.answered(conn);
+    }
+
+    /// A reply has come in for a connection: it may have something to send, or may go on.
+    pub(super) fn answered(&mut self, conn: super::session::ConnId) {
+        let session = self.session(conn);
+        if session.stall == super::session::Stall::Writes && session.writes_out == 0 {
+            self.resumable.push(conn);
+        }
+        let session = self.session(conn);
+        if !session.out.is_empty() {
+            self.mark_dirty(conn);
+        }
+        self.end_if_hung_up(conn);
+        self.free_if_done(conn);
+    }
+
+    /// Sends a fresh connection to the shard that it was dealt to.
+    pub fn send_connection(&mut self, shard: ShardId, fd: i32, listener: u32) {
+        let buf = &mut self.outgoing[shard.index()].buf;
+        let at = wire::begin(buf, kind::CONNECTION);
+        put_u32(buf, fd as u32);
+        put_u32(buf, listener);
+        wire::end(buf, at);
+    }
+
+    /// Sends every other shard its part of a command.
+    pub(super) fn put_parts(
+        &mut self,
+        gather: u32,
+        row: RowId,
+        caller: Caller,
+        version: Version,
+        args: &[&[u8]],
+    ) {
+        for shard in 0..self.outgoing.len() {
+            if shard == self.shard.id.index() {
+                continue;
+            }
+            self.shard.stats.hops += 1;
+            let buf = &mut self.outgoing[shard].buf;
+            let at = wire::begin(buf, kind::PART);
+            put_u32(buf, gather);
+            put_u8(buf, version as u8);
+            put_u8(buf, caller.flags);
+            put_u16(buf, row.0);
+            put_u16(buf, caller.db);
+            put_u64(buf, caller.client);
+            put_u32(buf, args.len() as u32);
+            args.iter().for_each(|arg| put_u32(buf, arg.len() as u32));
+            args.iter().for_each(|arg| buf.extend_from_slice(arg));
+            wire::end(buf, at);
+        }
+    }
+
+    fn on_part(&mut self, home: ShardId, reader: &mut Reader<'_>) {
+        self.run_batch(); // what came before is executed before
+        let gather = reader.u32();
+        let version = version_of(reader.u8());
+        let flags = reader.u8();
+        let row = RowId(reader.u16());
+        let caller = Caller {
+            db: reader.u16(),
+            flags,
+            client: reader.u64(),
+        };
+        let mut batch = Batch::default();
+        read_args(reader, &mut batch);
+        let mut output = Output::default();
+        self.run_part(row, caller, version, &batch.args, &mut output);
+        let out = &mut self.outgoing[home.index()];
+        let at = wire::begin(&mut out.buf, kind::ANSWER);
+        put_u32(&mut out.buf, gather);
+        put_u32(&mut out.buf, output.shared.len() as u32);
+        out.buf.extend_from_slice(&output.buf);
+        for (offset, bytes) in output.shared {
+            put_u64(&mut out.buf, offset as u64);
+            put_u64(&mut out.buf, wire::pack(bytes));
+        }
+        wire::end(&mut out.buf, at);
+    }
+
+    fn on_answer(&mut self, from: ShardId, reader: &mut Reader<'_>) {
+        let gather = reader.u32();
+        let shared = reader.u32();
+        let mut output = Output::default();
+        read_output(reader, shared, &mut output);
+        self.gathered(gather, from, output);
+    }
+}
+
+fn version_of(byte: u8) -> Version {
+    if byte == Version::Resp3 as u8 {
+        Version::Resp3
+    } else {
+        Version::Resp2
+    }
+}

@@ -1,0 +1,391 @@
+//! A connection's state without its socket: what it has sent, what it is to be sent, in which
+//! order, and what it has asked for with HELLO, SELECT, CLIENT and the like.
+//!
+//! # Order
+//! Replies leave in the order of the requests. While a request is being answered elsewhere,
+//! `held` keeps a place for it, and what is answered after it waits behind. `held` is empty for a
+//! connection whose requests are all local, and its replies are written straight into `out`.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+
+use crate::command::registry::RowId;
+use crate::resp::Version;
+use crate::resp::decode::Frame;
+use crate::resp::encode::Output;
+
+/// Index of a connection among those of its home shard. Reused, but not while anything that was
+/// asked on the connection's behalf is unanswered.
+pub type ConnId = u32;
+
+/// Requests of one connection that may wait for other shards; more are not taken up meanwhile.
+pub const WAITING_MAX: usize = 4096;
+
+/// The other end.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Peer {
+    /// TCP: the peer's address and ours.
+    Tcp(SocketAddr, SocketAddr),
+    /// A UNIX socket, with its path.
+    Unix(Box<str>),
+}
+
+impl Peer {
+    /// The peer's address as CLIENT LIST prints it.
+    pub fn addr(&self) -> String {
+        match self {
+            Self::Tcp(peer, _) => socket_text(peer),
+            Self::Unix(path) => format!("{path}:0"),
+        }
+    }
+
+    /// Our own address as CLIENT LIST prints it.
+    pub fn laddr(&self) -> String {
+        match self {
+            Self::Tcp(_, own) => socket_text(own),
+            Self::Unix(path) => format!("{path}:0"),
+        }
+    }
+
+    /// Whether the peer is on this machine.
+    pub fn is_local(&self) -> bool {
+        match self {
+            Self::Tcp(peer, _) => match peer.ip() {
+                std::net::IpAddr::V4(ip) => ip.is_loopback(),
+                std::net::IpAddr::V6(ip) => {
+                    ip.is_loopback() || ip.to_ipv4_mapped().is_some_and(|ip| ip.is_loopback())
+                }
+            },
+            Self::Unix(_) => true,
+        }
+    }
+}
+
+/// `1.2.3.4:5`, `[::1]:5`; an IPv4 address in IPv6 form is printed as IPv4.
+fn socket_text(addr: &SocketAddr) -> String {
+    match addr.ip() {
+        std::net::IpAddr::V6(ip) if ip.to_ipv4_mapped().is_none() => {
+            format!("[{ip}]:{}", addr.port())
+        }
+        ip => format!("{}:{}", ip.to_canonical(), addr.port()),
+    }
+}
+
+/// Bits of [`Session::flags`].
+pub mod flag {
+    /// AUTH is required first.
+    pub const NEED_AUTH: u32 = 1 << 0;
+    /// To be closed when everything has been sent.
+    pub const CLOSE_AFTER_REPLY: u32 = 1 << 1;
+    /// The connection is gone or going; nothing of it is executed any more.
+    pub const CLOSING: u32 = 1 << 2;
+    /// CLIENT REPLY OFF.
+    pub const REPLY_OFF: u32 = 1 << 3;
+    /// CLIENT REPLY SKIP: this command's reply is dropped.
+    pub const REPLY_SKIP: u32 = 1 << 4;
+    /// CLIENT REPLY SKIP was said by the command that runs.
+    pub const REPLY_SKIP_NEXT: u32 = 1 << 5;
+    /// CLIENT NO-EVICT.
+    pub const NO_EVICT: u32 = 1 << 6;
+    /// CLIENT NO-TOUCH.
+    pub const NO_TOUCH: u32 = 1 << 7;
+    /// MONITOR.
+    pub const MONITOR: u32 = 1 << 8;
+    /// Inside MULTI.
+    pub const MULTI: u32 = 1 << 9;
+    /// In a blocking command.
+    pub const BLOCKED: u32 = 1 << 10;
+    /// The engine has this connection's bytes in the current batch.
+    pub const IN_BATCH: u32 = 1 << 11;
+    /// Listed for the reactor: something to send, or to close.
+    pub const DIRTY: u32 = 1 << 12;
+    /// No more is read from it until its input has been worked off.
+    pub const READ_PAUSED: u32 = 1 << 13;
+    /// The peer sends no more.
+    pub const HUNG_UP: u32 = 1 << 14;
+    /// Any of these, and a command does not take the short way.
+    pub const SLOW: u32 = NEED_AUTH
+        | CLOSE_AFTER_REPLY
+        | CLOSING
+        | REPLY_OFF
+        | REPLY_SKIP
+        | MONITOR
+        | MULTI
+        | BLOCKED;
+}
+
+/// Why a connection's input is not being worked off.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Stall {
+    /// It is.
+    #[default]
+    No,
+    /// A write must not become visible before earlier ones on other shards.
+    Writes,
+    /// The lane to another shard is full, or [`WAITING_MAX`] requests wait.
+    Room,
+    /// CLIENT PAUSE.
+    Paused,
+    /// A blocking command.
+    Blocked,
+}
+
+/// A place in the order of replies.
+pub enum Held {
+    /// Being answered elsewhere.
+    Waiting {
+        /// Whether it is a write, which later writes elsewhere must not overtake.
+        write: bool,
+        /// Whether the reply is to be dropped (CLIENT REPLY).
+        silent: bool,
+    },
+    /// Answered, and waiting for those before it.
+    Ready(Output),
+}
+
+/// The beginning of a command that has not arrived whole, and what came after a stall.
+#[derive(Default)]
+pub struct Kept {
+    /// Received bytes; those before `start` are done with.
+    pub buf: Vec<u8>,
+    /// Offset of the next command.
+    pub start: usize,
+    /// State of the unfinished command, relative to `start`.
+    pub frame: Frame,
+    /// Its arguments so far.
+    pub args: Vec<KeptArg>,
+    /// A large argument that is being received into memory of its own.
+    pub big: Option<Vec<u8>>,
+}
+
+/// An argument of an unfinished command.
+pub enum KeptArg {
+    /// Offset from the command's start, and length.
+    At(usize, usize),
+    /// In memory of its own.
+    Owned(Vec<u8>),
+}
+
+/// A connection without its socket.
+pub struct Session {
+    /// The client's id, unique in the process.
+    pub id: u64,
+    /// The other end.
+    pub peer: Peer,
+    /// File descriptor, for CLIENT LIST.
+    pub fd: i32,
+    /// Bits of [`flag`].
+    pub flags: u32,
+    /// The database.
+    pub db: u16,
+    /// The protocol version.
+    pub version: Version,
+    /// Why its input waits.
+    pub stall: Stall,
+    /// What it is to be sent.
+    pub out: Output,
+    /// Places for replies that are not there yet.
+    pub held: VecDeque<Held>,
+    /// The number of the first place in `held`.
+    pub held_base: u32,
+    /// Places in `held` that wait.
+    pub waiting: u32,
+    /// Writes that wait for other shards.
+    pub writes_out: u32,
+    /// The shard of those writes; meaningless without.
+    pub writes_at: u16,
+    /// Input that is kept.
+    pub kept: Option<Box<Kept>>,
+    /// Seldom used settings and counters.
+    pub info: Box<Info>,
+}
+
+/// What CLIENT LIST and the like report, apart from the hot fields.
+#[derive(Default)]
+pub struct Info {
+    /// CLIENT SETNAME.
+    pub name: Vec<u8>,
+    /// CLIENT SETINFO LIB-NAME.
+    pub lib_name: Vec<u8>,
+    /// CLIENT SETINFO LIB-VER.
+    pub lib_ver: Vec<u8>,
+    /// Unix time of the connection, milliseconds.
+    pub created_ms: i64,
+    /// Unix time of its last command, milliseconds.
+    pub active_ms: i64,
+    /// The last command.
+    pub last_row: RowId,
+    /// Bytes received.
+    pub bytes_in: u64,
+    /// Bytes handed to the kernel.
+    pub bytes_out: u64,
+    /// Commands executed.
+    pub commands: u64,
+    /// Bytes that the kernel has not taken yet, as the reactor knows them.
+    pub backlog_bytes: usize,
+}
+
+impl Session {
+    /// A fresh connection.
+    pub fn new(id: u64, peer: Peer, fd: i32, now_ms: i64) -> Self {
+        Self {
+            id,
+            peer,
+            fd,
+            flags: 0,
+            db: 0,
+            version: Version::Resp2,
+            stall: Stall::No,
+            out: Output::default(),
+            held: VecDeque::new(),
+            held_base: 0,
+            waiting: 0,
+            writes_out: 0,
+            writes_at: 0,
+            kept: None,
+            info: Box::new(Info {
+                created_ms: now_ms,
+                active_ms: now_ms,
+                ..Info::default()
+            }),
+        }
+    }
+
+    /// Whether any of these bits of [`flag`] is set.
+    pub fn is(&self, flags: u32) -> bool {
+        self.flags & flags != 0
+    }
+
+    /// Where the next local reply goes.
+    pub fn target(&mut self) -> &mut Output {
+        if self.held.is_empty() {
+            return &mut self.out;
+        }
+        if !matches!(self.held.back(), Some(Held::Ready(_))) {
+            self.held.push_back(Held::Ready(Output::default()));
+        }
+        match self.held.back_mut() {
+            Some(Held::Ready(output)) => output,
+            _ => unreachable!("just pushed"),
+        }
+    }
+
+    /// Takes the next place in the order of replies for a request that is answered elsewhere.
+    pub fn hold(&mut self, write: bool) -> u32 {
+        let seq = self.held_base.wrapping_add(self.held.len() as u32);
+        let silent = self.is(flag::REPLY_OFF | flag::REPLY_SKIP);
+        self.held.push_back(Held::Waiting { write, silent });
+        self.waiting += 1;
+        seq
+    }
+
+    /// The reply for the place `seq`, written by `fill`, and whatever may leave behind it now.
+    pub fn complete(&mut self, seq: u32, fill: impl FnOnce(&mut Output)) {
+        let at = seq.wrapping_sub(self.held_base) as usize;
+        let Some(Held::Waiting { write, silent }) = self.held.get(at) else {
+            unreachable!("a place is answered once");
+        };
+        let (write, silent) = (*write, *silent);
+        self.waiting -= 1;
+        if write {
+            self.writes_out -= 1;
+        }
+        if at == 0 {
+            self.held.pop_front();
+            self.held_base = self.held_base.wrapping_add(1);
+            let before = self.out.buf.len();
+            let shared = self.out.shared.len();
+            fill(&mut self.out);
+            if silent {
+                self.out.buf.truncate(before);
+                self.out.shared.truncate(shared);
+            }
+            while let Some(Held::Ready(_)) = self.held.front() {
+                let Some(Held::Ready(mut output)) = self.held.pop_front() else {
+                    unreachable!("just seen")
+                };
+                self.held_base = self.held_base.wrapping_add(1);
+                self.out.append(&mut output);
+            }
+        } else {
+            let mut output = Output::default();
+            fill(&mut output);
+            if silent {
+                output.clear();
+            }
+            self.held[at] = Held::Ready(output);
+        }
+    }
+
+    /// Bytes of input that are kept, for `client-query-buffer-limit`.
+    pub fn input_bytes(&self) -> usize {
+        self.kept.as_ref().map_or(0, |kept| {
+            kept.buf.len() - kept.start
+                + kept.big.as_ref().map_or(0, Vec::len)
+                + kept
+                    .args
+                    .iter()
+                    .map(|a| {
+                        if let KeptArg::Owned(v) = a {
+                            v.len()
+                        } else {
+                            0
+                        }
+                    })
+                    .sum::<usize>()
+        })
+    }
+
+    /// Bytes of output that wait anywhere, for `client-output-buffer-limit`.
+    pub fn output_bytes(&self) -> usize {
+        let held = |h: &Held| {
+            if let Held::Ready(output) = h {
+                output.len()
+            } else {
+                0
+            }
+        };
+        let behind: usize = if self.held.is_empty() {
+            0
+        } else {
+            self.held.iter().map(held).sum()
+        };
+        self.out.len() + behind + self.info.backlog_bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn session() -> Session {
+        Session::new(1, Peer::Unix("/s".into()), 3, 0)
+    }
+
+    #[test]
+    fn replies_leave_in_the_order_of_the_requests() {
+        let mut s = session();
+        s.target().buf.push(b'0');
+        let first = s.hold(false);
+        s.target().buf.push(b'2');
+        s.target().buf.push(b'3');
+        let second = s.hold(false);
+        s.target().buf.push(b'5');
+        s.complete(second, |o| o.buf.push(b'4'));
+        assert_eq!(s.out.buf, b"0");
+        s.complete(first, |o| o.buf.push(b'1'));
+        assert_eq!(s.out.buf, b"012345");
+        assert!(s.held.is_empty() && s.waiting == 0);
+        let third = s.hold(false);
+        s.complete(third, |o| o.buf.push(b'6'));
+        assert_eq!(s.out.buf, b"0123456");
+    }
+
+    #[test]
+    fn addresses_print_as_on_redis() {
+        let addr = |text: &str| socket_text(&text.parse().expect("an address"));
+        assert_eq!(addr("127.0.0.1:6379"), "127.0.0.1:6379");
+        assert_eq!(addr("[::1]:6379"), "[::1]:6379");
+        assert_eq!(addr("[::ffff:10.0.0.1]:1"), "10.0.0.1:1");
+    }
+}
