@@ -1,0 +1,7 @@
+//! The shard's loop: its ring, buffers, sockets, timers and doorbells. The only place that names
+//! io_uring, libc and core_affinity on the way of a request.
+pub mod clock;
+pub mod listener;
+pub mod ring;
+pub mod run;
+pub mod socket;

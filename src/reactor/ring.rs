@@ -1,0 +1,315 @@
+//! One io_uring instance with a ring of provided receive buffers.
+//!
+//! Flags: SINGLE_ISSUER and DEFER_TASKRUN (completions are worked off where the thread enters the
+//! kernel anyway), SUBMIT_ALL, NO_SQARRAY. On a kernel without one of them the ring is set up
+//! without it.
+#![expect(
+    unsafe_code,
+    reason = "submission entries name memory that the kernel reads and writes"
+)]
+
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+use std::sync::atomic::{AtomicU16, Ordering};
+
+use io_uring::types::{BufRingEntry, Fd, SubmitArgs, Timespec};
+use io_uring::{IoUring, cqueue, opcode, squeue};
+
+/// Submission entries: more are submitted in between.
+const SQ_ENTRIES: u32 = 1024;
+/// Completion entries.
+const CQ_ENTRIES: u32 = 8192;
+/// Receive buffers; a power of two.
+const BUFFERS: u16 = 256;
+/// Bytes of a receive buffer.
+pub const BUFFER_BYTES: usize = 16 * 1024;
+/// From the start of one buffer to the next: not a power of two, so that the first lines of all
+/// buffers do not fall into the same sets of the cache.
+const BUFFER_STRIDE: usize = BUFFER_BYTES + 192;
+const BUFFER_GROUP: u16 = 0;
+/// IORING_ENTER_GETEVENTS
+const GETEVENTS: u32 = 1;
+
+/// A completion.
+#[derive(Clone, Copy, Debug)]
+pub struct Completion {
+    /// What was given with the submission.
+    pub user_data: u64,
+    /// A byte count or descriptor, or a negated errno.
+    pub result: i32,
+    flags: u32,
+}
+
+impl Completion {
+    /// Whether a multishot operation goes on.
+    pub fn more(&self) -> bool {
+        cqueue::more(self.flags)
+    }
+
+    /// The receive buffer that was filled.
+    pub fn buffer(&self) -> Option<u16> {
+        cqueue::buffer_select(self.flags)
+    }
+}
+
+/// A ring and its receive buffers.
+pub struct Ring {
+    ring: IoUring,
+    buffers: Buffers,
+}
+
+/// Page-aligned anonymous memory.
+struct Pages {
+    at: *mut u8,
+    bytes: usize,
+}
+
+impl Pages {
+    fn new(bytes: usize) -> io::Result<Self> {
+        let (prot, flags) = (
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+        );
+        // SAFETY: a fresh anonymous mapping at an address of the kernel's choice.
+        let at = unsafe { libc::mmap(std::ptr::null_mut(), bytes, prot, flags, -1, 0) };
+        if at == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(Self {
+            at: at.cast(),
+            bytes,
+        })
+    }
+}
+
+impl Drop for Pages {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is this one, and nothing refers to it any more.
+        unsafe { libc::munmap(self.at.cast(), self.bytes) };
+    }
+}
+
+struct Buffers {
+    entries: Pages,
+    memory: Pages,
+    tail: u16,
+}
+
+impl Buffers {
+    fn new() -> io::Result<Self> {
+        let entries = Pages::new(usize::from(BUFFERS) * size_of::<BufRingEntry>())?;
+        let memory = Pages::new(usize::from(BUFFERS) * BUFFER_STRIDE)?;
+        let mut buffers = Self {
+            entries,
+            memory,
+            tail: 0,
+        };
+        (0..BUFFERS).for_each(|id| buffers.add(id));
+        buffers.publish();
+        Ok(buffers)
+    }
+
+    fn address(&self, id: u16) -> *mut u8 {
+        assert!(id < BUFFERS, "the kernel names buffers that it was given");
+        // SAFETY: within the mapping, by the assertion.
+        unsafe { self.memory.at.add(usize::from(id) * BUFFER_STRIDE) }
+    }
+
+    /// Gives a buffer to the kernel, from the next `publish` on.
+    fn add(&mut self, id: u16) {
+        let address = self.address(id) as u64;
+        let at = usize::from(self.tail & (BUFFERS - 1));
+        // SAFETY: within the mapping; the kernel does not read it before the tail passes it.
+        let entry = unsafe { &mut *self.entries.at.cast::<BufRingEntry>().add(at) };
+        entry.set_addr(address);
+        entry.set_len(BUFFER_BYTES as u32);
+        entry.set_bid(id);
+        self.tail = self.tail.wrapping_add(1);
+    }
+
+    fn publish(&self) {
+        // SAFETY: the base of the ring of entries, which is initialised and page-aligned.
+        let tail = unsafe { BufRingEntry::tail(self.entries.at.cast()) };
+        // SAFETY: the kernel reads it as a 16-bit word; nobody else writes it.
+        unsafe { &*tail.cast::<AtomicU16>() }.store(self.tail, Ordering::Release);
+    }
+}
+
+impl Ring {
+    /// Sets up a ring on the calling thread, which alone may use it.
+    pub fn new() -> io::Result<Self> {
+        let ring = build(true).or_else(|_| build(false))?;
+        let buffers = Buffers::new()?;
+        // SAFETY: both mappings outlive the ring: fields are dropped in order.
+        unsafe {
+            ring.submitter().register_buf_ring_with_flags(
+                buffers.entries.at as u64,
+                BUFFERS,
+                BUFFER_GROUP,
+                0,
+            )?;
+        }
+        Ok(Self { ring, buffers })
+    }
+
+    /// The descriptor, for other rings' doorbells.
+    pub fn fd(&self) -> RawFd {
+        self.ring.as_raw_fd()
+    }
+
+    fn push(&mut self, entry: squeue::Entry) {
+        // SAFETY: whoever builds an entry keeps what it names in place until it completes; see the
+        // functions below.
+        while unsafe { self.ring.submission().push(&entry) }.is_err() {
+            self.enter(0, None);
+        }
+    }
+
+    /// Accepts connections until cancelled.
+    pub fn accept(&mut self, listener: RawFd, user_data: u64) {
+        let entry = opcode::AcceptMulti::new(Fd(listener))
+            .flags(libc::SOCK_CLOEXEC)
+            .build();
+        self.push(entry.user_data(user_data));
+    }
+
+    /// Receives into the ring's buffers until the connection ends or buffers run out.
+    pub fn receive(&mut self, socket: RawFd, user_data: u64) {
+        self.push(
+            opcode::RecvMulti::new(Fd(socket), BUFFER_GROUP)
+                .build()
+                .user_data(user_data),
+        );
+    }
+
+    /// Sends at once what the socket takes at once. No completion if that is everything; the bytes
+    /// must stay in place until the next [`enter`](Self::enter) has returned and its completions
+    /// have been read.
+    pub fn send_now(&mut self, socket: RawFd, bytes: &[u8], user_data: u64) {
+        let flags = libc::MSG_WAITALL | libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+        let entry = opcode::Send::new(Fd(socket), bytes.as_ptr(), bytes.len() as u32)
+            .flags(flags)
+            .build();
+        self.push(
+            entry
+                .flags(squeue::Flags::SKIP_SUCCESS)
+                .user_data(user_data),
+        );
+    }
+
+    /// Sends when the socket has room; completes with the number of bytes sent. The bytes must stay
+    /// in place until then.
+    pub fn send_later(&mut self, socket: RawFd, bytes: &[u8], user_data: u64) {
+        let entry = opcode::Send::new(Fd(socket), bytes.as_ptr(), bytes.len() as u32)
+            .flags(libc::MSG_NOSIGNAL)
+            .build();
+        self.push(entry.user_data(user_data));
+    }
+
+    /// Completes whenever the descriptor can be read.
+    pub fn poll(&mut self, fd: RawFd, user_data: u64) {
+        let entry = opcode::PollAdd::new(Fd(fd), libc::POLLIN as u32)
+            .multi(true)
+            .build();
+        self.push(entry.user_data(user_data));
+    }
+
+    /// Ends the operation that was submitted with `target`.
+    pub fn cancel(&mut self, target: u64, user_data: u64) {
+        self.push(
+            opcode::AsyncCancel::new(target)
+                .build()
+                .user_data(user_data),
+        );
+    }
+
+    /// Wakes the thread that sleeps in another ring.
+    pub fn ring_doorbell(&mut self, other: RawFd, user_data: u64, failed: u64) {
+        let entry = opcode::MsgRingData::new(Fd(other), 0, user_data, None).build();
+        self.push(entry.flags(squeue::Flags::SKIP_SUCCESS).user_data(failed));
+    }
+
+    /// Submits everything and, with `wait`, sleeps until something completes or the time is over.
+    pub fn enter(&mut self, want: usize, timeout: Option<std::time::Duration>) {
+        let (submitter, mut sq, _) = self.ring.split();
+        sq.sync();
+        let pending = sq.len() as u32;
+        let done = if let (true, Some(timeout)) = (want > 0, timeout) {
+            let time = Timespec::from(timeout);
+            submitter
+                .submit_with_args(want, &SubmitArgs::new().timespec(&time))
+                .map(drop)
+        } else {
+            // SAFETY: no argument is passed.
+            unsafe { submitter.enter::<libc::sigset_t>(pending, want as u32, GETEVENTS, None) }
+                .map(drop)
+        };
+        sq.sync();
+        match done.err().and_then(|e| e.raw_os_error()) {
+            None | Some(libc::ETIME | libc::EINTR | libc::EAGAIN | libc::EBUSY) => {}
+            Some(code) => panic!("io_uring_enter: {}", io::Error::from_raw_os_error(code)),
+        }
+    }
+
+    /// Appends all completions that are there. When the kernel had more than fit, it is entered
+    /// again for the rest.
+    pub fn completions(&mut self, into: &mut Vec<Completion>) {
+        loop {
+            let (submitter, mut sq, mut cq) = self.ring.split();
+            cq.sync();
+            into.extend(cq.by_ref().map(|c| Completion {
+                user_data: c.user_data(),
+                result: c.result(),
+                flags: c.flags(),
+            }));
+            cq.sync();
+            sq.sync();
+            if !sq.cq_overflow() {
+                return;
+            }
+            // SAFETY: no argument is passed.
+            if unsafe { submitter.enter::<libc::sigset_t>(0, 0, GETEVENTS, None) }.is_err() {
+                return; // tried again with the next turn
+            }
+        }
+    }
+
+    /// The bytes that a completed receive has put into a buffer. They stay in place until
+    /// [`give_back`](Self::give_back).
+    pub fn received(&self, buffer: u16, bytes: usize) -> &[u8] {
+        assert!(bytes <= BUFFER_BYTES, "the kernel keeps to the buffer");
+        // SAFETY: the kernel has filled these bytes and does not touch the buffer until it is
+        // given back.
+        unsafe { std::slice::from_raw_parts(self.buffers.address(buffer), bytes) }
+    }
+
+    /// Gives buffers back to the kernel.
+    pub fn give_back(&mut self, buffers: &mut Vec<u16>) {
+        if buffers.is_empty() {
+            return;
+        }
+        buffers.drain(..).for_each(|id| self.buffers.add(id));
+        self.buffers.publish();
+    }
+}
+
+fn build(all_flags: bool) -> io::Result<IoUring> {
+    let mut builder = IoUring::builder();
+    builder
+        .setup_cqsize(CQ_ENTRIES)
+        .setup_submit_all()
+        .dontfork();
+    if all_flags {
+        builder
+            .setup_single_issuer()
+            .setup_defer_taskrun()
+            .setup_no_sqarray();
+    } else {
+        builder.setup_coop_taskrun();
+    }
+    let mut ring = builder.build(SQ_ENTRIES)?;
+    // Entering by index saves a look-up of the descriptor each time; older kernels lack it.
+    let _ = ring.submitter().register_ring_fd();
+    let _ = &mut ring;
+    Ok(ring)
+}

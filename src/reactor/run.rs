@@ -1,0 +1,579 @@
+//! One shard's thread: a turn of the loop, over and over.
+//!
+//! A turn: read completions → hand what was received to the engine, which executes it → take what
+//! other shards have sent → hand over what goes to them → queue every send → one
+//! `io_uring_enter`, which submits all that and, when there is nothing to do, sleeps.
+//!
+//! Sends are tried at once and complete only when something is left over, so a buffer is free
+//! again as soon as the completions of the enter that submitted it have been read.
+
+use std::collections::VecDeque;
+use std::os::fd::RawFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+
+use super::ring::{Completion, Ring};
+use super::{clock, socket};
+use crate::mesh::{Endpoint, ShardId};
+use crate::net::engine::{Engine, WAITING_OUTPUT_MAX};
+use crate::net::session::{ConnId, Peer, flag};
+use crate::resp::encode::Output;
+
+/// What an operation was, in the top byte of its user data; the rest is a number.
+mod op {
+    pub(super) const ACCEPT: u64 = 1;
+    pub(super) const RECEIVE: u64 = 2;
+    pub(super) const SEND_NOW: u64 = 3;
+    pub(super) const SEND_LATER: u64 = 4;
+    pub(super) const DOORBELL: u64 = 5;
+    pub(super) const CALL: u64 = 6;
+    pub(super) const IGNORE: u64 = 7;
+    pub(super) const fn with(kind: u64, number: u64) -> u64 {
+        kind << 56 | number
+    }
+}
+
+/// A send of what waits is cut into pieces of this size, so that none keeps the loop for long.
+const PIECE_BYTES: usize = 256 * 1024;
+/// Send buffers kept for reuse, and the largest that is.
+const SPARE_BUFFERS: usize = 256;
+const SPARE_BYTES_MAX: usize = 64 * 1024;
+/// Batches taken from one lane in one turn.
+const BATCHES_A_TURN: usize = 16;
+
+/// Bytes that the socket has not taken yet.
+#[derive(Default)]
+struct Backlog {
+    chunks: VecDeque<Bytes>,
+    sending: bool,
+}
+
+/// A connection's socket.
+struct Link {
+    fd: RawFd,
+    receiving: bool,
+    /// Cancelled on purpose, to be taken up again.
+    paused: bool,
+    closing: bool,
+    backlog: Option<Box<Backlog>>,
+}
+
+/// A buffer that the kernel has been asked to send at once.
+struct Sending {
+    conn: ConnId,
+    buf: Vec<u8>,
+}
+
+/// What a shard's thread needs besides its engine.
+pub struct Wiring {
+    /// The shard's end of the mesh.
+    pub endpoint: Endpoint,
+    /// Ring descriptors of all shards, for doorbells; filled in as shards start.
+    pub rings: Arc<[AtomicI32]>,
+    /// Listening sockets (on the first shard) and the path of each that is a UNIX socket.
+    pub listeners: Vec<(RawFd, Option<String>)>,
+    /// An event descriptor by which other threads call the shard.
+    pub calls: RawFd,
+}
+
+/// The loop of one shard.
+pub struct Reactor {
+    engine: Engine,
+    ring: Ring,
+    wiring: Wiring,
+    links: Vec<Option<Link>>,
+    completions: Vec<Completion>,
+    sending: Vec<Sending>,
+    spare: Vec<Vec<u8>>,
+    used_buffers: Vec<u16>,
+    /// Connections whose receive must be taken up again once buffers are back.
+    starved: Vec<ConnId>,
+    /// Connections to look at again in the next turn.
+    again: Vec<ConnId>,
+    /// Listeners that stopped accepting for want of descriptors, to be tried again.
+    deaf: Vec<usize>,
+    next_tick_ms: u64,
+}
+
+impl Reactor {
+    /// Sets up the shard's ring on the calling thread.
+    pub fn new(engine: Engine, wiring: Wiring) -> std::io::Result<Self> {
+        let mut ring = Ring::new()?;
+        wiring.rings[engine.shard.id.index()].store(ring.fd(), Ordering::Release);
+        for (at, (fd, _)) in wiring.listeners.iter().enumerate() {
+            ring.accept(*fd, op::with(op::ACCEPT, at as u64));
+        }
+        ring.poll(wiring.calls, op::with(op::CALL, 0));
+        Ok(Self {
+            engine,
+            ring,
+            wiring,
+            links: Vec::new(),
+            completions: Vec::new(),
+            sending: Vec::new(),
+            spare: Vec::new(),
+            used_buffers: Vec::new(),
+            starved: Vec::new(),
+            again: Vec::new(),
+            deaf: Vec::new(),
+            next_tick_ms: 0,
+        })
+    }
+
+    /// Serves until the process stops.
+    pub fn run(&mut self) {
+        loop {
+            self.turn();
+            if self.engine.shard.node.stopping.load(Ordering::Relaxed) && self.may_stop() {
+                return;
+            }
+        }
+    }
+
+    fn turn(&mut self) {
+        self.set_clock();
+        self.work_off_completions();
+        self.take_from_lanes();
+        self.engine.resume();
+        if self.engine.shard.now_ms >= self.next_tick_ms {
+            self.tick();
+        }
+        let lanes_full = self.flush_lanes();
+        self.flush_connections();
+        self.take_up_receives();
+        self.sleep(lanes_full);
+    }
+
+    fn set_clock(&mut self) {
+        let now_us = clock::unix_us();
+        self.engine.set_clock(now_us);
+    }
+
+    fn work_off_completions(&mut self) {
+        let mut completions = std::mem::take(&mut self.completions);
+        completions.clear();
+        self.ring.completions(&mut completions);
+        // Short sends first: what is left of them goes before anything newer, and all other
+        // buffers of the last turn are free.
+        for done in completions
+            .iter()
+            .filter(|c| c.user_data >> 56 == op::SEND_NOW)
+        {
+            self.sent_short((done.user_data & 0xFFFF_FFFF) as usize, done.result);
+        }
+        while let Some(sent) = self.sending.pop() {
+            self.recycle(sent.buf);
+        }
+        for done in &completions {
+            let number = done.user_data & 0xFF_FFFF_FFFF_FFFF;
+            match done.user_data >> 56 {
+                op::RECEIVE => self.received(number as ConnId, done),
+                op::SEND_LATER => self.sent_later(number as ConnId, done.result),
+                op::ACCEPT => self.accepted(number as usize, done),
+                op::CALL => self.called(done),
+                _ => {}
+            }
+        }
+        self.engine.run_batch();
+        self.ring.give_back(&mut self.used_buffers);
+        self.completions = completions;
+    }
+
+    fn received(&mut self, conn: ConnId, done: &Completion) {
+        let Some(link) = self.links.get_mut(conn as usize).and_then(Option::as_mut) else {
+            unreachable!("a socket outlives its operations");
+        };
+        if !done.more() {
+            link.receiving = false;
+        }
+        let closing = link.closing;
+        let paused = link.paused;
+        if let Some(buffer) = done.buffer() {
+            self.used_buffers.push(buffer);
+            if done.result > 0 && !closing {
+                let bytes = self.ring.received(buffer, done.result as usize);
+                self.engine.receive(conn, bytes);
+            }
+        }
+        if done.more() {
+            return;
+        }
+        match -done.result {
+            _ if closing => self.again.push(conn),
+            libc::ENOBUFS => self.starved.push(conn),
+            libc::ECANCELED if paused => {}
+            0 => self.engine.hung_up(conn),
+            error if error > 0 => self.engine.close(conn),
+            _ => self.starved.push(conn), // the kernel ended the multishot; go on
+        }
+    }
+
+    /// A send that should have been done at once was not: what is left is sent as the socket
+    /// takes it.
+    fn sent_short(&mut self, at: usize, result: i32) {
+        let Sending { conn, buf } = &mut self.sending[at];
+        let conn = *conn;
+        let mut rest = Bytes::from(std::mem::take(buf));
+        if result < 0 && !matches!(-result, libc::EAGAIN | libc::EINTR) {
+            self.engine.close(conn);
+            return;
+        }
+        rest.advance(result.max(0) as usize);
+        if rest.is_empty() {
+            return;
+        }
+        let link = self.links[conn as usize]
+            .as_mut()
+            .expect("a socket outlives its operations");
+        let backlog = link.backlog.get_or_insert_with(Default::default);
+        backlog.chunks.push_front(rest);
+        self.send_backlog(conn);
+    }
+
+    fn sent_later(&mut self, conn: ConnId, result: i32) {
+        let link = self.links[conn as usize]
+            .as_mut()
+            .expect("a socket outlives its operations");
+        let backlog = link.backlog.as_mut().expect("it is being sent");
+        backlog.sending = false;
+        if link.closing {
+            self.again.push(conn);
+            return;
+        }
+        if result < 0 && !matches!(-result, libc::EAGAIN | libc::EINTR) {
+            self.engine.close(conn);
+            return;
+        }
+        let mut left = result.max(0) as usize;
+        while left > 0 {
+            let first = backlog.chunks.front_mut().expect("what was sent was there");
+            let n = left.min(first.len());
+            first.advance(n);
+            left -= n;
+            if first.is_empty() {
+                backlog.chunks.pop_front();
+            }
+        }
+        self.send_backlog(conn);
+    }
+
+    /// Sends the next piece of what waits; without any, the connection is as others again.
+    fn send_backlog(&mut self, conn: ConnId) {
+        let link = self.links[conn as usize].as_mut().expect("in use");
+        let Some(backlog) = link.backlog.as_mut() else {
+            return;
+        };
+        if backlog.sending || link.closing {
+            return;
+        }
+        match backlog.chunks.front() {
+            Some(first) => {
+                let piece = &first[..first.len().min(PIECE_BYTES)];
+                backlog.sending = true;
+                self.ring
+                    .send_later(link.fd, piece, op::with(op::SEND_LATER, conn.into()));
+                let waiting: usize = backlog.chunks.iter().map(Bytes::len).sum();
+                self.engine.session(conn).info.backlog_bytes = waiting;
+            }
+            None => {
+                link.backlog = None;
+                self.engine.session(conn).info.backlog_bytes = 0;
+                self.again.push(conn);
+            }
+        }
+    }
+
+    fn accepted(&mut self, at: usize, done: &Completion) {
+        if !done.more() {
+            self.deaf.push(at);
+        }
+        if done.result >= 0 {
+            let shard = self.engine.shard.node.place_connection();
+            if shard == self.engine.shard.id {
+                self.adopt(done.result, at);
+            } else {
+                self.engine.send_connection(shard, done.result, at as u32);
+            }
+        } else {
+            self.engine.accept_failed(-done.result);
+        }
+    }
+
+    /// Takes over a connection that was dealt to this shard and counted there.
+    fn adopt(&mut self, fd: RawFd, listener: usize) {
+        let peer = match &self
+            .wiring
+            .listeners
+            .get(listener)
+            .and_then(|(_, path)| path.clone())
+        {
+            Some(path) => Peer::Unix(path.as_str().into()),
+            None => match socket::addresses(fd) {
+                Some((peer, own)) => Peer::Tcp(peer, own),
+                None => {
+                    // The peer has gone already.
+                    socket::close(fd);
+                    self.engine.shard.node.connection_gone(self.engine.shard.id);
+                    return;
+                }
+            },
+        };
+        if let Some(refusal) = self.engine.refuses(&peer) {
+            socket::say(fd, refusal.as_bytes());
+            socket::close(fd);
+            self.engine.shard.node.connection_gone(self.engine.shard.id);
+            return;
+        }
+        if matches!(peer, Peer::Tcp(..)) {
+            let seconds = self.engine.shard.config.tcp_keepalive as i32;
+            if seconds > 0 {
+                let _ = socket::set_option(fd, libc::SOL_SOCKET, libc::SO_KEEPALIVE, 1);
+                let _ = socket::set_option(fd, libc::IPPROTO_TCP, libc::TCP_KEEPIDLE, seconds);
+                let _ = socket::set_option(
+                    fd,
+                    libc::IPPROTO_TCP,
+                    libc::TCP_KEEPINTVL,
+                    (seconds / 3).max(1),
+                );
+                let _ = socket::set_option(fd, libc::IPPROTO_TCP, libc::TCP_KEEPCNT, 3);
+            }
+        }
+        let conn = self.engine.connect(peer, fd);
+        if self.links.len() <= conn as usize {
+            self.links.resize_with(conn as usize + 1, || None);
+        }
+        let link = Link {
+            fd,
+            receiving: true,
+            paused: false,
+            closing: false,
+            backlog: None,
+        };
+        self.links[conn as usize] = Some(link);
+        self.ring.receive(fd, op::with(op::RECEIVE, conn.into()));
+    }
+
+    /// Another thread has written to the event descriptor.
+    fn called(&mut self, done: &Completion) {
+        socket::drain_event(self.wiring.calls);
+        if !done.more() {
+            self.ring.poll(self.wiring.calls, op::with(op::CALL, 0));
+        }
+    }
+
+    fn take_from_lanes(&mut self) {
+        for peer in 0..self.wiring.endpoint.lanes.len() {
+            for _ in 0..BATCHES_A_TURN {
+                let Some(lane) = self.wiring.endpoint.lanes[peer].as_mut() else {
+                    break;
+                };
+                let Some(batch) = lane.receive() else { break };
+                self.engine.deliver(ShardId(peer as u16), &batch);
+                self.engine.run_batch();
+                lane.give_back(batch);
+            }
+        }
+        for (fd, listener) in std::mem::take(&mut self.engine.adopted) {
+            self.adopt(fd, listener as usize);
+        }
+    }
+
+    /// Hands over what goes to other shards, and wakes those that sleep. Whether a lane was full.
+    fn flush_lanes(&mut self) -> bool {
+        let mut full = false;
+        for peer in 0..self.wiring.endpoint.lanes.len() {
+            let Some(lane) = self.wiring.endpoint.lanes[peer].as_mut() else {
+                continue;
+            };
+            let batch = &mut self.engine.outgoing[peer].buf;
+            if batch.is_empty() {
+                continue;
+            }
+            if !lane.send(batch) {
+                full = true;
+                continue;
+            }
+            if lane.must_wake() {
+                let ring = self.wiring.rings[peer].load(Ordering::Acquire);
+                self.ring
+                    .ring_doorbell(ring, op::with(op::DOORBELL, 0), op::with(op::IGNORE, 0));
+            }
+        }
+        self.engine.room_again();
+        full
+    }
+
+    fn flush_connections(&mut self) {
+        let mut dirty = std::mem::take(&mut self.engine.dirty);
+        for conn in dirty.drain(..) {
+            self.flush(conn);
+            self.engine.clean(conn);
+        }
+        std::mem::swap(&mut dirty, &mut self.engine.dirty);
+        self.engine.dirty.append(&mut dirty);
+        for conn in std::mem::take(&mut self.again) {
+            if self.links.get(conn as usize).is_some_and(Option::is_some) {
+                self.engine.mark_dirty(conn);
+            }
+        }
+    }
+
+    /// Queues what a connection has to send; ends it if it is to end; pauses or resumes reading.
+    fn flush(&mut self, conn: ConnId) {
+        let Some(link) = self.links[conn as usize].as_mut() else {
+            return;
+        };
+        let session = self.engine.session(conn);
+        if session.is(flag::CLOSING) || link.closing {
+            return self.end(conn);
+        }
+        if !session.out.is_empty() {
+            if session.out.shared.is_empty() && link.backlog.is_none() {
+                let spare = self.spare.pop().unwrap_or_default();
+                let buf = std::mem::replace(&mut session.out.buf, spare);
+                session.info.bytes_out += buf.len() as u64;
+                self.engine.shard.stats.bytes_out += buf.len() as u64;
+                let user_data = op::with(op::SEND_NOW, self.sending.len() as u64);
+                self.ring.send_now(link.fd, &buf, user_data);
+                self.sending.push(Sending { conn, buf });
+            } else {
+                let out = std::mem::take(&mut session.out);
+                session.info.bytes_out += out.len() as u64;
+                self.engine.shard.stats.bytes_out += out.len() as u64;
+                let backlog = link.backlog.get_or_insert_with(Default::default);
+                into_chunks(out, &mut backlog.chunks);
+                self.send_backlog(conn);
+            }
+            self.engine.watch_output(conn);
+        }
+        let Some(link) = self.links[conn as usize].as_mut() else {
+            return;
+        };
+        let session = self.engine.session(conn);
+        if session.is(flag::CLOSE_AFTER_REPLY) {
+            let sent = session.out.is_empty()
+                && link.backlog.is_none()
+                && !self.sending.iter().any(|s| s.conn == conn);
+            if sent && session.held.is_empty() {
+                self.end(conn);
+            } else if link.backlog.is_none() {
+                self.again.push(conn);
+            }
+            return;
+        }
+        let want_paused =
+            session.is(flag::READ_PAUSED) || session.output_bytes() > WAITING_OUTPUT_MAX;
+        if want_paused != link.paused {
+            link.paused = want_paused;
+            if want_paused && link.receiving {
+                let target = op::with(op::RECEIVE, conn.into());
+                self.ring.cancel(target, op::with(op::IGNORE, 0));
+            } else if !want_paused && !link.receiving {
+                self.starved.push(conn);
+            }
+        }
+    }
+
+    /// Ends a connection: first both directions, then, when no operation is under way, the socket.
+    fn end(&mut self, conn: ConnId) {
+        let link = self.links[conn as usize].as_mut().expect("in use");
+        if !link.closing {
+            link.closing = true;
+            socket::shutdown(link.fd);
+        }
+        let sending = link.backlog.as_ref().is_some_and(|b| b.sending);
+        if link.receiving || sending || self.sending.iter().any(|s| s.conn == conn) {
+            if !link.receiving && !sending {
+                self.again.push(conn);
+            }
+            return;
+        }
+        socket::close(link.fd);
+        self.links[conn as usize] = None;
+        self.engine.disconnected(conn);
+    }
+
+    /// Takes up receives that ended for want of buffers, and listeners that ran out of
+    /// descriptors.
+    fn take_up_receives(&mut self) {
+        for conn in std::mem::take(&mut self.starved) {
+            if let Some(link) = self.links.get_mut(conn as usize).and_then(Option::as_mut)
+                && !link.receiving
+                && !link.closing
+                && !link.paused
+            {
+                link.receiving = true;
+                self.ring
+                    .receive(link.fd, op::with(op::RECEIVE, conn.into()));
+            }
+        }
+    }
+
+    fn tick(&mut self) {
+        let again_in_ms = self.engine.tick();
+        self.next_tick_ms = self.engine.shard.now_ms + again_in_ms;
+        for at in std::mem::take(&mut self.deaf) {
+            if let Some((fd, _)) = self.wiring.listeners.get(at) {
+                self.ring.accept(*fd, op::with(op::ACCEPT, at as u64));
+            }
+        }
+    }
+
+    fn recycle(&mut self, mut buf: Vec<u8>) {
+        if buf.capacity() == 0
+            || buf.capacity() > SPARE_BYTES_MAX
+            || self.spare.len() >= SPARE_BUFFERS
+        {
+            return;
+        }
+        buf.clear();
+        self.spare.push(buf);
+    }
+
+    /// Submits, and sleeps if there is nothing to do.
+    fn sleep(&mut self, lanes_full: bool) {
+        let lanes = &self.wiring.endpoint.lanes;
+        let inbound = || lanes.iter().flatten().any(crate::mesh::Lane::has_inbound);
+        let busy = lanes_full || self.engine.has_work() || !self.again.is_empty() || inbound();
+        if busy {
+            return self.ring.enter(0, None);
+        }
+        self.wiring.endpoint.bedside.going_to_sleep();
+        if inbound() {
+            self.wiring.endpoint.bedside.awake();
+            return self.ring.enter(0, None);
+        }
+        let until_tick = self
+            .next_tick_ms
+            .saturating_sub(self.engine.shard.now_ms)
+            .max(1);
+        self.ring.enter(1, Some(Duration::from_millis(until_tick)));
+        self.wiring.endpoint.bedside.awake();
+    }
+
+    /// While stopping: whether everything has been sent.
+    fn may_stop(&mut self) -> bool {
+        self.engine.stop_serving();
+        self.sending.is_empty() && self.links.iter().flatten().all(|l| l.backlog.is_none())
+    }
+}
+
+/// Cuts an output into what is sent piece by piece.
+fn into_chunks(out: Output, chunks: &mut VecDeque<Bytes>) {
+    let mut rest = Bytes::from(out.buf);
+    let mut done = 0;
+    for (at, bytes) in out.shared {
+        let before = rest.split_to(at - done);
+        done = at;
+        if !before.is_empty() {
+            chunks.push_back(before);
+        }
+        chunks.push_back(bytes);
+    }
+    if !rest.is_empty() {
+        chunks.push_back(rest);
+    }
+}
