@@ -1,2 +1,10 @@
 //! Reads the configuration and runs the server.
-fn main() {}
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let args: Vec<_> = std::env::args_os().skip(1).collect();
+    ringdove::server::boot::main(&args)
+}
