@@ -159,7 +159,8 @@ impl Config {
         let mut rows: Vec<&'static Row> = Vec::with_capacity(pairs.len());
         for (name, _) in pairs {
             let Some(row) = find(name) else {
-                let name = String::from_utf8_lossy(name);
+                // A line end would end the reply.
+                let name = String::from_utf8_lossy(name).replace(['\r', '\n'], " ");
                 return Err(format!(
                     "ERR Unknown option or number of arguments for CONFIG SET - '{name}'"
                 ));

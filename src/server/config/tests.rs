@@ -220,6 +220,10 @@ fn set_says_what_redis_says() {
             "ERR Unknown option or number of arguments for CONFIG SET - 'nosuch'",
         ),
         (
+            &[("a\r\nb", "1")],
+            "ERR Unknown option or number of arguments for CONFIG SET - 'a  b'",
+        ),
+        (
             &[("hz", "5"), ("nosuch", "2")],
             "ERR Unknown option or number of arguments for CONFIG SET - 'nosuch'",
         ),
