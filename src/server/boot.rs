@@ -112,6 +112,7 @@ fn start(launch: &mut Launch, supervisor: Supervisor) -> Result<Server, String> 
             cores.len()
         ));
     }
+    log::set_role(log::Role::Master);
     let listeners = listen(config)?;
     let pidfile = pidfile(config);
     if !pidfile.is_empty() {
