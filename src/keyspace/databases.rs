@@ -83,6 +83,12 @@ impl Keyspace {
         self.heap.used_bytes()
     }
 
+    /// Bytes of the pages that entries and segments stand in: beyond their share of
+    /// [`Keyspace::used_bytes`] it is room for the next ones (fragmentation).
+    pub fn paged_bytes(&self) -> usize {
+        self.heap.paged_bytes()
+    }
+
     /// Removed keys and objects that wait to be freed (INFO's `lazyfree_pending_objects`).
     pub fn lazy_pending(&self) -> usize {
         self.lazy.pending()
