@@ -189,7 +189,9 @@ mod tests {
         for size in 1..=PAGED_MAX {
             let good = Heap::good_size(size);
             let class = Heap::class(good);
-            assert!(good >= size && good % ENTRY_ALIGN == 0 && class < FIRST_SEGMENT_CLASS);
+            assert!(
+                good >= size && good.is_multiple_of(ENTRY_ALIGN) && class < FIRST_SEGMENT_CLASS
+            );
             assert!(
                 size <= SMALLEST || good - size < 8.max(size / 7),
                 "{size} takes {good}"

@@ -22,8 +22,10 @@ pub(super) const PAGE_BYTES: usize = 64 * 1024;
 const HEAD_BYTES: usize = 64;
 /// Bytes of a page that blocks can have.
 pub(super) const USABLE_BYTES: usize = PAGE_BYTES - HEAD_BYTES;
-/// Pages of a chunk: with the alignment that is added, 2 MiB, which allocators round to nothing else.
-const CHUNK_PAGES: usize = 31;
+/// Pages of a chunk: with the two pages that mimalloc adds for its head and the alignment it is 8 MiB,
+/// and four of them fill one of its regions of 32 MiB. Where huge pages back the memory, what a
+/// chunk leaves over is resident too: 127 pages cost 8 bytes more for each key of 5 million.
+const CHUNK_PAGES: usize = 126;
 
 type PagePtr = NonNull<PageHead>;
 
@@ -58,10 +60,10 @@ struct Chunk {
     /// None once it was given back; its number is used again.
     start: Option<NonNull<u8>>,
     /// One bit for each free page.
-    free: u32,
+    free: u128,
 }
 
-const ALL_FREE: u32 = (1 << CHUNK_PAGES) - 1;
+const ALL_FREE: u128 = (1 << CHUNK_PAGES) - 1;
 
 /// The pages of a heap.
 #[derive(Debug)]
