@@ -204,7 +204,7 @@ mod tests {
 
     #[test]
     fn segments_fill_their_pages() {
-        for count in 0..900 {
+        for count in 0..800 {
             let bytes = segment::lines_for(count) * LINE_BYTES;
             let lost = USABLE_BYTES % bytes;
             assert!(
