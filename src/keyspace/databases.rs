@@ -77,8 +77,8 @@ impl Keyspace {
             .for_each(Db::clear);
     }
 
-    /// Bytes that entries, tables and objects take, by size classes, those included that wait to be
-    /// freed.
+    /// Bytes that entries, tables and objects take, by size classes; keys that wait to be freed are
+    /// included, single objects that wait are not.
     pub fn used_bytes(&self) -> usize {
         self.heap.used_bytes()
     }
