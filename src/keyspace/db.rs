@@ -378,6 +378,7 @@ impl Db {
         let first_tag = span.segment.tag(start);
         let slots = self.table.slots(&span);
         let mut group = u64::MAX;
+        let mut visited_to = cursor;
         for word in segment::from_tag(slots, first_tag) {
             let tag = segment::tag_of(word);
             let entry = self.table.entry_of(word);
@@ -387,9 +388,10 @@ impl Db {
                 if at >= end {
                     return end;
                 }
-                if *left == 0 && at > cursor {
+                if *left == 0 && at > visited_to {
                     return at;
                 }
+                visited_to = at;
                 group = tag;
             }
             // The group that the cursor points into may begin in front of it.
