@@ -77,10 +77,16 @@ impl Keyspace {
             .for_each(Db::clear);
     }
 
-    /// Bytes that entries, tables and objects take, by size classes, those included that wait to be
-    /// freed.
+    /// Bytes that entries, tables and objects take, by size classes; keys that wait to be freed are
+    /// included, single objects that wait are not.
     pub fn used_bytes(&self) -> usize {
         self.heap.used_bytes()
+    }
+
+    /// Bytes of the pages that entries and segments stand in: beyond their share of
+    /// [`Keyspace::used_bytes`] it is room for the next ones (fragmentation).
+    pub fn paged_bytes(&self) -> usize {
+        self.heap.paged_bytes()
     }
 
     /// Removed keys and objects that wait to be freed (INFO's `lazyfree_pending_objects`).

@@ -15,6 +15,7 @@ mod hash;
 mod heap;
 mod lazy;
 mod node;
+mod pages;
 mod segment;
 mod slot;
 mod table;
