@@ -152,7 +152,7 @@ impl<T: Types> Txns<T> {
         let (_, watcher) = self.intents.ask(txn);
         let dirty = watcher.is_some_and(|connection| self.watches.is_dirty(connection));
         self.out
-            .send(txn.coordinator, Body::Granted { txn, loan, dirty });
+            .send_now(txn.coordinator, Body::Granted { txn, loan, dirty });
     }
 
     /// Registers a watch on a key of this shard. WATCH is a read of the key: it is admitted or
