@@ -20,6 +20,7 @@
 //!
 //! Deadlock and starvation: ages decide (wound-wait), see `intents`.
 //!
+//! - [`multi`]: what a connection has queued and watches
 //! - [`plan`]: which shards a command needs; [`order`]: when a connection's next command may
 //!   leave its home
 //! - [`machine`](Txns): the machine of one shard, of two halves: the coordinator of its own
@@ -36,6 +37,7 @@ pub mod ids;
 mod intents;
 mod machine;
 mod message;
+pub mod multi;
 mod node;
 pub mod order;
 mod outbox;
