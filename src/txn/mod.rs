@@ -36,6 +36,8 @@ mod coordinator;
 pub mod ids;
 mod intents;
 mod machine;
+#[cfg(test)]
+mod machine_test;
 mod message;
 pub mod multi;
 mod node;
