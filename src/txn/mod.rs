@@ -47,6 +47,6 @@ pub mod plan;
 mod watch;
 
 pub use ids::{Claim, Claims, ConnectionId, DbIndex, Mode, Position, ShardId, TxnId};
-pub use intents::{Queued, key_claims};
+pub use intents::Queued;
 pub use machine::{Counts, Totals, Txns};
 pub use message::{Action, Body, Loans, Message, Part, Parts, Types};

@@ -91,12 +91,12 @@ fn a_storm_starves_nobody() {
 }
 
 /// A fault in the node is found, and soon.
-fn finds(fault: Fault, within: u64) {
-    let found = (0..within).find_map(|seed| {
+fn finds(fault: Fault, mut within: std::ops::Range<u64>) {
+    let found = within.find_map(|seed| {
         let what = run(seed, fault, None).1.err()?;
         Some((seed, what))
     });
-    let (seed, what) = found.unwrap_or_else(|| panic!("{fault:?} hides in {within} seeds"));
+    let (seed, what) = found.unwrap_or_else(|| panic!("{fault:?} stays hidden"));
     println!("{fault:?}: seed {seed}: {what:?}");
 }
 
@@ -116,6 +116,8 @@ fn planted_faults_are_found() {
         Fault::LosesDirty,
         Fault::ClaimsTooLittle,
     ] {
-        finds(fault, 300);
+        finds(fault, 0..300);
     }
+    // A rare one: what found it first was a seed of a long run.
+    finds(Fault::ForgetsWatchedClaims, 35_900..36_000);
 }

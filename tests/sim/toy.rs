@@ -39,6 +39,8 @@ pub(crate) enum Fault {
     ForgetsToCancel,
     /// A grant does not say that a watched key has changed.
     LosesDirty,
+    /// An EXEC with one owner does not claim the keys that it watches.
+    ForgetsWatchedClaims,
     /// Writes claim no more than reads do.
     ClaimsTooLittle,
 }
@@ -75,7 +77,8 @@ pub(crate) struct Command {
     connection: ConnectionId,
     request: u64,
     op: Op,
-    watcher: bool,
+    /// Keys of this owner that an EXEC depends on; reads like any other.
+    watched: BTreeSet<Key>,
 }
 
 #[derive(Debug)]
@@ -232,7 +235,7 @@ impl ToyNode {
                 connection,
                 request,
                 op,
-                watcher: watching.contains_key(&owner),
+                watched: watching.get(&owner).cloned().unwrap_or_default(),
             };
             if owner == self.id {
                 self.arrive(command, out);
@@ -278,7 +281,11 @@ impl ToyNode {
     /// A command reaches the owner of all of its keys.
     fn arrive(&mut self, command: Command, out: &mut Output<Packet>) {
         if !self.txns.is_idle() && self.fault != Fault::RunsUnasked {
-            let mut asks = self.asks(&command.op, &Watching::new());
+            let watched = match self.fault {
+                Fault::ForgetsWatchedClaims => BTreeSet::new(),
+                _ => command.watched.clone(),
+            };
+            let mut asks = self.asks(&command.op, &Watching::from([(self.id, watched)]));
             let ask = asks.remove(&self.id).expect("the keys are here");
             let connection = match self.fault {
                 Fault::Overtakes => self.connection(u64::MAX - command.request),
@@ -298,10 +305,10 @@ impl ToyNode {
             connection,
             request,
             op,
-            watcher,
+            watched,
         } = command;
-        let dirty = watcher && self.txns.is_dirty(connection);
-        if watcher {
+        let dirty = !watched.is_empty() && self.txns.is_dirty(connection);
+        if !watched.is_empty() {
             self.txns.unwatch(connection);
         }
         let reply = if dirty {
