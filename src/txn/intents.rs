@@ -19,7 +19,7 @@ use std::collections::VecDeque;
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
-use super::ids::{Claim, ConnectionId, DbIndex, Mode, Position, TxnId};
+use super::ids::{Claim, ConnectionId, DbIndex, Position, TxnId};
 use super::message::{Action, Body, Part, Types};
 use super::node::{LockMode, Node};
 use super::outbox::Outbox;
@@ -526,16 +526,4 @@ fn locks(claims: &[Claim], databases: usize) -> Locks {
         same
     });
     locks
-}
-
-/// Claims for whole keys of one database; what most commands need.
-pub fn key_claims(
-    db: DbIndex,
-    mode: Mode,
-    positions: impl IntoIterator<Item = Position>,
-) -> super::ids::Claims {
-    positions
-        .into_iter()
-        .map(|position| Claim::Key { db, position, mode })
-        .collect()
 }
