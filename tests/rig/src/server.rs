@@ -63,6 +63,7 @@ pub struct Options {
     /// Whose command line this is.
     pub kind: Kind,
     binary: PathBuf,
+    wrapper: Vec<OsString>,
     shards: usize,
     defaults: bool,
     args: Vec<OsString>,
@@ -94,6 +95,7 @@ impl Options {
         Self {
             kind,
             binary,
+            wrapper: Vec::new(),
             shards,
             defaults: true,
             args: Vec::new(),
@@ -127,6 +129,12 @@ impl Options {
         self
     }
 
+    /// Has another program start the server: the server's command line follows these words.
+    pub fn inside(mut self, wrapper: &[&str]) -> Self {
+        self.wrapper = wrapper.iter().map(OsString::from).collect();
+        self
+    }
+
     /// Leaves out the options that every test server gets, but for port, folder and shards.
     pub fn without_defaults(mut self) -> Self {
         self.defaults = false;
@@ -135,7 +143,11 @@ impl Options {
 
     /// The command line for a server in `dir` on `port`, with its output going to `log`.
     fn command(&self, dir: &Path, port: u16, log: &Path) -> Command {
-        let mut command = Command::new(&self.binary);
+        let mut words = self.wrapper.clone();
+        words.push(self.binary.clone().into());
+        let mut words = words.into_iter();
+        let mut command = Command::new(words.next().expect("the binary at least"));
+        command.args(words);
         if let Some(lines) = &self.lines {
             let file = dir.join("test.conf");
             fs::write(&file, lines.join("\n") + "\n").expect("a configuration file");

@@ -6,6 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+/// A bystander waits for at least so many answers, however short the rest took.
+const ANSWERS_MIN: usize = 20;
+
 /// What a bystander saw.
 #[derive(Clone, Copy, Debug)]
 pub struct Latency {
@@ -67,7 +70,7 @@ impl Drop for Watch {
 
 fn watch(conn: &mut Conn, keys: usize, stop: &AtomicBool) -> Vec<Duration> {
     let mut times = Vec::new();
-    while !stop.load(Ordering::Relaxed) {
+    while !stop.load(Ordering::Relaxed) || times.len() < ANSWERS_MIN {
         let name = format!("bystander:{}", times.len() % keys);
         let start = Instant::now();
         let reply = conn.call(&["GET", &name]);
