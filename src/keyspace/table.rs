@@ -21,6 +21,7 @@ use super::node::{Node, prefetch};
 use super::segment::{self, HEADER_WORDS, LINES_MAX, NEVER};
 use super::slot::SLOT_BITS;
 use super::value::{NewValue, Object};
+use crate::stdx::bytes::equal;
 use std::rc::Rc;
 
 /// Bits of a directory below the top one.
@@ -176,7 +177,7 @@ impl Table {
         let is_it = |address| {
             // SAFETY: slots name live entries, unchanged while &self is held.
             let entry = unsafe { EntryRef::new(Raw::at(address)) };
-            entry.key() == key
+            equal(entry.key(), key)
         };
         let slot = segment::find(slots, segment.tag(pos.0), is_it)?;
         Some(Place { segment, slot })

@@ -466,6 +466,7 @@ impl Engine {
         }
         let mut batch = std::mem::take(&mut self.batch);
         self.prefetch(&batch);
+        self.shard.lap();
         for at in 0..batch.commands.len() {
             self.execute(&mut batch, at);
         }

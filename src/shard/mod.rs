@@ -42,6 +42,8 @@ pub struct Shard {
     pub txns: Txns<Carried>,
     /// While a transaction runs here with keys that were lent: what it has changed.
     pub(crate) changes: Option<Vec<Change>>,
+    /// The counter when the last command ended.
+    lap_at: u64,
     /// State of the random number generator.
     random: u64,
     /// Changes since the last save, as INFO reports them.
@@ -85,6 +87,7 @@ impl Shard {
             stats: Stats::new(registry.rows.len()),
             txns: Txns::new(id, config.databases as u16),
             changes: None,
+            lap_at: (ticks.read)(),
             random: node.hash_seed[0] ^ (u64::from(id.0) + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15)
                 | 1,
             node,
@@ -114,6 +117,15 @@ impl Shard {
         self.random ^= self.random << 25;
         self.random ^= self.random >> 27;
         self.random.wrapping_mul(0x2545_F491_4F6C_DD1D)
+    }
+
+    /// Ticks since the last call: commands are timed from end to end, with one reading for each.
+    #[inline]
+    pub fn lap(&mut self) -> u64 {
+        let now = (self.ticks.read)();
+        let took = now.saturating_sub(self.lap_at);
+        self.lap_at = now;
+        took
     }
 
     /// Takes the configuration as it is now.
