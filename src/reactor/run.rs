@@ -210,6 +210,7 @@ impl Reactor {
             _ if closing => self.again.push(conn),
             libc::ENOBUFS => self.starved.push(conn),
             libc::ECANCELED if paused => {}
+            libc::ECANCELED => self.starved.push(conn), // taken up again before it had stopped
             0 => self.engine.hung_up(conn),
             error if error > 0 => self.engine.close(conn),
             _ => self.starved.push(conn), // the kernel ended the multishot; go on
@@ -461,13 +462,14 @@ impl Reactor {
         };
         let session = self.engine.session(conn);
         if session.is(flag::CLOSE_AFTER_REPLY) {
-            let sent = session.out.is_empty()
-                && link.backlog.is_none()
-                && !self.sending.iter().any(|s| s.conn == conn);
-            if sent && session.held.is_empty() {
-                self.end(conn);
-            } else if link.backlog.is_none() {
-                self.again.push(conn);
+            // Whatever is missing marks the connection again when it is there.
+            let sending = self.sending.iter().any(|s| s.conn == conn);
+            if session.held.is_empty() && session.out.is_empty() && link.backlog.is_none() {
+                if sending {
+                    self.again.push(conn);
+                } else {
+                    self.end(conn);
+                }
             }
             return;
         }
