@@ -8,7 +8,7 @@ pub mod stats;
 use std::sync::Arc;
 
 use crate::command::registry::Registry;
-use crate::keyspace::{Hasher, Keyspace, Pos, SLOTS, Slot};
+use crate::keyspace::{Hasher, Keyspace, Pos, SLOTS, Slot, Supply};
 use crate::mesh::ShardId;
 use crate::server::config::Config;
 use crate::txn::Txns;
@@ -76,14 +76,20 @@ pub fn even_slot_map(shards: usize) -> Box<[ShardId; SLOTS]> {
 }
 
 impl Shard {
-    /// An empty shard.
-    pub fn new(id: ShardId, node: Arc<Node>, registry: Arc<Registry>, ticks: Ticks) -> Self {
+    /// An empty shard; its memory comes from `supply` where that has some ready.
+    pub fn new(
+        id: ShardId,
+        node: Arc<Node>,
+        registry: Arc<Registry>,
+        ticks: Ticks,
+        supply: Option<Supply>,
+    ) -> Self {
         let config = node.config();
         let hasher = Hasher::new(node.hash_seed);
         Self {
             id,
             slot_map: even_slot_map(node.shards),
-            keyspace: Keyspace::new(config.databases as usize, hasher),
+            keyspace: Keyspace::supplied(config.databases as usize, hasher, supply),
             stats: Stats::new(registry.rows.len()),
             txns: Txns::new(id, config.databases as u16),
             changes: None,
