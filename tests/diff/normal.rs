@@ -56,7 +56,7 @@ const RULES: &[(&str, Rule)] = &[
 ];
 
 /// Whether two replies to this command are as good as equal.
-pub fn same(args: &[Vec<u8>], left: &Value, right: &Value) -> bool {
+pub(crate) fn same(args: &[Vec<u8>], left: &Value, right: &Value) -> bool {
     let word = |i: usize| {
         let text = args
             .get(i)
