@@ -13,7 +13,7 @@ use std::fs;
 use std::path::Path;
 
 /// Inputs of a normal run.
-const ITERATIONS: usize = 3_000;
+const ITERATIONS: usize = 20_000;
 
 fn iterations() -> usize {
     match std::env::var("RINGDOVE_FUZZ_ITERATIONS") {
