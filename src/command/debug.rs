@@ -383,7 +383,7 @@ fn describe(shard: &Shard, entry: &EntryRef<'_>) -> String {
     };
     format!(
         "Value at:{:p} refcount:1 encoding:{} serializedlength:{} lru:{} lru_seconds_idle:{idle}",
-        entry.key(),
+        entry.key().as_ptr(),
         encoding_name(entry),
         serialized_bytes(entry),
         entry.clock(),

@@ -135,9 +135,10 @@ fn reply_time(ctx: &mut Ctx<'_>, time: impl FnOnce(i64, i64) -> i64) -> Outcome 
     Ok(())
 }
 
-/// Milliseconds as seconds, rounded as Redis does.
+/// Milliseconds, not negative, as seconds, rounded as Redis does.
 fn seconds(ms: i64) -> i64 {
-    ms.saturating_add(MS_PER_S / 2) / MS_PER_S
+    // Half a second more than the largest i64 is still a u64.
+    ((ms.unsigned_abs() + MS_PER_S.unsigned_abs() / 2) / MS_PER_S.unsigned_abs()) as i64
 }
 
 pub(super) fn ttl(ctx: &mut Ctx<'_>) -> Outcome {
@@ -181,6 +182,6 @@ mod tests {
             (seconds(0), seconds(499), seconds(500), seconds(1499)),
             (0, 0, 1, 1)
         );
-        assert_eq!(seconds(i64::MAX), i64::MAX / 1000);
+        assert_eq!(seconds(i64::MAX), i64::MAX / 1000 + 1);
     }
 }
