@@ -542,10 +542,16 @@ impl Reactor {
         self.spare.push(buf);
     }
 
-    /// Submits, and sleeps if there is nothing to do.
+    /// Submits, and sleeps if there is nothing to do. Background work has its turn when everything
+    /// that clients wait for is on its way.
     fn sleep(&mut self, lanes_full: bool) {
         let lanes = &self.wiring.endpoint.lanes;
         let inbound = || lanes.iter().flatten().any(crate::mesh::Lane::has_inbound);
+        let background = self.engine.background_in_ms();
+        if background == Some(0) {
+            self.ring.enter(0, None);
+            return self.engine.background();
+        }
         let busy = lanes_full || self.engine.has_work() || !self.again.is_empty() || inbound();
         if busy {
             return self.ring.enter(0, None);
@@ -558,6 +564,7 @@ impl Reactor {
         let until_tick = self
             .next_tick_ms
             .saturating_sub(self.engine.shard.now_ms)
+            .min(background.unwrap_or(u64::MAX))
             .max(1);
         self.ring.enter(1, Some(Duration::from_millis(until_tick)));
         self.wiring.endpoint.bedside.awake();
