@@ -1,2 +1,3 @@
 //! What the standard library lacks, without a word of the server's domain.
+pub mod extended;
 pub mod glob;
