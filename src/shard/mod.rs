@@ -2,6 +2,7 @@
 //! Pure state: the clock is set from outside once a turn, and chance comes from a seed.
 pub mod access;
 pub mod node;
+pub mod prefetch;
 pub mod stats;
 
 use std::sync::Arc;
