@@ -1,4 +1,5 @@
 //! Commands: what a row of the command table says, and the families of commands.
+pub mod bitmap;
 pub mod connection;
 pub mod context;
 pub mod error;
@@ -8,4 +9,4 @@ pub mod spec;
 pub mod string;
 
 /// Every family's table.
-pub const FAMILIES: &[&[spec::Spec]] = &[string::COMMANDS, connection::COMMANDS];
+pub const FAMILIES: &[&[spec::Spec]] = &[string::COMMANDS, bitmap::COMMANDS, connection::COMMANDS];
