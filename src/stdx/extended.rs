@@ -35,8 +35,10 @@ const EXPONENT_MAX: i32 = 16383 - 63;
 const EXPONENT_MIN: i32 = -16445 - 63;
 /// Decimals that are printed.
 const DECIMALS: u32 = 17;
+/// 5^13 is the largest power of 5 in 32 bits.
+const FIVES_MAX: u32 = 13;
 /// Longest text that is read, as `string2ld` has it.
-const TEXT_MAX: usize = 255;
+const TEXT_MAX: usize = 5119;
 
 impl Extended {
     const ZERO: Self = Self {
@@ -55,7 +57,7 @@ impl Extended {
     }
 
     /// Reads a whole text as `strtold` does, and as strictly as `string2ld`: no blanks, no NaN, not
-    /// longer than 255 bytes, neither too large nor, other than 0, too small.
+    /// longer than 5119 bytes, neither too large nor, other than 0, too small.
     pub fn parse(text: &[u8]) -> Option<Parsed> {
         if text.len() > TEXT_MAX {
             return None;
@@ -243,9 +245,9 @@ fn scale_decimal(digits: &[u8], tens: i32) -> Option<Extended> {
     /// Digits that fit into 64 bits, and the largest power of 5 that does.
     const SHORT_DIGITS: usize = 19;
     const SHORT_TENS: i32 = 27;
-    /// Beyond, with as many digits as a text may have, a number is out of range.
-    const TENS_MAX: i32 = 5000;
-    const TENS_MIN: i32 = -5300;
+    /// Powers of ten between which the numbers of the format lie.
+    const MAGNITUDE_MAX: i32 = 4933;
+    const MAGNITUDE_MIN: i32 = -4952;
     if digits.len() <= SHORT_DIGITS && tens.abs() <= SHORT_TENS {
         let number = digits
             .iter()
@@ -260,28 +262,32 @@ fn scale_decimal(digits: &[u8], tens: i32) -> Option<Extended> {
         let (bits, rest) = (dividend / five, dividend % five);
         return round(bits, rest != 0, tens - shift as i32);
     }
-    if !(TENS_MIN..=TENS_MAX).contains(&tens) {
+    let magnitude = digits.len() as i32 + tens;
+    if !(MAGNITUDE_MIN..=MAGNITUDE_MAX).contains(&magnitude) {
         return None;
     }
     let mut number = Natural::default();
-    digits
-        .iter()
-        .for_each(|d| number.multiply_add(10, u32::from(d - b'0')));
+    for chunk in digits.chunks(9) {
+        let value = chunk.iter().fold(0, |n, d| n * 10 + u32::from(d - b'0'));
+        number.multiply_add(10u32.pow(chunk.len() as u32), value);
+    }
     let fives = tens.unsigned_abs();
+    let powers = (0..fives)
+        .step_by(FIVES_MAX as usize)
+        .map(|at| 5u32.pow(FIVES_MAX.min(fives - at)));
     if tens >= 0 {
-        (0..fives).for_each(|_| number.multiply_add(5, 0));
+        powers.for_each(|power| number.multiply_add(power, 0));
         let (bits, sticky, exponent) = number.top_bits();
         return round_text(bits, sticky, exponent + tens);
     }
-    // Division by a power of 5, a digit of 2^32 at a time from a dividend with bits enough.
-    let shift = fives * 5 / 2 + 160;
-    let mut dividend = number.shifted(shift);
+    // Bits enough that the quotient has more than 128 of them; a power of 5 takes 2.33 each.
+    let shift = fives * 7 / 3 + 160;
+    let mut quotient = number.shifted(shift);
     let mut rest = false;
-    const STEP: u32 = 13; // 5^13 is the largest power in 32 bits
-    for at in (0..fives).step_by(STEP as usize) {
-        rest |= dividend.divide(5u32.pow(STEP.min(fives - at))) != 0;
+    for power in powers {
+        rest |= quotient.divide(power) != 0;
     }
-    let (bits, sticky, exponent) = dividend.top_bits();
+    let (bits, sticky, exponent) = quotient.top_bits();
     round_text(bits, sticky | rest, exponent + tens - shift as i32)
 }
 

@@ -15,8 +15,8 @@ struct Part {
 }
 
 impl Part {
-    /// Reads `[start [end [BYTE | BIT]]]`. Redis reads the unit before the end.
-    fn parse(args: &[&[u8]]) -> Result<Option<Self>, Error> {
+    /// Reads `[start [end [BYTE | BIT]]]`. BITPOS looks at the unit before the end, as on Redis.
+    fn parse(args: &[&[u8]], unit_first: bool) -> Result<Option<Self>, Error> {
         let number = |text: &[u8]| parse_i64(text).ok_or(Error::NOT_INTEGER);
         let (start, end, unit) = match *args {
             [] => return Ok(None),
@@ -26,6 +26,9 @@ impl Part {
             _ => return Err(Error::SYNTAX),
         };
         let start = number(start)?;
+        if !unit_first {
+            end.map(number).transpose()?;
+        }
         let in_bits = match unit {
             None => false,
             Some(unit) if unit.eq_ignore_ascii_case(b"bit") => true,
@@ -65,7 +68,7 @@ pub(super) fn bitcount(ctx: &mut Ctx<'_>) -> Outcome {
         ctx.reply.integer(0); // before the arguments are looked at, as on Redis 7
         return Ok(());
     };
-    let part = Part::parse(&ctx.args[2..])?;
+    let part = Part::parse(&ctx.args[2..], false)?;
     let mut text = [0; I64_TEXT_MAX];
     let bytes = value.bytes(&mut text).unwrap_or_default();
     let range = match part {
@@ -94,7 +97,7 @@ pub(super) fn bitpos(ctx: &mut Ctx<'_>) -> Outcome {
         ctx.reply.integer(if bit { -1 } else { 0 });
         return Ok(());
     };
-    let part = Part::parse(&ctx.args[3..])?;
+    let part = Part::parse(&ctx.args[3..], true)?;
     let mut text = [0; I64_TEXT_MAX];
     let bytes = value.bytes(&mut text).unwrap_or_default();
     let whole = 0..bytes.len() as u64 * 8;

@@ -75,7 +75,8 @@ pub(super) fn incrbyfloat(ctx: &mut Ctx<'_>) -> Outcome {
         None => Parsed::Finite(Extended::from_i64(0)),
         Some(Value::Int(number)) => Parsed::Finite(Extended::from_i64(number)),
         Some(Value::Str(bytes)) => Extended::parse(bytes).ok_or(Error::NOT_FLOAT)?,
-        Some(_) => return Err(Error::NOT_FLOAT),
+        Some(Value::Large(large)) => Extended::parse(large.as_slice()).ok_or(Error::NOT_FLOAT)?,
+        Some(Value::Packed(..) | Value::Object(_)) => return Err(Error::WRONG_TYPE),
     };
     let by = Extended::parse(ctx.args[2]).ok_or(Error::NOT_FLOAT)?;
     let sum = match (before, by) {
