@@ -1,4 +1,5 @@
 //! Commands: what a row of the command table says, and the families of commands.
+pub mod bitmap;
 pub mod connection;
 pub mod context;
 pub mod debug;
@@ -14,6 +15,7 @@ pub mod string;
 /// Every family's table.
 pub const FAMILIES: &[&[spec::Spec]] = &[
     string::COMMANDS,
+    bitmap::COMMANDS,
     connection::COMMANDS,
     generic::KEYS,
     generic::EXPIRY,
