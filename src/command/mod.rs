@@ -3,6 +3,8 @@ pub mod bitmap;
 pub mod connection;
 pub mod context;
 pub mod error;
+#[cfg(test)]
+pub(crate) mod fixture;
 pub mod keys;
 pub mod registry;
 pub mod spec;

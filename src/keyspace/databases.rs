@@ -4,6 +4,7 @@ use super::db::Db;
 use super::hash::{Hasher, Pos};
 use super::heap::Heap;
 use super::lazy::Lazy;
+use super::supply::Supply;
 use std::rc::Rc;
 
 /// The databases of a shard, and the memory that they share. It stays on its shard's thread; what
@@ -19,7 +20,12 @@ pub struct Keyspace {
 impl Keyspace {
     /// That many empty databases; an unused one costs its struct alone.
     pub fn new(databases: usize, hasher: Hasher) -> Self {
-        let heap = Rc::new(Heap::default());
+        Self::supplied(databases, hasher, None)
+    }
+
+    /// The same, with memory that another thread touches before it is needed.
+    pub fn supplied(databases: usize, hasher: Hasher, supply: Option<Supply>) -> Self {
+        let heap = Rc::new(Heap::new(supply));
         let lazy = Rc::new(Lazy::default());
         let db = |_| Db::new(Rc::clone(&heap), hasher, Rc::clone(&lazy));
         Self {
@@ -77,10 +83,16 @@ impl Keyspace {
             .for_each(Db::clear);
     }
 
-    /// Bytes that entries, tables and objects take, by size classes, those included that wait to be
-    /// freed.
+    /// Bytes that entries, tables and objects take, by size classes; keys that wait to be freed are
+    /// included, single objects that wait are not.
     pub fn used_bytes(&self) -> usize {
         self.heap.used_bytes()
+    }
+
+    /// Bytes of the pages that entries and segments stand in: beyond their share of
+    /// [`Keyspace::used_bytes`] it is room for the next ones (fragmentation).
+    pub fn paged_bytes(&self) -> usize {
+        self.heap.paged_bytes()
     }
 
     /// Removed keys and objects that wait to be freed (INFO's `lazyfree_pending_objects`).

@@ -13,8 +13,8 @@ use super::hash::{Hasher, Pos};
 use super::heap::Heap;
 use super::lazy::Lazy;
 use super::segment;
-use super::slot::{SLOTS, Slot};
-use super::table::{Place, Span, Table};
+use super::slot::{SLOT_BITS, SLOTS, Slot};
+use super::table::{GROUP_BITS, Place, Span, Table};
 use super::value::{Kind, NewValue, Object, Value};
 use std::rc::Rc;
 
@@ -277,35 +277,70 @@ impl Db {
             .find(|entry| !entry.expired(now))
     }
 
+    /// Exactly even over groups of slots, and over the segments of a group by what they hold; within
+    /// a slot of many segments, these count as equally full.
     fn draw_one(&self, draw: &mut impl FnMut() -> u64) -> EntryRef<'_> {
-        /// Segments of which one is taken, in proportion to what they hold.
-        const CANDIDATES: usize = 4;
-        let mut chosen: Option<Span> = None;
-        let mut total = 0u64;
-        let mut tries = 0;
-        // A shard that owns few slots meets empty segments often; each stands for many slots.
-        while total == 0 || tries < CANDIDATES {
-            let drawn = draw();
-            let span = if tries < 16 * CANDIDATES {
-                self.span(drawn)
-            } else {
-                self.next_populated(drawn)
-            };
-            let count = self.table.count(&span) as u64;
+        let weight = |left: &mut u64, n: u64| match left.checked_sub(n) {
+            Some(less) => {
+                *left = less;
+                false
+            }
+            None => true,
+        };
+        let mut left = draw() % self.len() as u64;
+        let groups = self.table.groups();
+        let group = groups.iter().position(|n| weight(&mut left, u64::from(*n)));
+        let first = (group.expect("the groups hold all keys") as u64) << (u64::BITS - GROUP_BITS);
+        let last = first | u64::MAX >> GROUP_BITS;
+        self.draw_from(self.draw_segment(first, last, draw), first, last, draw)
+    }
+
+    /// A segment of a range of positions, in proportion to what it holds.
+    fn draw_segment(&self, first: u64, last: u64, draw: &mut impl FnMut() -> u64) -> Span {
+        let (mut pos, mut total, mut chosen) = (first, 0, None);
+        loop {
+            let mut span = self.span(pos);
+            let mut count = self.table.count(&span) as u64;
+            let mut end = span.last;
+            if span.segment.depth() > SLOT_BITS {
+                // A slot of many segments: one of them stands for all.
+                end = Pos::last_of(Pos(pos).slot()).0;
+                span = self.span(pos | draw() >> SLOT_BITS);
+                count = (self.table.count(&span) as u64) << (span.segment.depth() - SLOT_BITS);
+            }
             total += count;
             if count > 0 && draw() % total < count {
                 chosen = Some(span);
             }
-            tries += 1;
+            if end >= last {
+                break;
+            }
+            pos = end + 1;
         }
-        let span = chosen.expect("the first that holds anything is chosen");
+        // Only a slot of many segments, drawn at an empty one, gives nothing.
+        chosen.unwrap_or_else(|| self.next_populated(first))
+    }
+
+    /// An entry of a segment that stands between two positions, which have one between them.
+    fn draw_from(
+        &self,
+        span: Span,
+        first: u64,
+        last: u64,
+        draw: &mut impl FnMut() -> u64,
+    ) -> EntryRef<'_> {
         let slots = self.table.slots(&span);
-        loop {
+        let within = |w: u64| w != 0 && (first..=last).contains(&span.pos_of(segment::tag_of(w)));
+        // A segment of many groups may hold few entries of this one.
+        for _ in 0..slots.len() {
             let word = slots[(draw() % slots.len() as u64) as usize];
-            if word != 0 {
+            if within(word) {
                 return self.table.entry_of(word);
             }
         }
+        let any = slots.iter().copied().find(|w| within(*w));
+        let any = any.or_else(|| slots.iter().copied().find(|w| *w != 0));
+        self.table.entry_of(any.expect("the segment holds entries"))
     }
 
     fn span(&self, pos: u64) -> Span {
@@ -373,20 +408,20 @@ impl Db {
         let first_tag = span.segment.tag(start);
         let slots = self.table.slots(&span);
         let mut group = u64::MAX;
+        let mut visited_to = cursor;
         for word in segment::from_tag(slots, first_tag) {
             let tag = segment::tag_of(word);
             let entry = self.table.entry_of(word);
             // A tag's group is never broken, unless it holds several cursors (or the end).
             if tag != group {
-                let at =
-                    span.first | tag << (u64::BITS - segment::TAG_BITS) >> span.segment.depth();
-                let at = at >> CURSOR_SHIFT;
+                let at = span.pos_of(tag) >> CURSOR_SHIFT;
                 if at >= end {
                     return end;
                 }
-                if *left == 0 && at > cursor {
+                if *left == 0 && at > visited_to {
                     return at;
                 }
+                visited_to = at;
                 group = tag;
             }
             // The group that the cursor points into may begin in front of it.

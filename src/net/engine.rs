@@ -43,6 +43,8 @@ pub struct Engine {
     pub(super) want_room: Vec<ConnId>,
     /// Commands that every shard takes part in.
     pub(super) gathers: Gathers,
+    /// Transactions that this shard coordinates.
+    pub(super) running: Vec<super::transaction::Running>,
     /// Connections that another shard has dealt to this one: descriptor and listener.
     pub adopted: Vec<(i32, u32)>,
     /// Non-zero: commands do not take the short way. Bits of [`slow`].
@@ -73,6 +75,7 @@ impl Engine {
             resumable: Vec::new(),
             want_room: Vec::new(),
             gathers: Gathers::default(),
+            running: Vec::new(),
             adopted: Vec::new(),
             slow: 0,
             key_scratch: Vec::new(),
@@ -134,7 +137,9 @@ impl Engine {
     pub fn close(&mut self, conn: ConnId) {
         let session = self.session(conn);
         session.flags |= flag::CLOSING;
-        session.kept = None;
+        if !session.is(flag::IN_BATCH) {
+            session.kept = None; // else arguments of the batch lie there, and settle drops it
+        }
         self.mark_dirty(conn);
     }
 
@@ -463,6 +468,7 @@ impl Engine {
         }
         let mut batch = std::mem::take(&mut self.batch);
         self.prefetch(&batch);
+        self.shard.lap();
         for at in 0..batch.commands.len() {
             self.execute(&mut batch, at);
         }

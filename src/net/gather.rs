@@ -181,7 +181,7 @@ impl Engine {
             }
             part.shared.iter_mut().for_each(|(at, _)| *at -= 1);
         }
-        let began = (self.shard.ticks.read)();
+        self.shard.lap();
         let reply = Reply::new(out, version);
         let outcome = merge(&mut MergeCtx {
             engine: self,
@@ -190,7 +190,7 @@ impl Engine {
             parts,
             reply,
         });
-        let took = (self.shard.ticks.read)() - began;
+        let took = self.shard.lap();
         count_call(&mut self.shard, row, took, outcome.is_err());
         if let Err(error) = outcome {
             self.shard.stats.count_error(error.code());

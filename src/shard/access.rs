@@ -6,6 +6,7 @@
 //! - Whatever changes a key says so with [`Shard::changed`].
 
 use super::Shard;
+use super::lending::Change;
 use crate::command::context::{Caller, caller};
 use crate::command::error::Error;
 use crate::keyspace::{EntryMut, EntryRef, Expiry, Kind, Lookup, NewValue, Place, Pos, Value};
@@ -244,8 +245,19 @@ impl Shard {
         class: EventClass,
         event: &'static str,
     ) {
+        if let Some(changes) = &mut self.changes {
+            changes.push(Change {
+                db,
+                pos,
+                key: key.into(),
+                class,
+                event,
+            });
+            return;
+        }
         // A new key's own event follows.
         self.dirty += u64::from(class != EventClass::New);
-        let _ = (db, pos, key, class, event);
+        self.txns.touched(db, pos.to_bits());
+        let _ = (key, class, event);
     }
 }

@@ -1,6 +1,7 @@
 //! What one core owns: its partition of the keyspace, its view of the configuration, its counters.
 //! Pure state: the clock is set from outside once a turn, and chance comes from a seed.
 pub mod access;
+pub mod lending;
 pub mod node;
 pub mod prefetch;
 pub mod stats;
@@ -8,9 +9,11 @@ pub mod stats;
 use std::sync::Arc;
 
 use crate::command::registry::Registry;
-use crate::keyspace::{Hasher, Keyspace, Pos, SLOTS, Slot};
+use crate::keyspace::{Hasher, Keyspace, Pos, SLOTS, Slot, Supply};
 use crate::mesh::ShardId;
 use crate::server::config::Config;
+use crate::txn::Txns;
+use lending::{Carried, Change};
 use node::Node;
 use stats::Stats;
 
@@ -36,6 +39,12 @@ pub struct Shard {
     pub now_us: u64,
     /// A counter that advances steadily, and how fast: see [`Ticks`].
     pub ticks: Ticks,
+    /// Commands that need more than one shard, and what waits for them.
+    pub txns: Txns<Carried>,
+    /// While a transaction runs here with keys that were lent: what it has changed.
+    pub(crate) changes: Option<Vec<Change>>,
+    /// The counter when the last command ended.
+    lap_at: u64,
     /// State of the random number generator.
     random: u64,
     /// Changes since the last save, as INFO reports them.
@@ -68,15 +77,24 @@ pub fn even_slot_map(shards: usize) -> Box<[ShardId; SLOTS]> {
 }
 
 impl Shard {
-    /// An empty shard.
-    pub fn new(id: ShardId, node: Arc<Node>, registry: Arc<Registry>, ticks: Ticks) -> Self {
+    /// An empty shard; its memory comes from `supply` where that has some ready.
+    pub fn new(
+        id: ShardId,
+        node: Arc<Node>,
+        registry: Arc<Registry>,
+        ticks: Ticks,
+        supply: Option<Supply>,
+    ) -> Self {
         let config = node.config();
         let hasher = Hasher::new(node.hash_seed);
         Self {
             id,
             slot_map: even_slot_map(node.shards),
-            keyspace: Keyspace::new(config.databases as usize, hasher),
+            keyspace: Keyspace::supplied(config.databases as usize, hasher, supply),
             stats: Stats::new(registry.rows.len()),
+            txns: Txns::new(id, config.databases as u16),
+            changes: None,
+            lap_at: (ticks.read)(),
             random: node.hash_seed[0] ^ (u64::from(id.0) + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15)
                 | 1,
             node,
@@ -106,6 +124,15 @@ impl Shard {
         self.random ^= self.random << 25;
         self.random ^= self.random >> 27;
         self.random.wrapping_mul(0x2545_F491_4F6C_DD1D)
+    }
+
+    /// Ticks since the last call: commands are timed from end to end, with one reading for each.
+    #[inline]
+    pub fn lap(&mut self) -> u64 {
+        let now = (self.ticks.read)();
+        let took = now.saturating_sub(self.lap_at);
+        self.lap_at = now;
+        took
     }
 
     /// Takes the configuration as it is now.
