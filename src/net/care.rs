@@ -13,6 +13,8 @@ const EXPIRE_SLICE: usize = 400;
 /// Allocations that one slice of lazy freeing frees.
 const FREE_SLICE: usize = 1000;
 
+/// Attacks are logged at most so often, since the log must not grow by what strangers send.
+const ATTACK_LOG_PAUSE_MS: u64 = 60_000;
 /// Redis's own text, which clients and scanners look for.
 const PROTECTED: &str = "-DENIED Redis is running in protected mode because protected mode is \
 enabled and no password is set for the default user. In this mode connections are only accepted \
@@ -87,6 +89,24 @@ impl Engine {
     /// Whether the loop must not sleep.
     pub fn has_work(&self) -> bool {
         !self.resumable.is_empty() || !self.dirty.is_empty()
+    }
+
+    /// HTTP's first words are no commands but a browser that was sent here: the connection ends.
+    pub(super) fn is_attack(&mut self, conn: ConnId, name: &[u8]) -> bool {
+        let attack = name.eq_ignore_ascii_case(b"post") || name.eq_ignore_ascii_case(b"host:");
+        if attack && self.shard.now_ms >= self.attack_logged_ms + ATTACK_LOG_PAUSE_MS {
+            self.attack_logged_ms = self.shard.now_ms;
+            let from = self.session(conn).peer.addr();
+            log::warning(format_args!(
+                "Possible SECURITY ATTACK detected. It looks like somebody is sending POST or \
+                 Host: commands to Ringdove from {from}. This is likely due to an attacker \
+                 attempting to use Cross Protocol Scripting. Connection aborted."
+            ));
+        }
+        if attack {
+            self.close(conn);
+        }
+        attack
     }
 
     /// Ends all connections once what they asked for is answered.

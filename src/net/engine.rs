@@ -61,6 +61,8 @@ pub struct Engine {
     pub(super) idle: super::idle::IdleWatch,
     /// For the soft limits of `client-output-buffer-limit`.
     pub(super) over_soft: super::limits::OverSoft,
+    /// When an attack was logged last, Unix time in milliseconds.
+    pub(super) attack_logged_ms: u64,
     /// Output buffers without a connection: an idle one holds none.
     spare: Vec<Vec<u8>>,
     /// Keys of a command with several, kept for reuse.
@@ -96,6 +98,7 @@ impl Engine {
             monitors: super::monitor::Monitors::new(shards),
             idle: super::idle::IdleWatch::default(),
             over_soft: Vec::new(),
+            attack_logged_ms: 0,
             spare: Vec::new(),
             key_scratch: Vec::new(),
         }

@@ -158,21 +158,6 @@ impl Engine {
             }
         }
     }
-
-    /// HTTP's first words are no commands but a browser that was sent here: the connection ends.
-    pub(super) fn is_attack(&mut self, conn: ConnId, name: &[u8]) -> bool {
-        let attack = name.eq_ignore_ascii_case(b"post") || name.eq_ignore_ascii_case(b"host:");
-        if attack {
-            let from = self.session(conn).peer.addr();
-            crate::server::log::warning(format_args!(
-                "Possible SECURITY ATTACK detected. It looks like somebody is sending POST or \
-                 Host: commands to Ringdove from {from}. This is likely due to an attacker \
-                 attempting to use Cross Protocol Scripting. Connection aborted."
-            ));
-            self.close(conn);
-        }
-        attack
-    }
 }
 
 /// Indices of the arguments that are secrets, for MONITOR and the slow log.

@@ -120,7 +120,10 @@ fn write_line(
     let input_free = kept.map_or(0, |kept| kept.buf.capacity() - kept.buf.len());
     let output_buffer = session.out.buf.capacity();
     let waiting = session.output_bytes();
-    let chunks = usize::from(info.backlog_bytes > 0) + session.held.len();
+    let chunks = match asking {
+        Some(_) => 0,
+        None => usize::from(info.backlog_bytes > 0) + session.held.len(),
+    };
     let memory = size_of::<Session>()
         + size_of_val(&**info)
         + info.name.capacity()
