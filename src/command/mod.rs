@@ -11,6 +11,7 @@ pub mod help;
 pub mod keys;
 pub mod memory;
 pub mod registry;
+pub mod sketch;
 pub mod spec;
 pub mod string;
 
@@ -26,4 +27,5 @@ pub const FAMILIES: &[&[spec::Spec]] = &[
     generic::WHOLE,
     debug::COMMANDS,
     memory::COMMANDS,
+    sketch::COMMANDS,
 ];
