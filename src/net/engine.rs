@@ -397,7 +397,9 @@ impl Engine {
             self.batch = batch;
             self.push_input(conn, bytes, kept, at, Frame::default(), Vec::new());
             self.run_batch(); // what came before is answered first
-            self.violate(conn, &what.text());
+            if self.session(conn).stall == Stall::No {
+                self.violate(conn, &what.text());
+            } // else the bytes were kept, and it is found again when what came before is done
             return (at, false);
         }
         self.batch = batch;
