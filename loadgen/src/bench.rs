@@ -325,6 +325,8 @@ pub(crate) fn preload(
     ledger: Option<Arc<Ledger>>,
 ) -> Result<Vec<RunStats>, Stop> {
     let lines: Vec<Option<&str>> = match config.preload_commands.as_slice() {
+        // A scenario says itself what it needs; some need nothing.
+        [] if config.scenario.is_some() => Vec::new(),
         [] => vec![None],
         lines => lines.iter().map(|line| Some(line.as_str())).collect(),
     };
@@ -397,7 +399,7 @@ fn search(
             plan.rate = Some((rate, config.arrivals));
             plan.duration_ns = Some(step_ns);
             plan.warmup_ns = (step_ns as f64 * SETTLE_SHARE) as u64;
-            plan.interval_ns = (step_ns / POINTS).max(INTERVAL_NS_MIN).min(NS_PER_SEC);
+            plan.interval_ns = (step_ns / POINTS).clamp(INTERVAL_NS_MIN, NS_PER_SEC);
             plan.limits.clear();
         })?;
         let latency_ns = run

@@ -449,8 +449,7 @@ impl Config {
             "--run-count and a list of rates exclude each other",
         )?;
         refuse(
-            !(0.0..=1.0).contains(&self.hot_traffic)
-                || !(self.hot_keys > 0.0 && self.hot_keys <= 1.0),
+            self.hot_traffic > 1.0 || self.hot_keys <= 0.0 || self.hot_keys > 1.0,
             "--hot-keys and --hot-traffic are shares between 0 and 1",
         )?;
         let verify = self.verify || self.verify_only;
@@ -476,7 +475,10 @@ impl Config {
             "--verify-only checks what an earlier --verify wrote: name its --verify-state file",
         )?;
         refuse(
-            self.preload && !self.commands.is_empty() && self.preload_commands.is_empty(),
+            self.preload
+                && self.scenario.is_none()
+                && !self.commands.is_empty()
+                && self.preload_commands.is_empty(),
             "--preload with --command wants --preload-command: what is to be loaded?",
         )
     }

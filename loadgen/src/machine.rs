@@ -37,10 +37,10 @@ pub(crate) fn server_facts(address: &str, control: &mut Control) -> Facts {
     };
     let text = String::from_utf8_lossy(reply.bytes().unwrap_or_default()).into_owned();
     for line in text.lines() {
-        if let Some((name, value)) = line.split_once(':') {
-            if SERVER_FIELDS.contains(&name) {
-                facts.push((name.to_string(), value.trim().to_string()));
-            }
+        if let Some((name, value)) = line.split_once(':')
+            && SERVER_FIELDS.contains(&name)
+        {
+            facts.push((name.to_string(), value.trim().to_string()));
         }
     }
     facts

@@ -10,6 +10,7 @@
 mod bench;
 mod clock;
 mod cluster;
+mod compare;
 mod config;
 mod dial;
 mod engine;
@@ -29,6 +30,7 @@ mod results;
 mod ring;
 mod rng;
 mod scenario;
+mod significance;
 mod stats;
 mod table;
 mod template;
@@ -61,7 +63,7 @@ fn main() -> ExitCode {
             failure::EXIT_CLEAN
         }
         Ok(Asked::Run(config)) => bench::run(&config),
-        Ok(Asked::Compare(..)) => failure::EXIT_USAGE,
+        Ok(Asked::Compare(config, servers)) => compare::run(&config, &servers),
     };
     ExitCode::from(code)
 }

@@ -102,11 +102,6 @@ impl Values {
         };
         &self.pool[start..start + size]
     }
-
-    /// The largest size.
-    pub(crate) fn size_max(&self) -> u64 {
-        self.sizes.max()
-    }
 }
 
 #[cfg(test)]

@@ -106,6 +106,13 @@ impl Ledger {
         self.range.min + own
     }
 
+    /// The keys that `client` writes, one after the other, over and over.
+    pub(crate) fn nth_own_key(&self, n: u64, client: u64) -> u64 {
+        let (keys, clients) = (self.range.count(), self.clients);
+        let owned = keys / clients + u64::from(client < keys % clients);
+        self.range.min + client + (n % owned) * clients
+    }
+
     /// Whether `client` writes `key`.
     pub(crate) fn owns(&self, key: u64, client: u64) -> bool {
         (key - self.range.min) % self.clients == client
@@ -177,13 +184,13 @@ impl Ledger {
 
     fn report(&self, fault: Fault, key: u64, what: std::fmt::Arguments<'_>) {
         self.faults[fault as usize].fetch_add(1, Ordering::Relaxed);
-        if let Ok(mut samples) = self.samples.lock() {
-            if samples.len() < SAMPLES_MAX {
-                let mut text = String::new();
-                // Writing to a String cannot fail.
-                let _ = write!(text, "{} key {key}: {what}", fault.name());
-                samples.push(text);
-            }
+        if let Ok(mut samples) = self.samples.lock()
+            && samples.len() < SAMPLES_MAX
+        {
+            let mut text = String::new();
+            // Writing to a String cannot fail.
+            let _ = write!(text, "{} key {key}: {what}", fault.name());
+            samples.push(text);
         }
     }
 
@@ -209,9 +216,9 @@ impl Ledger {
     /// Writes the state file.
     pub(crate) fn save(&self, path: &str) -> io::Result<()> {
         let mut file = io::BufWriter::new(std::fs::File::create(path)?);
-        write!(
+        writeln!(
             file,
-            "ringdove-load verify 1 {} {}\n",
+            "ringdove-load verify 1 {} {}",
             self.range.min, self.range.max
         )?;
         for (acknowledged, sent) in self.acknowledged.iter().zip(&self.sent) {
@@ -343,9 +350,24 @@ mod tests {
         for key in RANGE.min..=RANGE.max {
             for client in 0..33 {
                 let own = ledger.own_key(key, client);
-                assert!(own >= RANGE.min && own <= RANGE.max && ledger.owns(own, client));
+                assert!((RANGE.min..=RANGE.max).contains(&own) && ledger.owns(own, client));
             }
         }
+    }
+
+    #[test]
+    fn walks_of_all_clients_cover_each_key_once() {
+        let ledger = Ledger::new(RANGE, 33);
+        let mut seen = vec![0; 100];
+        for client in 0..33 {
+            let owned = 100 / 33 + u64::from(client < 100 % 33);
+            for n in 0..owned {
+                let key = ledger.nth_own_key(n, client);
+                assert!(ledger.owns(key, client));
+                seen[(key - RANGE.min) as usize] += 1;
+            }
+        }
+        assert_eq!(seen, [1; 100]);
     }
 
     #[test]

@@ -183,9 +183,7 @@ impl Conn {
         let mut open = true;
         while !bytes.is_empty() {
             tls.read_tls(&mut bytes)?;
-            let state = tls
-                .process_new_packets()
-                .map_err(|error| io::Error::new(io::ErrorKind::Other, error))?;
+            let state = tls.process_new_packets().map_err(io::Error::other)?;
             let ready = state.plaintext_bytes_to_read();
             open &= !state.peer_has_closed();
             let start = plain.len();

@@ -11,7 +11,7 @@ use super::Plan;
 use super::conn::{Conn, Pending, State};
 use crate::cluster::{Redirection, SlotMap, slot_of};
 use crate::failure::FailureKind;
-use crate::keys::Cursor;
+use crate::keys::{Cursor, Distribution};
 use crate::reply::{Reply, Scanned};
 use crate::rng::Rng;
 use crate::stats::{Interval, latency_histogram};
@@ -41,6 +41,8 @@ pub(super) struct Client {
     sent_of_run: u64,
     next_variant: usize,
     last_key: u64,
+    /// Verify: own keys written in turn, in sequential patterns.
+    walked: u64,
     scan_cursor: u64,
     scan_steps: u64,
     number: u64,
@@ -100,6 +102,7 @@ impl Traffic {
                     sent_of_run: 0,
                     next_variant: 0,
                     last_key: workload.range.min,
+                    walked: 0,
                     scan_cursor: 0,
                     scan_steps: 0,
                     number,
@@ -266,7 +269,13 @@ impl Traffic {
                 .keys
                 .pick(workload.range, &mut c.cursors[number], &mut c.rng);
             if command.kind == CommandKind::Write {
-                key = ledger.own_key(key, c.number);
+                key = match command.keys {
+                    Distribution::Parallel | Distribution::Sequential => {
+                        c.walked += 1;
+                        ledger.nth_own_key(c.walked - 1, c.number)
+                    }
+                    _ => ledger.own_key(key, c.number),
+                };
                 pending.version = ledger.next_version(key);
                 let size = workload.values.pick(key, &mut c.rng).len();
                 write_value(key, pending.version, size, &mut self.value);

@@ -97,13 +97,13 @@ pub(super) struct Worker {
 
 /// The whole life of a thread.
 pub(super) fn run(plan: Arc<Plan>, number: u64, messages: Sender<Message>, start: &Start) {
-    if let Some(cpu) = plan.cpus.get(number as usize % plan.cpus.len().max(1)) {
-        if let Err(error) = os::pin_to(*cpu) {
-            start.fail(Failure::new(
-                FailureKind::Other,
-                format!("--cpus {cpu}: {error}"),
-            ));
-        }
+    if let Some(cpu) = plan.cpus.get(number as usize % plan.cpus.len().max(1))
+        && let Err(error) = os::pin_to(*cpu)
+    {
+        start.fail(Failure::new(
+            FailureKind::Other,
+            format!("--cpus {cpu}: {error}"),
+        ));
     }
     os::sharpen_timers();
     let worker = Worker::new(plan, number, messages).and_then(|mut worker| {
@@ -243,10 +243,11 @@ impl Worker {
         if self.down > 0 {
             wait = DIAL_POLL_NS;
         }
-        if let Some(schedule) = &self.schedule {
-            if self.traffic.anybody_ready() && !self.traffic.stopping {
-                wait = wait.min(schedule.due_ns().saturating_sub(now_ns));
-            }
+        if let Some(schedule) = &self.schedule
+            && self.traffic.anybody_ready()
+            && !self.traffic.stopping
+        {
+            wait = wait.min(schedule.due_ns().saturating_sub(now_ns));
         }
         let measured = self.measured_ns;
         let next_interval = match now_ns.checked_sub(measured) {
@@ -413,7 +414,7 @@ impl Worker {
     fn after_reply(&mut self, at: usize, client: usize) -> io::Result<()> {
         let interval = self.plan.reconnect_interval;
         let c = &mut self.traffic.clients[client];
-        let more = !c.limit.is_some_and(|limit| c.begun >= limit) && !self.traffic.stopping;
+        let more = c.limit.is_none_or(|limit| c.begun < limit) && !self.traffic.stopping;
         if interval > 0 && c.since_connect >= interval && c.in_flight == 0 && more {
             c.since_connect = 0;
             self.traffic.interval.reconnects += 1;

@@ -1,7 +1,7 @@
 //! The command line, read as getopt_long reads memtier's: `--name=value`, `--name value`, `-c50`,
 //! `-c 50`, several flags behind one dash, and long names cut short where they stay unambiguous.
 
-use super::table::{Action, OPTIONS, Opt};
+use super::table::{Action, OPTIONS, Opt, Origin};
 use crate::config::Config;
 
 /// What the command line asks for.
@@ -247,7 +247,7 @@ fn apply(
 /// The text of `--help`.
 pub(crate) fn help() -> String {
     let mut text = "Usage: ringdove-load [options]\n       ringdove-load compare [NAME=]A [NAME=]B [options]\n       \
-        ringdove-load scenarios\n\nA load generator for servers that speak the Redis protocol. Takes memtier's command lines.\n"
+        ringdove-load scenarios\n\nA load generator for servers that speak the Redis protocol. Takes memtier's command lines;\noptions marked + are its own.\n"
         .to_string();
     let mut group = "";
     for option in OPTIONS {
@@ -265,7 +265,12 @@ pub(crate) fn help() -> String {
             Action::Value(name, _) => format!("={name}"),
             _ => String::new(),
         };
-        let head = format!("  {short}--{}{value}", option.long);
+        let mark = if option.origin == Origin::Own {
+            '+'
+        } else {
+            ' '
+        };
+        let head = format!(" {mark}{short}--{}{value}", option.long);
         let gap = if head.len() < 38 {
             " ".repeat(38 - head.len())
         } else {
@@ -284,7 +289,6 @@ pub(crate) fn help() -> String {
 mod tests {
     use super::*;
     use crate::config::{Arrivals, Pattern, Protocol, Requests};
-    use crate::options::table::Origin;
 
     fn run(line: &str) -> Config {
         match parse(&words(line)) {

@@ -912,6 +912,17 @@ pub(super) const OPTIONS: &[Opt] = &[
         CHECKS,
         Own,
         None,
+        "no-preload",
+        Flag(|c| {
+            c.preload = false;
+            c.preload_commands.clear();
+        }),
+        "a scenario without its preload: the keys are there already",
+    ),
+    row(
+        CHECKS,
+        Own,
+        None,
         "preload-command",
         Value("COMMAND", |c, v| {
             c.preload = true;
