@@ -87,6 +87,7 @@ fn head(text: &mut String, config: &Config) {
         config.clients,
         match config.requests_of_client(0) {
             Some(count) => count.to_string(),
+            None if config.objective.is_some() => config.step_time_sec.to_string(),
             None => format!("{}", config.test_time_sec),
         },
         if config.requests_of_client(0).is_some() {

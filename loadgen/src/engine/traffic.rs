@@ -76,6 +76,8 @@ pub(super) struct Traffic {
     /// No new requests.
     pub(super) stopping: bool,
     pub(super) in_flight: u64,
+    /// A connection was made that nobody has dialled.
+    pub(super) undialled: bool,
     sequence: u64,
     sequence_step: u64,
     unix_base_ms: u64,
@@ -132,6 +134,7 @@ impl Traffic {
             ready: VecDeque::new(),
             stopping: false,
             in_flight: 0,
+            undialled: false,
             sequence: thread,
             sequence_step: u64::from(plan.threads),
             unix_base_ms,
@@ -158,6 +161,7 @@ impl Traffic {
             known[usize::from(node)] = self.conns.len();
             let keep = self.keeps_replies();
             self.conns.push(Conn::new(client, node, keep));
+            self.undialled = true;
         }
         self.clients[client].conns[usize::from(node)]
     }
@@ -241,7 +245,7 @@ impl Traffic {
     /// Makes the client's next request and sends it on its way.
     fn begin(&mut self, client: usize, start_ns: u64) {
         let number = self.next_command(client);
-        let plan = Arc::clone(&self.plan);
+        let plan = &self.plan;
         let workload = &plan.workload;
         let command = &workload.commands[number];
         self.sequence = self.sequence.wrapping_add(self.sequence_step);
@@ -626,11 +630,21 @@ impl Traffic {
 
     /// The client will get no connection any more.
     pub(super) fn bury(&mut self, client: usize) {
+        self.clients[client].dead = true;
+        self.fail_parked(client);
+    }
+
+    /// What waits for a connection waits no longer.
+    pub(super) fn fail_parked(&mut self, client: usize) {
         let c = &mut self.clients[client];
-        c.dead = true;
         let parked = c.parked.len() as u64;
         c.parked.clear();
         c.in_flight -= parked as u32;
         self.in_flight -= parked;
+        for _ in 0..parked {
+            self.interval
+                .failures
+                .add(FailureKind::Gone, b"no connection to the key's node");
+        }
     }
 }

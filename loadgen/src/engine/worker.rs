@@ -218,6 +218,9 @@ impl Worker {
                 end_ns.is_some_and(|end| now_ns >= end) || os::interrupted() || plan.stopped();
             if over && !self.traffic.stopping {
                 self.traffic.stopping = true;
+                for client in 0..self.traffic.clients.len() {
+                    self.traffic.fail_parked(client);
+                }
                 drain_until_ns = now_ns + DRAIN_NS_MAX;
             }
             if self.begin_due(now_ns) {
@@ -486,10 +489,10 @@ impl Worker {
 
     /// Sends connections that are due to the dialling thread, and takes its answers.
     fn redial(&mut self, now_ns: u64) -> io::Result<()> {
-        let unseen = self.traffic.slots.is_some();
-        if (self.down == 0 && !unseen) || self.traffic.stopping {
+        if (self.down == 0 && !self.traffic.undialled) || self.traffic.stopping {
             return Ok(());
         }
+        self.traffic.undialled = false;
         for at in 0..self.traffic.conns.len() {
             let conn = &self.traffic.conns[at];
             let client = conn.client;

@@ -2,6 +2,7 @@
 
 mod parse;
 mod table;
+mod value;
 
 pub(crate) use parse::{Asked, Named, help, parse};
-pub(crate) use table::set_server;
+pub(crate) use value::set_server;

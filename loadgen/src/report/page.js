@@ -112,7 +112,9 @@
     const root = frame(x, y, "seconds", short, short);
     runs.forEach((run, at) => {
       const half = run.series.interval / 2;
-      const points = run.series.points.map((p) => [x(Math.min(p.at + half, end)), y(p.rate)]);
+      // The last interval is cut short by the end: its rate would be a cliff that is not there.
+      const whole = run.series.points.filter((p) => p.at + run.series.interval * 0.9 <= run.seconds);
+      const points = (whole.length ? whole : run.series.points).map((p) => [x(Math.min(p.at + half, end)), y(p.rate)]);
       line(root, points, COLOURS[at % COLOURS.length], names[at]);
       run.series.points.filter((p) => p.errors > 0).forEach((p) => root.append(svg("circle",
         { cx: x(Math.min(p.at + half, end)), cy: y(p.rate), r: 4, fill: "#e03131" }, svg("title", {}, p.errors + " errors"))));
@@ -231,7 +233,18 @@
     page.append(el("div", { class: "tiles" }, ...list.map(([value, name]) => el("div", { class: "tile" }, el("b", {}, value), el("span", {}, name)))));
   }
   function warnings(runs) {
-    for (const text of new Set(runs.map((r) => r.generator.bottleneck).filter(Boolean))) page.append(el("div", { class: "warn" }, text));
+    const texts = runs.map((r) => r.generator.bottleneck).filter(Boolean);
+    if (texts.length) page.append(el("div", { class: "warn" }, texts[texts.length - 1] + (texts.length > 1 ? ` (${texts.length} of ${runs.length} runs have such a warning)` : "")));
+  }
+  /** At most eight runs, spread evenly over the rates: more curves than colours say nothing. */
+  function chosen(runs) {
+    let list = runs;
+    if (runs.every((r) => r["target rate"])) {
+      const byRate = new Map(runs.map((r) => [r["target rate"], r]));
+      list = [...byRate.values()].sort((a, b) => a["target rate"] - b["target rate"]);
+    }
+    if (list.length <= COLOURS.length) return list;
+    return COLOURS.map((_, at) => list[Math.round(at * (list.length - 1) / (COLOURS.length - 1))]);
   }
   function totals(run) { return run.lines[run.lines.length - 1]; }
 
@@ -254,10 +267,11 @@
       const v = own.verify, bad = v.wrong + v.stale + v.lost + v.invented;
       page.append(el("div", { class: bad ? "warn" : "card" }, `Verify: ${short(v.checked)} replies checked, ${v.wrong} wrong, ${v.stale} stale, ${v.lost} lost, ${v.invented} invented`));
     }
-    const names = runs.map((r, at) => r["target rate"] ? `${short(r["target rate"])}/s` : runs.length > 1 ? `run ${at + 1}` : "requests per second");
+    const nameOf = (list) => list.map((r, at) => r["target rate"] ? `${short(r["target rate"])}/s` : runs.length > 1 ? `run ${at + 1}` : "requests per second");
     if (own.search || (runs.length > 1 && runs.every((r) => r["target rate"]))) rates(runs, own.search);
-    throughput(runs, names);
-    if (runs.length > 1) curve(runs.map(totals), names);
+    const names = nameOf(runs), some = chosen(runs);
+    throughput(some, nameOf(some));
+    if (runs.length > 1) curve(some.map(totals), nameOf(some));
     else curve(main.lines.filter((l) => l.count), main.lines.filter((l) => l.count).map((l) => l.name));
     overTime(main);
     heatMap(main);
