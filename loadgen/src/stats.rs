@@ -48,9 +48,10 @@ impl LineStats {
         self.latency.len()
     }
 
+    /// `count` requests took `latency_ns` each.
     #[inline]
-    pub(crate) fn record(&mut self, latency_ns: u64) {
-        self.latency.saturating_record(latency_ns);
+    pub(crate) fn record_n(&mut self, latency_ns: u64, count: u64) {
+        self.latency.saturating_record_n(latency_ns, count);
     }
 
     pub(crate) fn add(&mut self, other: &LineStats) {
@@ -359,7 +360,7 @@ mod tests {
         for number in [0, 0, 1] {
             let mut interval = Interval::new(2);
             interval.number = number;
-            interval.lines[1].record(1_000_000);
+            interval.lines[1].record_n(1_000_000, 1);
             interval.lines[1].hits = 1;
             run.take(&interval);
         }

@@ -85,6 +85,24 @@ pub(super) struct Traffic {
     value: Vec<u8>,
     scratch: Vec<u8>,
     plain: Vec<u8>,
+    same: Same,
+}
+
+/// Replies of one chunk that share line and latency, as a pipeline's mostly do: recorded at once.
+#[derive(Default)]
+struct Same {
+    line: usize,
+    latency_ns: u64,
+    count: u64,
+}
+
+impl Same {
+    fn record(&mut self, interval: &mut Interval) {
+        if self.count > 0 {
+            interval.lines[self.line].record_n(self.latency_ns, self.count);
+            self.count = 0;
+        }
+    }
 }
 
 impl Traffic {
@@ -142,6 +160,7 @@ impl Traffic {
             value: Vec::new(),
             scratch: Vec::new(),
             plain: Vec::new(),
+            same: Same::default(),
             plan,
         }
     }
@@ -456,6 +475,17 @@ impl Traffic {
         bytes: &[u8],
         now_ns: u64,
     ) -> Result<(), (FailureKind, String)> {
+        let result = self.each_reply(at, bytes, now_ns);
+        self.same.record(&mut self.interval);
+        result
+    }
+
+    fn each_reply(
+        &mut self,
+        at: usize,
+        bytes: &[u8],
+        now_ns: u64,
+    ) -> Result<(), (FailureKind, String)> {
         let mut rest = bytes;
         while !rest.is_empty() {
             match self.conns[at].scanner.next(&mut rest) {
@@ -501,8 +531,14 @@ impl Traffic {
         let client = conn.client;
         let plan = &self.plan;
         let command = &plan.workload.commands[pending.command as usize];
+        let latency_ns = now_ns.saturating_sub(pending.start_ns);
+        if self.same.line != command.line || self.same.latency_ns != latency_ns {
+            self.same.record(&mut self.interval);
+            self.same.line = command.line;
+            self.same.latency_ns = latency_ns;
+        }
+        self.same.count += 1;
         let line = &mut self.interval.lines[command.line];
-        line.record(now_ns.saturating_sub(pending.start_ns));
         line.bytes_sent += u64::from(pending.request_bytes);
         line.bytes_received += scanned.bytes;
         if scanned.is_error() {
