@@ -8,20 +8,28 @@
 //! any would only take turns with the others.
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 /// Where the kernel shows the cgroup hierarchy.
 const CGROUP_ROOT: &str = "/sys/fs/cgroup";
 
 /// Number of cores that the process may use; at least 1.
+///
+/// Found out by the first call and kept: that is the start's, before any thread is pinned to a core
+/// of its own and would see that one alone.
 pub fn usable() -> usize {
-    let cores = affinity().len().max(1);
-    match cgroup_quota() {
-        Some(quota) => cores.min((quota.ceil() as usize).max(1)),
-        None => cores,
-    }
+    static USABLE: OnceLock<usize> = OnceLock::new();
+    *USABLE.get_or_init(|| {
+        let cores = affinity().len().max(1);
+        match cgroup_quota() {
+            Some(quota) => cores.min((quota.ceil() as usize).max(1)),
+            None => cores,
+        }
+    })
 }
 
-/// The cores of the process's affinity mask, in ascending order. Empty when the kernel does not say.
+/// The cores of the calling thread's affinity mask, in ascending order. Empty when the kernel does not
+/// say.
 pub fn affinity() -> Vec<usize> {
     // Room for 8192 cores, which is the most that a Linux kernel can be built for.
     const WORD_BITS: usize = usize::BITS as usize;

@@ -1,6 +1,8 @@
 //! The server around the shards: configuration, log, process and what the host offers.
 pub mod boot;
+pub mod check_system;
 pub mod config;
 pub mod cpus;
 pub mod log;
 pub mod process;
+pub mod ring_probe;

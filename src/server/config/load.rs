@@ -11,10 +11,11 @@ use std::io::Read;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::LazyLock;
 
+use super::compound::{Given, as_path};
 use super::shape::{MULTI, Meaning};
-use super::value::{Given, as_path};
-use super::{Config, find, reason, words};
+use super::{Config, DEFAULTS, find, reason, words};
 use crate::stdx::glob;
 
 /// How deep files may include files: enough for any sane tree, and an end for a file that includes
@@ -176,6 +177,8 @@ pub fn load(args: &[OsString]) -> Result<Startup, StartError> {
     };
     let (from_stdin, options) = option_lines(rest);
 
+    // Before any thread is pinned: what the defaults take from the host must not change later.
+    LazyLock::force(&DEFAULTS);
     let mut loader = Loader::new();
     if let Some(file) = file {
         // Absolute before any `dir` moves: REWRITE must find it again.

@@ -8,26 +8,29 @@
 //!
 //! - `table`: the rows, and the struct that they make
 //! - `shape`: what a row is; reading and printing of simple values
-//! - `value`: enumerations and compound values
+//! - `choice`: values that are one of a few words
+//! - `compound`: values of several words
 //! - `words`: splitting and quoting of a line
 //! - `load`: command line and files
 //! - `rewrite`: CONFIG REWRITE
 
+mod choice;
+mod compound;
 mod load;
 mod rewrite;
 mod shape;
 mod table;
-mod value;
 pub mod words;
 
 use std::sync::LazyLock;
 
+pub use choice::*;
+pub use compound::*;
 pub use load::{HELP, Launch, Place, Rename, StartError, Startup, User, load};
 pub use shape::{
     HIDDEN, IMMUTABLE, MULTI, Meaning, NOT_LOADING, PROTECTED, Row, SENSITIVE, parse_memory,
 };
 pub use table::{Config, DIRECTIVES};
-pub use value::*;
 
 use crate::stdx::glob;
 
@@ -49,6 +52,9 @@ pub const COMMAND_HELP: &[&str] = &[
 /// Limits of `hz`, to which Redis moves what is outside.
 const HZ_MIN: u32 = 1;
 const HZ_MAX: u32 = 500;
+
+/// Bytes of the smallest replication backlog (Redis's CONFIG_REPL_BACKLOG_MIN_SIZE).
+const BACKLOG_BYTES_MIN: u64 = 16 << 10;
 
 static DEFAULTS: LazyLock<Config> = LazyLock::new(Config::default);
 
@@ -153,7 +159,8 @@ impl Config {
         let mut rows: Vec<&'static Row> = Vec::with_capacity(pairs.len());
         for (name, _) in pairs {
             let Some(row) = find(name) else {
-                let name = String::from_utf8_lossy(name);
+                // A line end would end the reply.
+                let name = String::from_utf8_lossy(name).replace(['\r', '\n'], " ");
                 return Err(format!(
                     "ERR Unknown option or number of arguments for CONFIG SET - '{name}'"
                 ));
@@ -182,6 +189,7 @@ impl Config {
     /// Moves values to where Redis moves them.
     fn settle(&mut self) {
         self.hz = self.hz.clamp(HZ_MIN, HZ_MAX);
+        self.repl_backlog_size = self.repl_backlog_size.max(BACKLOG_BYTES_MIN);
     }
 }
 

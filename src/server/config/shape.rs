@@ -2,7 +2,7 @@
 //! of its value, which is all that GET, SET, the file reader and REWRITE need to know of it.
 
 use super::Config;
-use super::value::{Given, Line};
+use super::compound::{Given, Line};
 use super::words;
 
 /// What the server does with a directive's value.
@@ -88,7 +88,7 @@ pub enum Shape {
         /// All words, in the order in which the error lists them.
         names: fn() -> Vec<&'static str>,
     },
-    /// A type of its own (see `value.rs`).
+    /// A type of its own (see `compound.rs`).
     Compound {
         /// The field as CONFIG GET shows it.
         get: fn(&Config) -> Vec<u8>,
@@ -285,7 +285,7 @@ fn parse_octal(arg: &[u8]) -> Option<i128> {
     i128::from_str_radix(text, 8).ok()
 }
 
-/// Bytes with an optional unit. The empty word is zero, as on Redis; what 64 bits do not hold is
+/// Bytes with an optional unit. What 64 bits do not hold is
 /// refused (Redis lets it wrap around).
 pub fn parse_memory(arg: &[u8]) -> Option<i128> {
     let digits = arg.iter().take_while(|b| b.is_ascii_digit()).count();
@@ -300,8 +300,9 @@ pub fn parse_memory(arg: &[u8]) -> Option<i128> {
         b"gb" => 1 << 30,
         _ => return None,
     };
+    // No digits are zero, even before a unit, as on Redis.
     if number.is_empty() {
-        return unit.is_empty().then_some(0);
+        return Some(0);
     }
     let number: i128 = std::str::from_utf8(number)
         .ok()
@@ -454,7 +455,7 @@ mod tests {
             ("1.5gb", None),
             ("1 mb", None),
             ("1x", None),
-            ("kb", None),
+            ("kb", Some(0)),
         ] {
             assert_eq!(parse_memory(text.as_bytes()), value, "{text}");
         }

@@ -5,11 +5,12 @@
 //! come from their documentation. Where the two projects name one thing differently, one name is the
 //! row's and the other its alias.
 
+use super::choice::*;
+use super::compound::*;
 use super::shape::{
     HIDDEN, IMMUTABLE, MULTI, Meaning, NOT_LOADING, PROTECTED, Row, SENSITIVE, Shape, Unit,
     directives,
 };
-use super::value::*;
 
 directives! {
     // What Ringdove adds.

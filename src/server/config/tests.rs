@@ -85,7 +85,7 @@ fn samples(row: &Row) -> Vec<String> {
                 vec!["normal 1 2 3 slave 1048576 5 6 pubsub 0 0 7".into()]
             }
             "oom-score-adj-values" => vec!["-1 2 2000".into()],
-            "notify-keyspace-events" => vec!["AKEmn".into(), "g$lK".into(), String::new()],
+            "notify-keyspace-events" => vec!["AnKEm".into(), "g$lK".into(), String::new()],
             "replicaof" => vec!["10.0.0.9 7000".into()],
             "latency-tracking-info-percentiles" => vec!["50 99.123457 100".into(), String::new()],
             "shutdown-on-sigint" | "shutdown-on-sigterm" => {
@@ -125,6 +125,7 @@ fn every_directive_goes_round_through_set_get_rewrite_and_load() {
             config.settle();
             let is = match row.name {
                 "hz" => config.hz.to_string(),
+                "repl-backlog-size" => config.repl_backlog_size.to_string(),
                 _ => shown(row, &sample),
             };
             assert_eq!(value(&config, row.name), is, "{}", row.name);
@@ -217,6 +218,10 @@ fn set_says_what_redis_says() {
         (
             &[("nosuch", "1")][..],
             "ERR Unknown option or number of arguments for CONFIG SET - 'nosuch'",
+        ),
+        (
+            &[("a\r\nb", "1")],
+            "ERR Unknown option or number of arguments for CONFIG SET - 'a  b'",
         ),
         (
             &[("hz", "5"), ("nosuch", "2")],
@@ -324,6 +329,7 @@ fn values_that_redis_shows_otherwise_than_given() {
         ("hz", "1000", "500"),
         ("maxmemory", "1gb", "1073741824"),
         ("maxmemory", "", "0"),
+        ("repl-backlog-size", "100", "16384"),
         ("maxmemory-clients", "5%", "5%"),
         ("maxmemory-clients", "0%", "0"),
         (
@@ -344,6 +350,11 @@ fn values_that_redis_shows_otherwise_than_given() {
         ("notify-keyspace-events", "KEA", "AKE"),
         ("notify-keyspace-events", "Ex", "xE"),
         ("notify-keyspace-events", "g$n", "g$n"),
+        ("notify-keyspace-events", "KExe$lshztdmn", "$lshzxetdnKEm"),
+        // 7.0.15 shows `AKEm` and so forgets the `n` at a rewrite.
+        ("notify-keyspace-events", "AKEmn", "AnKEm"),
+        ("save", "05 +1", "5 1"),
+        ("save", "5 ", "5 0"),
         (
             "latency-tracking-info-percentiles",
             "50.123456789 0 1e1",

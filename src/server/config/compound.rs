@@ -1,11 +1,12 @@
-//! The types of directives that are more than a number or a text: enumerations and compounds.
+//! The types of directives that are more than one word: what they are, how they are read from the words
+//! of a line or of CONFIG SET, and the lines that say them in a file.
 //!
 //! Spellings, orders and error texts are those of redis-server 7.0.15.
 
 use std::path::{Path, PathBuf};
 
 use super::reason;
-use super::shape::{must_be_one_of, parse_integer, parse_memory, print_memory};
+use super::shape::{must_be_one_of, parse_memory, print_memory};
 use super::words;
 
 /// A text of the configuration: any bytes. Empty where Redis has a null string.
@@ -30,258 +31,6 @@ pub struct Line {
     /// Written even when the file has no line of this directive: the value is not the default.
     pub forced: bool,
 }
-
-/// Defines an enumeration with its words; a variant may have several, of which the first is shown.
-macro_rules! choice {
-    ($(#[$doc:meta])* $type:ident { $($(#[$vdoc:meta])* $variant:ident = $word:literal $(| $also:literal)*),+ $(,)? }) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub enum $type { $($(#[$vdoc])* $variant),+ }
-
-        impl $type {
-            const WORDS: &'static [(&'static str, $type)] =
-                &[$(($word, $type::$variant) $(, ($also, $type::$variant))*),+];
-
-            /// The word that CONFIG GET shows.
-            pub fn name(self) -> &'static str {
-                let found = Self::WORDS.iter().find(|(_, value)| *value == self);
-                found.expect("every variant has a word").0
-            }
-
-            /// The value of a word, whatever its case.
-            pub fn from_name(word: &[u8]) -> Option<Self> {
-                let found = Self::WORDS.iter().find(|(name, _)| name.as_bytes().eq_ignore_ascii_case(word));
-                found.map(|(_, value)| *value)
-            }
-
-            /// All words.
-            pub fn names() -> impl Iterator<Item = &'static str> {
-                Self::WORDS.iter().map(|(name, _)| *name)
-            }
-        }
-    };
-}
-
-choice!(
-    /// `loglevel`: what is logged at least.
-    LogLevel {
-        /// Everything.
-        Debug = "debug",
-        /// Rarely useful things too.
-        Verbose = "verbose",
-        /// What production wants.
-        Notice = "notice",
-        /// Only what somebody must act on.
-        Warning = "warning",
-        /// No line at all.
-        Nothing = "nothing",
-    }
-);
-choice!(
-    /// `supervised`: who is told that the server is ready.
-    Supervised {
-        /// upstart: the process stops itself with SIGSTOP.
-        Upstart = "upstart",
-        /// systemd: a datagram to NOTIFY_SOCKET.
-        Systemd = "systemd",
-        /// Whichever the environment names.
-        Auto = "auto",
-        /// Nobody.
-        No = "no",
-    }
-);
-choice!(
-    /// `syslog-facility`.
-    SyslogFacility {
-        /// LOG_USER.
-        User = "user",
-        /// LOG_LOCAL0.
-        Local0 = "local0",
-        /// LOG_LOCAL1.
-        Local1 = "local1",
-        /// LOG_LOCAL2.
-        Local2 = "local2",
-        /// LOG_LOCAL3.
-        Local3 = "local3",
-        /// LOG_LOCAL4.
-        Local4 = "local4",
-        /// LOG_LOCAL5.
-        Local5 = "local5",
-        /// LOG_LOCAL6.
-        Local6 = "local6",
-        /// LOG_LOCAL7.
-        Local7 = "local7",
-    }
-);
-choice!(
-    /// `enable-debug-command`, `enable-protected-configs`, `enable-module-command`: who may.
-    Allowed {
-        /// Nobody.
-        No = "no",
-        /// Everybody.
-        Yes = "yes",
-        /// Connections from this host.
-        Local = "local",
-    }
-);
-choice!(
-    /// `maxmemory-policy`: what is evicted when memory is used up.
-    MaxmemoryPolicy {
-        /// Least recently used among keys with an expiry.
-        VolatileLru = "volatile-lru",
-        /// Least frequently used among keys with an expiry.
-        VolatileLfu = "volatile-lfu",
-        /// Any key with an expiry.
-        VolatileRandom = "volatile-random",
-        /// The key that expires next.
-        VolatileTtl = "volatile-ttl",
-        /// Least recently used.
-        AllkeysLru = "allkeys-lru",
-        /// Least frequently used.
-        AllkeysLfu = "allkeys-lfu",
-        /// Any key.
-        AllkeysRandom = "allkeys-random",
-        /// Nothing: writes are refused.
-        Noeviction = "noeviction",
-    }
-);
-choice!(
-    /// `appendfsync`: when the log is made durable.
-    Appendfsync {
-        /// Once a second.
-        Everysec = "everysec",
-        /// Before the reply.
-        Always = "always",
-        /// When the kernel likes to.
-        No = "no",
-    }
-);
-choice!(
-    /// `repl-diskless-load`.
-    DisklessLoad {
-        /// By way of a file.
-        Disabled = "disabled",
-        /// From the socket when there are no keys.
-        OnEmptyDb = "on-empty-db",
-        /// From the socket, keeping the old keys meanwhile.
-        Swapdb = "swapdb",
-        /// From the socket, after a flush.
-        FlushBeforeLoad = "flush-before-load",
-    }
-);
-choice!(
-    /// `oom-score-adj`.
-    OomScoreAdj {
-        /// Left alone.
-        No = "no",
-        /// Relative to the score at the start.
-        Relative = "yes" | "relative",
-        /// As written.
-        Absolute = "absolute",
-    }
-);
-choice!(
-    /// `acl-pubsub-default`: the channels of a new user.
-    PubsubDefault {
-        /// All of them.
-        Allchannels = "allchannels",
-        /// None.
-        Resetchannels = "resetchannels",
-    }
-);
-choice!(
-    /// `sanitize-dump-payload`: whose payloads are checked in depth.
-    SanitizePayload {
-        /// Nobody's.
-        No = "no",
-        /// Everybody's.
-        Yes = "yes",
-        /// Those of clients.
-        Clients = "clients",
-    }
-);
-choice!(
-    /// `cluster-preferred-endpoint-type`.
-    EndpointType {
-        /// The address.
-        Ip = "ip",
-        /// The announced host name.
-        Hostname = "hostname",
-        /// Whatever the client used.
-        UnknownEndpoint = "unknown-endpoint",
-    }
-);
-choice!(
-    /// `propagation-error-behavior`.
-    PropagationError {
-        /// Log it.
-        Ignore = "ignore",
-        /// Stop the server.
-        Panic = "panic",
-        /// Stop the server if it is a replica.
-        PanicOnReplicas = "panic-on-replicas",
-    }
-);
-choice!(
-    /// `tls-auth-clients`.
-    TlsAuthClients {
-        /// No certificate is asked for.
-        No = "no",
-        /// A certificate is required.
-        Yes = "yes",
-        /// A certificate is checked where given.
-        Optional = "optional",
-    }
-);
-choice!(
-    /// `tls-auth-clients-user`: the certificate's field that names the ACL user.
-    TlsAuthUser {
-        /// None.
-        Off = "off",
-        /// The common name.
-        CommonName = "CN",
-        /// A URI of the alternative names.
-        Uri = "URI",
-    }
-);
-choice!(
-    /// `log-format`.
-    LogFormat {
-        /// Redis's own.
-        Legacy = "legacy",
-        /// Pairs of keys and values.
-        Logfmt = "logfmt",
-    }
-);
-choice!(
-    /// `log-timestamp-format`.
-    LogTimestamp {
-        /// `21 Nov 2026 02:52:05.573`.
-        Legacy = "legacy",
-        /// `2026-11-21T02:52:05.573+00:00`.
-        Iso8601 = "iso8601",
-        /// Milliseconds since 1970.
-        Milliseconds = "milliseconds",
-    }
-);
-choice!(
-    /// `rdb-version-check`.
-    RdbVersionCheck {
-        /// A dump of a newer version is refused.
-        Strict = "strict",
-        /// It is read as far as it is understood.
-        Relaxed = "relaxed",
-    }
-);
-choice!(
-    /// `cluster-config-save-behavior`.
-    ClusterConfigSave {
-        /// Failing to save it stops the server.
-        Sync = "sync",
-        /// It is saved when it can be.
-        BestEffort = "best-effort",
-    }
-);
 
 /// `save`: a snapshot is due after `seconds` with at least `changes`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -311,7 +60,7 @@ impl SavePoints {
         let clear = matches!(args, [b""]);
         let args = if clear { &[] } else { args };
         let number = |word: &[u8], min: i128| {
-            parse_integer(word)
+            parse_loosely(word)
                 .filter(|&n| n >= min)
                 .and_then(|n| u64::try_from(n).ok())
         };
@@ -419,7 +168,7 @@ impl OutputBufferLimits {
                 .class(words[0])
                 .ok_or("Invalid client class specified in buffer limit configuration.")?;
             let bytes = |word: &[u8]| parse_memory(word).and_then(|n| u64::try_from(n).ok());
-            let seconds = parse_integer(words[3]).and_then(|n| u64::try_from(n).ok());
+            let seconds = parse_loosely(words[3]).and_then(|n| u64::try_from(n).ok());
             let (Some(hard), Some(soft), Some(soft_seconds)) =
                 (bytes(words[1]), bytes(words[2]), seconds)
             else {
@@ -481,7 +230,7 @@ impl OomScores {
             return Err("wrong number of arguments".into());
         };
         let score = |word: &[u8]| {
-            let value = parse_integer(word).filter(|n| (-2000..=2000).contains(n));
+            let value = parse_loosely(word).filter(|n| (-2000..=2000).contains(n));
             value
                 .and_then(|n| i32::try_from(n).ok())
                 .ok_or("Invalid oom-score-adj-values, elements must be between -2000 and 2000.")
@@ -547,10 +296,10 @@ impl NotifyFlags {
         (b'e', Self::EVICTED),
         (b't', Self::STREAM),
         (b'd', Self::MODULE),
+        (b'n', Self::NEW_KEY),
         (b'K', Self::KEYSPACE),
         (b'E', Self::KEYEVENT),
         (b'm', Self::KEY_MISS),
-        (b'n', Self::NEW_KEY),
     ];
 
     pub(super) fn parse(&mut self, args: &[&[u8]], _given: Given) -> Result<(), String> {
@@ -636,7 +385,7 @@ impl ReplicaOf {
             self.0 = None;
             return Ok(());
         }
-        let port = parse_integer(port)
+        let port = parse_loosely(port)
             .and_then(|n| u16::try_from(n).ok())
             .ok_or("Invalid master port")?;
         self.0 = Some((host.to_vec(), port));
@@ -811,6 +560,25 @@ impl Directory {
         // Always said: the directory of the next start may be another one.
         plain_line(name, &quoted, true)
     }
+}
+
+/// An integer as C's `strtoll` reads it, if nothing is left behind it. Redis reads the numbers of
+/// compound directives so: blanks before it, `+` and leading zeros are taken, and nothing is zero.
+fn parse_loosely(word: &[u8]) -> Option<i128> {
+    let number = word.trim_ascii_start();
+    let digits = number
+        .strip_prefix(b"-")
+        .or(number.strip_prefix(b"+"))
+        .unwrap_or(number);
+    if word.is_empty() {
+        return Some(0);
+    }
+    let plain = !digits.is_empty() && digits.len() <= 30 && digits.iter().all(u8::is_ascii_digit);
+    std::str::from_utf8(number)
+        .ok()
+        .filter(|_| plain)?
+        .parse()
+        .ok()
 }
 
 /// A text of the configuration as a path.
