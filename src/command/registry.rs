@@ -83,9 +83,8 @@ fn hash(name: &[u8]) -> u64 {
 }
 
 impl Registry {
-    /// The table of `families`, with `renames` (old name, new name; an empty new name removes the
-    /// command). An unknown old name is an error, with Redis's text.
-    pub fn new(families: &[&'static [Spec]], renames: &[(String, String)]) -> Result<Self, String> {
+    /// The table of `families`.
+    pub fn new(families: &[&'static [Spec]]) -> Self {
         let mut rows: Vec<Row> = Vec::new();
         for spec in families.iter().copied().flatten() {
             let parent = RowId(rows.len() as u16);
@@ -114,27 +113,31 @@ impl Registry {
             rows.len() < usize::from(u16::MAX),
             "rows are numbered in 16 bits"
         );
-        for (old, new) in renames {
-            let at = rows
-                .iter()
-                .position(|r| r.parent.is_none() && r.called.eq_ignore_ascii_case(old))
-                .ok_or_else(|| "No such command in rename-command".to_string())?;
-            if rows.iter().any(|r| {
-                r.parent.is_none() && !new.is_empty() && r.called.eq_ignore_ascii_case(new)
-            }) {
-                return Err("Target command name already exists".to_string());
-            }
-            rows[at].called = new.to_ascii_lowercase();
-        }
         let size = (rows.len() * 4).next_power_of_two();
         let mut registry = Self {
             rows,
             index: vec![RowId::UNKNOWN; size],
         };
-        for id in 0..registry.rows.len() as u16 {
-            registry.enter(RowId(id));
+        registry.enter_all();
+        registry
+    }
+
+    /// Gives a command another name; an empty one removes it. Errors are Redis's texts.
+    pub fn rename(&mut self, old: &str, new: &str) -> Result<(), &'static str> {
+        let id = self
+            .find(old.as_bytes())
+            .ok_or("No such command in rename-command")?;
+        if !new.is_empty() && self.find(new.as_bytes()).is_some() {
+            return Err("Target command name already exists");
         }
-        Ok(registry)
+        self.rows[id.index()].called = new.to_ascii_lowercase();
+        self.index.fill(RowId::UNKNOWN);
+        self.enter_all();
+        Ok(())
+    }
+
+    fn enter_all(&mut self) {
+        (0..self.rows.len() as u16).for_each(|id| self.enter(RowId(id)));
     }
 
     fn enter(&mut self, id: RowId) {
@@ -241,13 +244,17 @@ mod tests {
 
     #[test]
     fn names_are_found_in_any_case_and_renames_hold() {
-        let table = Registry::new(&[ROWS], &[("GET".into(), "fetch".into())]).expect("renames");
+        let mut table = Registry::new(&[ROWS]);
+        assert_eq!(table.rename("GET", "fetch"), Ok(()));
         assert!(table.find(b"get").is_none());
         assert_eq!(table.find(b"FeTCh"), Some(RowId(0)));
         assert_eq!(table.find(b"SUNSUBSCRIBE"), Some(RowId(3)));
         assert_eq!(table.find(b"nosuch"), None);
         assert_eq!(table.resolve(&[b"CONFIG", b"GET"]), Some(RowId(2)));
         assert_eq!(table.row(RowId(2)).full_name, "config|get");
-        assert!(Registry::new(&[ROWS], &[("nosuch".into(), String::new())]).is_err());
+        assert!(table.rename("nosuch", "").is_err());
+        assert!(table.rename("config", "fetch").is_err());
+        assert_eq!(table.rename("config", ""), Ok(()));
+        assert_eq!(table.find(b"config"), None);
     }
 }

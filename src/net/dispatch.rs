@@ -265,6 +265,12 @@ impl Engine {
         command: &Command,
         spec: &'static Spec,
     ) -> Flow {
+        if !self.shard.txns.is_idle() {
+            let call = self.remote_call(conn, 0);
+            if self.must_park(&call, spec, batch, command) {
+                return self.park_here(conn, spec, batch, command);
+            }
+        }
         let session = self.sessions[conn as usize].as_deref_mut().expect("in use");
         let call = Call {
             row: command.row,
@@ -337,8 +343,18 @@ impl Engine {
             session.writes_at = owner.0;
         }
         let seq = session.hold(write);
-        let call = RemoteCall {
-            home: ShardId(0), // the receiver knows from which lane it comes
+        let call = self.remote_call(conn, seq);
+        self.shard.stats.hops += 1;
+        super::remote::put_request(&mut self.outgoing[owner.index()], &call, command, batch);
+        Flow::Done
+    }
+
+    /// On whose behalf a connection's command runs elsewhere or later.
+    pub(super) fn remote_call(&mut self, conn: ConnId, seq: u32) -> RemoteCall {
+        let home = self.shard.id;
+        let session = self.session(conn);
+        RemoteCall {
+            home,
             conn,
             seq,
             db: session.db,
@@ -349,10 +365,7 @@ impl Engine {
                 0
             },
             client: session.id,
-        };
-        self.shard.stats.hops += 1;
-        super::remote::put_request(&mut self.outgoing[owner.index()], &call, command, batch);
-        Flow::Done
+        }
     }
 
     /// Why nothing more may be sent to `owner` on behalf of this connection now.
@@ -478,18 +491,4 @@ fn unknown_command(args: &[&[u8]]) -> Error {
         "ERR unknown command '{}', with args beginning with: {list}",
         shown(args[0], SHOWN_MAX)
     ))
-}
-
-impl Engine {
-    /// A command whose keys have several owners.
-    pub(super) fn run_transaction(
-        &mut self,
-        conn: ConnId,
-        _batch: &mut Batch,
-        command: &Command,
-        _spec: &'static Spec,
-    ) -> Flow {
-        self.reject(conn, command.row, &Error::SYNTAX);
-        Flow::Done
-    }
 }

@@ -43,6 +43,8 @@ pub struct Engine {
     pub(super) want_room: Vec<ConnId>,
     /// Commands that every shard takes part in.
     pub(super) gathers: Gathers,
+    /// Transactions that this shard coordinates.
+    pub(super) running: Vec<super::transaction::Running>,
     /// Connections that another shard has dealt to this one: descriptor and listener.
     pub adopted: Vec<(i32, u32)>,
     /// Non-zero: commands do not take the short way. Bits of [`slow`].
@@ -73,6 +75,7 @@ impl Engine {
             resumable: Vec::new(),
             want_room: Vec::new(),
             gathers: Gathers::default(),
+            running: Vec::new(),
             adopted: Vec::new(),
             slow: 0,
             key_scratch: Vec::new(),

@@ -8,3 +8,4 @@ pub mod engine;
 pub mod gather;
 pub mod remote;
 pub mod session;
+mod transaction;

@@ -11,6 +11,7 @@
 //! PART     u32 gather | u8 version | u8 flags | u16 row | u16 db | u64 client | u32 argc | ...
 //! ANSWER   u32 gather | u32 shared | bytes | shared * (u64 offset, u64 pointer)
 //! CONNECTION u32 descriptor | u32 listener
+//! TRANSACTION u64 pointer to a message of the transaction machine
 //! ```
 //! A large argument, and a large value in a reply, crosses as a pointer to memory that changes
 //! hands; the length of such an argument is [`LARGE`] and the pointer stands in its place.
@@ -24,6 +25,8 @@ use crate::keyspace::Pos;
 use crate::mesh::ShardId;
 use crate::resp::Version;
 use crate::resp::encode::Output;
+use crate::shard::lending::Carried;
+use crate::txn::Message;
 use wire::{Reader, put_u8, put_u16, put_u32, put_u64};
 
 pub(super) mod wire;
@@ -35,6 +38,7 @@ pub(super) mod kind {
     pub(super) const PART: u8 = 3;
     pub(super) const ANSWER: u8 = 4;
     pub(super) const CONNECTION: u8 = 5;
+    pub(super) const TRANSACTION: u8 = 6;
 }
 
 /// The length that stands for a pointer.
@@ -110,6 +114,34 @@ fn put_shared(out: &mut Output, base: usize) -> u32 {
     count
 }
 
+/// A reply message that is being written.
+pub(super) struct OpenReply {
+    message: usize,
+    shared: usize,
+    base: usize,
+}
+
+/// Starts the message with the reply to `call`; the reply itself follows.
+pub(super) fn begin_reply(out: &mut Output, call: &RemoteCall) -> OpenReply {
+    let message = wire::begin(&mut out.buf, kind::REPLY);
+    put_u32(&mut out.buf, call.conn);
+    put_u32(&mut out.buf, call.seq);
+    let shared = out.buf.len();
+    put_u32(&mut out.buf, 0);
+    OpenReply {
+        message,
+        shared,
+        base: out.buf.len(),
+    }
+}
+
+/// Ends the message.
+pub(super) fn end_reply(out: &mut Output, open: OpenReply) {
+    let shared = put_shared(out, open.base);
+    out.buf[open.shared..open.shared + 4].copy_from_slice(&shared.to_le_bytes());
+    wire::end(&mut out.buf, open.message);
+}
+
 /// Reads an encoded output: bytes, then pointers to large values.
 fn read_output(reader: &mut Reader<'_>, shared: u32, out: &mut Output) {
     let bytes = reader.bytes(reader.left() - 16 * shared as usize);
@@ -134,6 +166,12 @@ impl Engine {
                 kind::REPLY => self.on_reply(&mut reader),
                 kind::PART => self.on_part(from, &mut reader),
                 kind::ANSWER => self.on_answer(from, &mut reader),
+                kind::TRANSACTION => {
+                    self.run_batch(); // what came before is executed before
+                    let message = wire::unpack(reader.u64());
+                    self.shard.txns.handle(from, message);
+                    self.work_off_transactions();
+                }
                 kind::CONNECTION => self.adopted.push((reader.u32() as i32, reader.u32())),
                 other => unreachable!("a message of kind {other}"),
             }
@@ -174,13 +212,14 @@ impl Engine {
 
     /// Executes a command for another shard's connection; its reply goes into that shard's batch.
     pub(super) fn execute_for(&mut self, batch: &mut Batch, command: &Command, call: RemoteCall) {
+        if !self.shard.txns.is_idle() {
+            let spec = self.shard.registry.row(command.row).spec;
+            if self.must_park(&call, spec, batch, command) {
+                return self.park(call, batch, command);
+            }
+        }
         let out = &mut self.outgoing[call.home.index()];
-        let at = wire::begin(&mut out.buf, kind::REPLY);
-        put_u32(&mut out.buf, call.conn);
-        put_u32(&mut out.buf, call.seq);
-        let shared_at = out.buf.len();
-        put_u32(&mut out.buf, 0);
-        let base = out.buf.len();
+        let open = begin_reply(out, &call);
         let run_as = Call {
             row: command.row,
             spec: self.shard.registry.row(command.row).spec,
@@ -198,9 +237,7 @@ impl Engine {
             owned: &mut batch.owned,
         };
         run(&mut self.shard, run_as, large, out);
-        let shared = put_shared(out, base);
-        out.buf[shared_at..shared_at + 4].copy_from_slice(&shared.to_le_bytes());
-        wire::end(&mut out.buf, at);
+        end_reply(out, open);
     }
 
     fn on_reply(&mut self, reader: &mut Reader<'_>) {
@@ -222,6 +259,14 @@ impl Engine {
         }
         self.end_if_hung_up(conn);
         self.free_if_done(conn);
+    }
+
+    /// Sends a message of the transaction machine.
+    pub(super) fn send_transaction(&mut self, to: ShardId, message: Message<Carried>) {
+        let buf = &mut self.outgoing[to.index()].buf;
+        let at = wire::begin(buf, kind::TRANSACTION);
+        put_u64(buf, wire::pack(message));
+        wire::end(buf, at);
     }
 
     /// Sends a fresh connection to the shard that it was dealt to.

@@ -41,6 +41,8 @@ const PIECE_BYTES: usize = 256 * 1024;
 /// Send buffers kept for reuse, and the largest that is.
 const SPARE_BUFFERS: usize = 256;
 const SPARE_BYTES_MAX: usize = 64 * 1024;
+/// Milliseconds between two looks at what is left while the server stops.
+const STOPPING_TICK_MS: u64 = 10;
 /// Batches taken from one lane in one turn.
 const BATCHES_A_TURN: usize = 16;
 
@@ -96,6 +98,8 @@ pub struct Reactor {
     /// Listeners that stopped accepting for want of descriptors, to be tried again.
     deaf: Vec<usize>,
     next_tick_ms: u64,
+    /// When patience with connections that do not end is over, once the server stops.
+    stop_at_ms: Option<u64>,
 }
 
 impl Reactor {
@@ -120,6 +124,7 @@ impl Reactor {
             again: Vec::new(),
             deaf: Vec::new(),
             next_tick_ms: 0,
+            stop_at_ms: None,
         })
     }
 
@@ -290,7 +295,9 @@ impl Reactor {
         if !done.more() {
             self.deaf.push(at);
         }
-        if done.result >= 0 {
+        if done.result >= 0 && self.stop_at_ms.is_some() {
+            socket::close(done.result);
+        } else if done.result >= 0 {
             let shard = self.engine.shard.node.place_connection();
             if shard == self.engine.shard.id {
                 self.adopt(done.result, at);
@@ -554,10 +561,15 @@ impl Reactor {
         self.wiring.endpoint.bedside.awake();
     }
 
-    /// While stopping: whether everything has been sent.
+    /// While stopping: whether no shard has a connection any more, or patience is over. Until then
+    /// the shard serves the others, whose connections may wait for it.
     fn may_stop(&mut self) -> bool {
+        let now_ms = self.engine.shard.now_ms;
+        let patience_ms = u64::from(self.engine.shard.config.shutdown_timeout) * 1000;
+        let until = *self.stop_at_ms.get_or_insert(now_ms + patience_ms);
         self.engine.stop_serving();
-        self.sending.is_empty() && self.links.iter().flatten().all(|l| l.backlog.is_none())
+        self.next_tick_ms = now_ms + STOPPING_TICK_MS;
+        self.engine.shard.node.connected() == 0 || now_ms >= until
     }
 }
 

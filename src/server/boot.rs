@@ -1,12 +1,21 @@
 //! The order of the start and of the end.
+//!
+//! Start: configuration, background, log, limits, command table, listeners, one thread for each
+//! shard (which sets up its ring), and when all of them stand, the word to log and supervisor.
+//! End: the shards answer what they have taken up and end their connections; then sockets and the
+//! pid file are removed.
 
 use std::ffi::OsString;
+use std::io;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::AtomicI32;
+use std::sync::mpsc::{Sender, channel};
+use std::thread::JoinHandle;
 
-use super::config::{self, Launch, Startup};
-use super::log;
+use super::config::{self, Config, Launch, Startup, as_path};
+use super::process::{self, Resource, Supervisor};
+use super::{check_system, cpus, log, ring_probe, signals};
 use crate::command::FAMILIES;
 use crate::command::registry::Registry;
 use crate::mesh::{ShardId, mesh};
@@ -14,14 +23,29 @@ use crate::net::engine::Engine;
 use crate::reactor::listener::Listener;
 use crate::reactor::run::{Reactor, Wiring};
 use crate::reactor::{clock, socket};
-use crate::shard::Shard;
 use crate::shard::node::Node;
+use crate::shard::{Shard, Ticks};
+
+/// The version of Redis whose behaviour clients may expect, as INFO and HELLO tell it.
+pub const REDIS_VERSION: &str = "7.4.0";
+/// Our own version.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// Does what the command line asks for.
 pub fn main(args: &[OsString]) -> ExitCode {
     match config::load(args) {
         Ok(Startup::Run(launch)) => run(*launch),
-        Ok(_) => ExitCode::SUCCESS,
+        Ok(Startup::Version) => {
+            println!(
+                "Ringdove server v={VERSION} redis_version={REDIS_VERSION} malloc=mimalloc bits=64"
+            );
+            ExitCode::SUCCESS
+        }
+        Ok(Startup::Help) => {
+            print!("{}", config::HELP);
+            ExitCode::SUCCESS
+        }
+        Ok(Startup::CheckSystem) => ExitCode::from(check_system::run() as u8),
         Err(error) => {
             eprintln!("{error}");
             ExitCode::FAILURE
@@ -29,70 +53,294 @@ pub fn main(args: &[OsString]) -> ExitCode {
     }
 }
 
-fn run(launch: Launch) -> ExitCode {
-    let config = launch.config;
-    log::configure(&config);
+fn run(mut launch: Launch) -> ExitCode {
+    let supervisor = process::supervise(launch.config.supervised);
+    let background = launch.config.daemonize && supervisor == Supervisor::None;
+    if background && let Err(error) = process::daemonize() {
+        eprintln!("Cannot go to the background: {error}");
+        return ExitCode::FAILURE;
+    }
+    log::configure(&launch.config);
+    signals::block();
+    match start(&mut launch, supervisor) {
+        Ok(server) => server.wait(supervisor),
+        Err(why) => {
+            log::warning(format_args!("{why}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// A server whose shards run.
+struct Server {
+    node: Arc<Node>,
+    shards: Vec<JoinHandle<()>>,
+    listeners: Vec<Listener>,
+    pidfile: Vec<u8>,
+}
+
+fn start(launch: &mut Launch, supervisor: Supervisor) -> Result<Server, String> {
+    let registry = registry(launch)?;
+    let config = &mut launch.config;
+    for warning in &launch.warnings {
+        log::warning(format_args!("{warning}"));
+    }
+    if !launch.without_meaning.is_empty() {
+        let names = launch.without_meaning.join(", ");
+        log::notice(format_args!(
+            "Accepted and kept, without meaning here: {names}"
+        ));
+    }
+    if !launch.for_later.is_empty() {
+        let names = launch.for_later.join(", ");
+        log::notice(format_args!(
+            "Accepted and kept, without effect yet: {names}"
+        ));
+    }
+    let room = process::make_room_for_clients(config.maxclients, config.shards)?;
+    for (level, message) in room.messages {
+        log::write(level, format_args!("{message}"));
+    }
+    config.maxclients = room.maxclients;
+    let _ = process::raise(Resource::Memlock, u64::MAX);
+    let cores = cpus::affinity();
     let shards = config.shards as usize;
-    let registry = Arc::new(Registry::new(FAMILIES, &[]).expect("rows"));
+    if shards > cores.len() {
+        log::warning(format_args!(
+            "{shards} shards share {} cores: they will wait for each other. Use --shards {} or less.",
+            cores.len(),
+            cores.len()
+        ));
+    }
+    let listeners = listen(config)?;
+    let pidfile = pidfile(config);
+    if !pidfile.is_empty() {
+        process::write_pid_file(as_path(&pidfile));
+    }
+    let node = node(config)?;
+    let shards = start_shards(&node, &registry, &listeners, &cores)?;
+    signals::serve(node.clone());
+    announce(&node, &listeners, config);
+    process::tell_supervisor(supervisor, true);
+    Ok(Server {
+        node,
+        shards,
+        listeners,
+        pidfile,
+    })
+}
+
+/// The command table, with what `rename-command` has changed.
+fn registry(launch: &Launch) -> Result<Arc<Registry>, String> {
+    let mut registry = Registry::new(FAMILIES);
+    for rename in &launch.renames {
+        let (from, to) = (
+            String::from_utf8_lossy(&rename.from),
+            String::from_utf8_lossy(&rename.to),
+        );
+        registry
+            .rename(&from, &to)
+            .map_err(|why| rename.place.error(why).to_string())?;
+    }
+    Ok(Arc::new(registry))
+}
+
+fn pidfile(config: &Config) -> Vec<u8> {
+    if config.pidfile.is_empty() && config.daemonize {
+        return b"/var/run/redis.pid".to_vec();
+    }
+    config.pidfile.clone()
+}
+
+/// All listening sockets. An address with a dash in front need not exist.
+fn listen(config: &Config) -> Result<Vec<Listener>, String> {
     let mut listeners = Vec::new();
-    for bind in ["127.0.0.1"] {
-        match Listener::tcp(bind, config.port, config.tcp_backlog) {
-            Ok(l) => listeners.push(l),
-            Err(e) => {
-                log::warning(format_args!(
-                    "Could not listen on {bind}:{}: {e}",
-                    config.port
-                ));
-                return ExitCode::FAILURE;
+    let port = config.port;
+    if port != 0 {
+        for bind in &config.bind.0 {
+            let text = String::from_utf8_lossy(bind);
+            let (name, optional) = match text.strip_prefix('-') {
+                Some(name) => (name, true),
+                None => (&*text, false),
+            };
+            match Listener::tcp(name, port, config.tcp_backlog) {
+                Ok(listener) => listeners.push(listener),
+                Err(e) if optional && is_unavailable(&e) => {}
+                Err(e) => return Err(cannot_listen(name, port, &e)),
             }
         }
     }
-    let node = Arc::new(Node::new(
-        shards,
-        config,
-        [1, 2],
-        "x".repeat(40),
-        clock::unix_us() / 1000,
-    ));
-    let rings: Arc<[AtomicI32]> = (0..shards).map(|_| AtomicI32::new(-1)).collect();
+    if !config.unixsocket.is_empty() {
+        let path = String::from_utf8_lossy(&config.unixsocket).into_owned();
+        match Listener::unix(&path, config.unixsocketperm, config.tcp_backlog) {
+            Ok(listener) => listeners.push(listener),
+            Err(e) => {
+                return Err(format!(
+                    "Failed opening Unix socket: bind: {path}: {}",
+                    config::reason(&e)
+                ));
+            }
+        }
+    }
+    if listeners.is_empty() {
+        return Err("Configured to not listen anywhere, exiting.".into());
+    }
+    Ok(listeners)
+}
+
+fn is_unavailable(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::EADDRNOTAVAIL | libc::EAFNOSUPPORT | libc::ENOPROTOOPT | libc::EPROTONOSUPPORT)
+    ) || error.kind() == io::ErrorKind::AddrNotAvailable
+}
+
+fn cannot_listen(name: &str, port: u16, error: &io::Error) -> String {
+    let remedy = match error.kind() {
+        io::ErrorKind::AddrInUse => " Another server listens there: stop it, or use --port.",
+        io::ErrorKind::PermissionDenied => " Ports below 1024 need CAP_NET_BIND_SERVICE.",
+        io::ErrorKind::AddrNotAvailable => " No interface here has this address: see --bind.",
+        _ => "",
+    };
+    let why = config::reason(error);
+    format!("Could not create server TCP listening socket {name}:{port}: bind: {why}.{remedy}")
+}
+
+fn node(config: &Config) -> Result<Arc<Node>, String> {
+    let mut seed = [0; 36];
+    std::fs::File::open("/dev/urandom")
+        .and_then(|mut file| io::Read::read_exact(&mut file, &mut seed))
+        .map_err(|e| format!("Cannot read /dev/urandom: {e}"))?;
+    let word = |at: usize| u64::from_le_bytes(seed[at..at + 8].try_into().expect("eight bytes"));
+    let run_id = seed[16..].iter().map(|b| format!("{b:02x}")).collect();
+    let calls = (0..config.shards)
+        .map(|_| socket::event())
+        .collect::<io::Result<Vec<_>>>()
+        .map_err(|e| format!("Cannot create an event descriptor: {e}"))?;
+    let started_ms = clock::unix_us() / 1000;
+    let seed = [word(0), word(8)];
+    Ok(Arc::new(Node::new(
+        config.clone(),
+        seed,
+        run_id,
+        started_ms,
+        calls,
+        socket::signal_event,
+    )))
+}
+
+fn start_shards(
+    node: &Arc<Node>,
+    registry: &Arc<Registry>,
+    listeners: &[Listener],
+    cores: &[usize],
+) -> Result<Vec<JoinHandle<()>>, String> {
+    let rings: Arc<[AtomicI32]> = (0..node.shards).map(|_| AtomicI32::new(-1)).collect();
     let ticks = clock::calibrate();
+    let (ready, stands) = channel();
     let mut threads = Vec::new();
-    let cores = super::cpus::affinity();
-    for (id, endpoint) in mesh(shards).into_iter().enumerate() {
-        let calls = socket::event().expect("eventfd");
+    for (id, endpoint) in mesh(node.shards).into_iter().enumerate() {
+        let ports = listeners
+            .iter()
+            .map(|l| (l.fd(), l.path().map(String::from)));
         let wiring = Wiring {
             endpoint,
             rings: rings.clone(),
-            listeners: if id == 0 {
-                listeners
-                    .iter()
-                    .map(|l| (l.fd(), l.path().map(String::from)))
-                    .collect()
-            } else {
-                Vec::new()
-            },
-            calls,
+            listeners: if id == 0 { ports.collect() } else { Vec::new() },
+            calls: node.calls[id],
         };
-        let (node, registry) = (node.clone(), registry.clone());
-        let core = cores[id % cores.len()];
-        threads.push(
-            std::thread::Builder::new()
-                .name(format!("shard-{id}"))
-                .spawn(move || {
-                    core_affinity::set_for_current(core_affinity::CoreId { id: core });
-                    let shard = Shard::new(ShardId(id as u16), node, registry, ticks);
-                    let mut reactor = Reactor::new(Engine::new(shard), wiring).expect("ring");
-                    reactor.run();
-                })
-                .expect("thread"),
-        );
+        let seat = Seat {
+            id: ShardId(id as u16),
+            core: (!cores.is_empty()).then(|| cores[id % cores.len()]),
+            node: node.clone(),
+            registry: registry.clone(),
+            ticks,
+        };
+        let ready = ready.clone();
+        let thread = std::thread::Builder::new().name(format!("shard-{id}"));
+        let thread = thread.spawn(move || seat.serve(wiring, &ready));
+        threads.push(thread.map_err(|e| format!("Cannot start the thread of shard {id}: {e}"))?);
     }
-    while rings.iter().any(|r| r.load(Ordering::Acquire) < 0) {
-        std::thread::yield_now();
+    for _ in 0..node.shards {
+        match stands.recv() {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return Err(ring_probe::explain(&error)),
+            Err(_) => return Err("A shard ended while it started".into()),
+        }
+    }
+    Ok(threads)
+}
+
+/// What a shard's thread starts with.
+struct Seat {
+    id: ShardId,
+    core: Option<usize>,
+    node: Arc<Node>,
+    registry: Arc<Registry>,
+    ticks: Ticks,
+}
+
+impl Seat {
+    fn serve(self, wiring: Wiring, ready: &Sender<io::Result<()>>) {
+        if let Some(id) = self.core {
+            core_affinity::set_for_current(core_affinity::CoreId { id });
+        }
+        let engine = Engine::new(Shard::new(self.id, self.node, self.registry, self.ticks));
+        let reactor = Reactor::new(engine, wiring);
+        // Nobody listens any more when another shard could not start; then the process ends.
+        match reactor {
+            Ok(mut reactor) => {
+                let _ = ready.send(Ok(()));
+                reactor.run();
+            }
+            Err(error) => {
+                let _ = ready.send(Err(error));
+            }
+        }
+    }
+}
+
+fn announce(node: &Node, listeners: &[Listener], config: &Config) {
+    log::notice(format_args!(
+        "Ringdove version={VERSION}, compatible with Redis {REDIS_VERSION}, bits=64, shards={}",
+        node.shards
+    ));
+    log::notice(format_args!(" PID: {}", std::process::id()));
+    log::notice(format_args!(
+        "Running mode=standalone, port={}.",
+        config.port
+    ));
+    for listener in listeners {
+        match (listener.address(), listener.path()) {
+            (_, Some(path)) => {
+                log::notice(format_args!(
+                    "The server is now ready to accept connections at {path}"
+                ));
+            }
+            (Some(address), None) => log::notice(format_args!("Listening on {address}")),
+            (None, None) => {}
+        }
     }
     log::notice(format_args!("Ready to accept connections"));
-    for thread in threads {
-        let _ = thread.join();
+}
+
+impl Server {
+    /// Waits for the end and cleans up.
+    fn wait(self, supervisor: Supervisor) -> ExitCode {
+        let mut code = ExitCode::SUCCESS;
+        for shard in self.shards {
+            if shard.join().is_err() {
+                code = ExitCode::FAILURE;
+            }
+        }
+        process::tell_supervisor(supervisor, false);
+        drop(self.listeners);
+        if !self.pidfile.is_empty() {
+            log::notice(format_args!("Removing the pid file."));
+            process::remove_pid_file(as_path(&self.pidfile));
+        }
+        log::warning(format_args!("Ringdove is now ready to exit, bye bye..."));
+        drop(self.node);
+        code
     }
-    ExitCode::SUCCESS
 }

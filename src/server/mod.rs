@@ -6,3 +6,4 @@ pub mod cpus;
 pub mod log;
 pub mod process;
 pub mod ring_probe;
+pub mod signals;

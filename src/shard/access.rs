@@ -6,6 +6,7 @@
 //! - Whatever changes a key says so with [`Shard::changed`].
 
 use super::Shard;
+use super::lending::Change;
 use crate::command::context::{Caller, caller};
 use crate::command::error::Error;
 use crate::keyspace::{EntryMut, EntryRef, Kind, Lookup, Place, Pos};
@@ -137,7 +138,18 @@ impl Shard {
         class: EventClass,
         event: &'static str,
     ) {
+        if let Some(changes) = &mut self.changes {
+            changes.push(Change {
+                db,
+                pos,
+                key: key.into(),
+                class,
+                event,
+            });
+            return;
+        }
         self.dirty += 1;
-        let _ = (db, pos, key, class, event);
+        self.txns.touched(db, pos.to_bits());
+        let _ = (key, class, event);
     }
 }

@@ -1,6 +1,7 @@
 //! What one core owns: its partition of the keyspace, its view of the configuration, its counters.
 //! Pure state: the clock is set from outside once a turn, and chance comes from a seed.
 pub mod access;
+pub mod lending;
 pub mod node;
 pub mod stats;
 
@@ -10,6 +11,8 @@ use crate::command::registry::Registry;
 use crate::keyspace::{Hasher, Keyspace, Pos, SLOTS, Slot};
 use crate::mesh::ShardId;
 use crate::server::config::Config;
+use crate::txn::Txns;
+use lending::{Carried, Change};
 use node::Node;
 use stats::Stats;
 
@@ -35,6 +38,10 @@ pub struct Shard {
     pub now_us: u64,
     /// A counter that advances steadily, and how fast: see [`Ticks`].
     pub ticks: Ticks,
+    /// Commands that need more than one shard, and what waits for them.
+    pub txns: Txns<Carried>,
+    /// While a transaction runs here with keys that were lent: what it has changed.
+    pub(crate) changes: Option<Vec<Change>>,
     /// State of the random number generator.
     random: u64,
     /// Changes since the last save, as INFO reports them.
@@ -76,6 +83,8 @@ impl Shard {
             slot_map: even_slot_map(node.shards),
             keyspace: Keyspace::new(config.databases as usize, hasher),
             stats: Stats::new(registry.rows.len()),
+            txns: Txns::new(id, config.databases as u16),
+            changes: None,
             random: node.hash_seed[0] ^ (u64::from(id.0) + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15)
                 | 1,
             node,

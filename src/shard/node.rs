@@ -23,17 +23,23 @@ pub struct Node {
     connections: Box<[AtomicU32]>,
     /// Set when the server is to stop.
     pub stopping: AtomicBool,
+    /// An event descriptor for each shard, by which other threads wake it.
+    pub calls: Vec<i32>,
+    /// How a shard is woken through its descriptor.
+    wake: fn(i32),
 }
 
 impl Node {
-    /// A process of `shards` shards.
+    /// A process of as many shards as the configuration says.
     pub fn new(
-        shards: usize,
         config: Config,
         hash_seed: [u64; 2],
         run_id: String,
         started_ms: u64,
+        calls: Vec<i32>,
+        wake: fn(i32),
     ) -> Self {
+        let shards = config.shards as usize;
         Self {
             shards,
             hash_seed,
@@ -43,7 +49,15 @@ impl Node {
             next_client: AtomicU64::new(1),
             connections: (0..shards).map(|_| AtomicU32::new(0)).collect(),
             stopping: AtomicBool::new(false),
+            calls,
+            wake,
         }
+    }
+
+    /// Asks all shards to answer what they have taken up and to end.
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+        self.calls.iter().for_each(|call| (self.wake)(*call));
     }
 
     /// The configuration as it is now.

@@ -5,9 +5,7 @@
 
 use smallvec::SmallVec;
 
-/// A shard: one pinned thread with its partition of the keyspace. Numbered from 0.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct ShardId(pub u16);
+pub use crate::mesh::ShardId;
 
 /// A connection, named over the whole process: numbers are never used again on a shard.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
