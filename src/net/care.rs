@@ -64,6 +64,7 @@ impl Engine {
     /// Work that is due now and then: expiry, freeing, timeouts. Milliseconds until the next tick.
     pub fn tick(&mut self) -> u64 {
         self.close_idle();
+        self.observe();
         TICK_MS.min(IDLE_TICK_MS)
     }
 

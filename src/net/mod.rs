@@ -8,4 +8,5 @@ pub mod engine;
 pub mod gather;
 pub mod remote;
 pub mod session;
+mod slow;
 mod transaction;

@@ -12,6 +12,7 @@
 //! ANSWER   u32 gather | u32 shared | bytes | shared * (u64 offset, u64 pointer)
 //! CONNECTION u32 descriptor | u32 listener
 //! TRANSACTION u64 pointer to a message of the transaction machine
+//! SLOW     u64 pointer to a slow call of a client of the receiver
 //! ```
 //! A large argument, and a large value in a reply, crosses as a pointer to memory that changes
 //! hands; the length of such an argument is [`LARGE`] and the pointer stands in its place.
@@ -26,6 +27,7 @@ use crate::mesh::ShardId;
 use crate::resp::Version;
 use crate::resp::encode::Output;
 use crate::shard::lending::Carried;
+use crate::shard::watch::SlowCall;
 use crate::txn::Message;
 use wire::{Reader, put_u8, put_u16, put_u32, put_u64};
 
@@ -39,6 +41,7 @@ pub(super) mod kind {
     pub(super) const ANSWER: u8 = 4;
     pub(super) const CONNECTION: u8 = 5;
     pub(super) const TRANSACTION: u8 = 6;
+    pub(super) const SLOW: u8 = 16;
 }
 
 /// The length that stands for a pointer.
@@ -172,6 +175,10 @@ impl Engine {
                     self.shard.txns.handle(from, message);
                     self.work_off_transactions();
                 }
+                kind::SLOW => {
+                    let call = wire::unpack(reader.u64());
+                    self.log_slow_call(call);
+                }
                 kind::CONNECTION => self.adopted.push((reader.u32() as i32, reader.u32())),
                 other => unreachable!("a message of kind {other}"),
             }
@@ -229,6 +236,7 @@ impl Engine {
                 client: call.client,
                 db: call.db,
                 flags: call.flags,
+                home: call.home,
             },
             version: call.version,
         };
@@ -266,6 +274,14 @@ impl Engine {
         let buf = &mut self.outgoing[to.index()].buf;
         let at = wire::begin(buf, kind::TRANSACTION);
         put_u64(buf, wire::pack(message));
+        wire::end(buf, at);
+    }
+
+    /// Sends a slow call to its client's home.
+    pub(super) fn send_slow_call(&mut self, call: SlowCall) {
+        let buf = &mut self.outgoing[call.home.index()].buf;
+        let at = wire::begin(buf, kind::SLOW);
+        put_u64(buf, wire::pack(call));
         wire::end(buf, at);
     }
 
@@ -317,6 +333,7 @@ impl Engine {
             db: reader.u16(),
             flags,
             client: reader.u64(),
+            home,
         };
         let mut batch = Batch::default();
         read_args(reader, &mut batch);

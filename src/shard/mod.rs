@@ -3,7 +3,9 @@
 pub mod access;
 pub mod lending;
 pub mod node;
+pub mod rates;
 pub mod stats;
+pub mod watch;
 
 use std::sync::Arc;
 
@@ -15,6 +17,7 @@ use crate::txn::Txns;
 use lending::{Carried, Change};
 use node::Node;
 use stats::Stats;
+use watch::Watch;
 
 /// One core's state.
 pub struct Shard {
@@ -32,6 +35,8 @@ pub struct Shard {
     pub slot_map: Box<[ShardId; SLOTS]>,
     /// Counters.
     pub stats: Stats,
+    /// What commands take, and those that were slow.
+    pub watch: Watch,
     /// Unix time in milliseconds, set once a turn.
     pub now_ms: u64,
     /// Unix time in microseconds, set once a turn.
@@ -83,6 +88,7 @@ impl Shard {
             slot_map: even_slot_map(node.shards),
             keyspace: Keyspace::new(config.databases as usize, hasher),
             stats: Stats::new(registry.rows.len()),
+            watch: Watch::new(&config, ticks),
             txns: Txns::new(id, config.databases as u16),
             changes: None,
             random: node.hash_seed[0] ^ (u64::from(id.0) + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15)
@@ -119,6 +125,7 @@ impl Shard {
     /// Takes the configuration as it is now.
     pub fn reload_config(&mut self) {
         self.config = self.node.config();
+        self.watch.configure(&self.config, self.ticks);
     }
 }
 
