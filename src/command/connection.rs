@@ -13,24 +13,6 @@ pub const COMMANDS: &[Spec] = &[
         ..Spec::BASE
     },
     Spec {
-        name: "command",
-        arity: -1,
-        run: Run::Home(command),
-        ..Spec::BASE
-    },
-    Spec {
-        name: "config",
-        arity: -1,
-        run: Run::Home(command),
-        ..Spec::BASE
-    },
-    Spec {
-        name: "info",
-        arity: -1,
-        run: Run::Home(info),
-        ..Spec::BASE
-    },
-    Spec {
         name: "dbsize",
         arity: 1,
         run: Run::Gather {
@@ -60,19 +42,6 @@ fn ping(ctx: &mut HomeCtx<'_>) -> Outcome {
         [_, text, ..] => ctx.reply().bulk(text),
         [] => {}
     }
-    Ok(())
-}
-fn command(ctx: &mut HomeCtx<'_>) -> Outcome {
-    ctx.reply().array(0);
-    Ok(())
-}
-fn info(ctx: &mut HomeCtx<'_>) -> Outcome {
-    let used = ctx.shard().keyspace.used_bytes();
-    let text = format!(
-        "redis_version:7.4.0\r\nprocess_id:{}\r\nused_memory:{used}\r\n",
-        std::process::id()
-    );
-    ctx.reply().bulk(text.as_bytes());
     Ok(())
 }
 fn dbsize_part(ctx: &mut PartCtx<'_>) -> Outcome {

@@ -436,7 +436,7 @@ impl Engine {
                         pos = self.shard.pos(key);
                     }
                 }
-                Route::Container if args.len() > 1 => {
+                Route::Container | Route::Home if args.len() > 1 => {
                     if let Some(child) = registry.find_child(row, args[1]) {
                         row = child;
                         if let Route::OneKey(at) = registry.row(row).route

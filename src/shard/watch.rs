@@ -156,7 +156,7 @@ impl Watch {
     /// The bucket of a duration in ticks.
     #[inline]
     pub fn bucket(&self, ticks: u64) -> usize {
-        bucket_of((u128::from(ticks) * u128::from(self.ns_per_tick) >> 32) as u64)
+        bucket_of(((u128::from(ticks) * u128::from(self.ns_per_tick)) >> 32) as u64)
     }
 }
 
