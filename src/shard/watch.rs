@@ -26,7 +26,7 @@ pub type Histogram = [u64; LATENCY_BUCKETS];
 /// The bucket of a duration in nanoseconds.
 #[inline]
 pub fn bucket_of(ns: u64) -> usize {
-    let ns = ns | 1 << SUB_BITS;
+    let ns = ns.max(1 << SUB_BITS);
     let shift = 63 - SUB_BITS - ns.leading_zeros();
     let bucket = (shift << SUB_BITS | (ns >> shift) as u32 & ((1 << SUB_BITS) - 1)) as usize;
     bucket.min(LATENCY_BUCKETS - 1)
@@ -241,7 +241,7 @@ mod tests {
     #[test]
     fn buckets_lie_between_their_ends() {
         let mut last = 0;
-        for ns in (0..100_000).chain((20..40).map(|n| 1 << n)) {
+        for ns in (0..100_000u64).chain((20..40).map(|n| 1 << n)) {
             let bucket = bucket_of(ns);
             assert!(bucket >= last, "{ns}");
             last = bucket;

@@ -90,7 +90,7 @@ fn get(ctx: &mut HomeCtx<'_>) -> Outcome {
 fn set(ctx: &mut HomeCtx<'_>) -> Outcome {
     let pairs = &ctx.args[2..];
     if !pairs.len().is_multiple_of(2) {
-        return Err(Error::arity("config|set"));
+        return Err(Error::SYNTAX);
     }
     let pairs: Vec<(&[u8], &[u8])> = pairs.chunks(2).map(|pair| (pair[0], pair[1])).collect();
     let setter = Setter {
