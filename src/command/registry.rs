@@ -1,6 +1,7 @@
 //! The table of commands as the server runs with it: every row numbered, found by name without
 //! allocation, with what `rename-command` has changed.
 use super::spec::{Begin, Find, Run, Spec};
+use crate::stdx::bytes::word;
 
 /// The number of a row: an index into [`Registry::rows`] and into per-command counters.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -61,25 +62,37 @@ pub struct Row {
 pub struct Registry {
     /// Commands and, after each container, its subcommands.
     pub rows: Vec<Row>,
-    /// Open addressing by [`hash`], at most half full.
-    index: Vec<RowId>,
+    /// Open addressing by [`hash`], at most a quarter full.
+    index: Vec<Named>,
 }
 
 /// Longest name of a command; longer ones are unknown without looking.
 const NAME_MAX: usize = 64;
 
-fn hash(name: &[u8]) -> u64 {
-    const CASE: u64 = 0x2020_2020_2020_2020;
-    let word = |bytes: &[u8]| {
-        let mut word = [0; 8];
-        word[..bytes.len()].copy_from_slice(bytes);
-        u64::from_le_bytes(word) | CASE
+/// The letters' case bit in each byte of a word.
+const CASE: u64 = 0x2020_2020_2020_2020;
+
+fn hash(name: &[u8]) -> usize {
+    let last = &name[name.len().saturating_sub(8)..];
+    let mixed = (word(name) | CASE) ^ (word(last) | CASE).rotate_left(17) ^ name.len() as u64;
+    (mixed.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) as usize
+}
+
+/// A name in the index.
+#[derive(Clone, Copy)]
+struct Named {
+    /// The name in lower and in upper case, if it is short; 0 otherwise.
+    lower: u64,
+    upper: u64,
+    id: RowId,
+}
+
+impl Named {
+    const FREE: Self = Self {
+        lower: 0,
+        upper: 0,
+        id: RowId::UNKNOWN,
     };
-    let mut state = name.len() as u64;
-    for chunk in name.chunks(8) {
-        state = (state.rotate_left(23) ^ word(chunk)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    }
-    state ^ (state >> 32)
 }
 
 impl Registry {
@@ -116,7 +129,7 @@ impl Registry {
         let size = (rows.len() * 4).next_power_of_two();
         let mut registry = Self {
             rows,
-            index: vec![RowId::UNKNOWN; size],
+            index: vec![Named::FREE; size],
         };
         registry.enter_all();
         registry
@@ -131,7 +144,7 @@ impl Registry {
             return Err("Target command name already exists");
         }
         self.rows[id.index()].called = new.to_ascii_lowercase();
-        self.index.fill(RowId::UNKNOWN);
+        self.index.fill(Named::FREE);
         self.enter_all();
         Ok(())
     }
@@ -145,12 +158,18 @@ impl Registry {
         if row.parent.is_some() || row.called.is_empty() {
             return;
         }
+        let called = row.called.as_bytes();
+        let mut named = Named { id, ..Named::FREE };
+        if called.len() <= 8 {
+            named.lower = word(called);
+            named.upper = word(&called.to_ascii_uppercase());
+        }
         let mask = self.index.len() - 1;
-        let mut at = hash(row.called.as_bytes()) as usize & mask;
-        while self.index[at] != RowId::UNKNOWN {
+        let mut at = hash(called) & mask;
+        while self.index[at].id != RowId::UNKNOWN {
             at = (at + 1) & mask;
         }
-        self.index[at] = id;
+        self.index[at] = named;
     }
 
     /// The row of a command by its first argument, in any case.
@@ -158,19 +177,21 @@ impl Registry {
         if name.len() > NAME_MAX {
             return None;
         }
+        let exact = if name.len() <= 8 { word(name) } else { 0 };
         let mask = self.index.len() - 1;
-        let mut at = hash(name) as usize & mask;
+        let mut at = hash(name) & mask;
         loop {
-            let id = self.index[at];
-            if id == RowId::UNKNOWN {
+            let named = &self.index[at];
+            if named.id == RowId::UNKNOWN {
                 return None;
             }
-            if self.rows[id.index()]
-                .called
-                .as_bytes()
-                .eq_ignore_ascii_case(name)
-            {
-                return Some(id);
+            let same = exact != 0 && (exact == named.lower || exact == named.upper)
+                || self.rows[named.id.index()]
+                    .called
+                    .as_bytes()
+                    .eq_ignore_ascii_case(name);
+            if same {
+                return Some(named.id);
             }
             at = (at + 1) & mask;
         }

@@ -433,6 +433,9 @@ pub(super) unsafe fn replace(
     expiry: Option<u64>,
     value: NewValue<'_>,
 ) -> (Raw, Outside) {
+    if overwritten(raw, expiry, &value) {
+        return (raw, Outside::Nothing);
+    }
     let clock = raw.header().clock();
     let old_size = raw.size();
     let plan = plan(raw.key(), expiry, &value);
@@ -457,6 +460,38 @@ pub(super) unsafe fn replace(
     unsafe { heap.free(raw.0, old_size) };
     charge(heap, Raw(at), 1);
     (Raw(at), outside)
+}
+
+/// The commonest replacement: a short string by one that its size class has room for.
+#[inline]
+fn overwritten(raw: Raw, expiry: Option<u64>, value: &NewValue<'_>) -> bool {
+    let header = raw.header();
+    let NewValue::Str {
+        bytes,
+        raw: modified,
+    } = value
+    else {
+        return false;
+    };
+    let is_short = header.form() == Form::Inline && header.kind() == Kind::String;
+    if !is_short || bytes.len() > INLINE_BYTES_MAX || header.has(Header::EXPIRY) != expiry.is_some()
+    {
+        return false;
+    }
+    let start = raw.value_start(header);
+    if Heap::good_size(start + bytes.len()) != Heap::good_size(start + header.inline_len()) {
+        return false;
+    }
+    raw.set_header(
+        header
+            .with_inline_len(bytes.len())
+            .set(Header::RAW, *modified),
+    );
+    if let Some(ms) = expiry {
+        raw.put(HEADER_BYTES, &ms.to_ne_bytes());
+    }
+    raw.put(start, bytes);
+    true
 }
 
 /// Sets, changes or clears the expiry; the value is taken along as it is.

@@ -1,35 +1,95 @@
-//! The memory of one shard's keyspace: entries and the tables' blocks, and the count of its bytes.
+//! The memory of one shard's keyspace: entries and the tables' nodes, and the count of its bytes.
+//!
+//! Entries up to 2 KiB and segments come from [`Pages`] in exact classes: steps of 8 bytes up to
+//! 256, of an eighth above; segments in the sizes that divide a page. What is larger (or a
+//! directory) comes from the process's allocator, and is counted as that rounds: four sizes to a
+//! doubling. So no allocator has to be asked for a size on the way of a request.
 #![expect(
     unsafe_code,
-    reason = "hands out raw memory for entries and table blocks"
+    reason = "hands out raw memory for entries and table nodes"
 )]
 
+use super::pages::Pages;
+use super::segment;
+use super::supply::Supply;
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::ptr::NonNull;
 
 /// Entries start at multiples of this.
 const ENTRY_ALIGN: usize = 8;
-/// Table blocks are whole cache lines.
+/// Table nodes are whole cache lines.
 pub(super) const LINE_BYTES: usize = 64;
+
+/// Largest entry in pages.
+const PAGED_MAX: usize = 2048;
+/// Up to here classes are 8 bytes apart.
+const FINE_MAX: usize = 256;
+/// Nothing is smaller than a header and a few bytes.
+const SMALLEST: usize = 16;
+const FINE_CLASSES: usize = (FINE_MAX - SMALLEST) / ENTRY_ALIGN + 1;
+/// Classes to a doubling above.
+const COARSE_STEPS: usize = 8;
+const COARSE_CLASSES: usize = (PAGED_MAX / FINE_MAX).ilog2() as usize * COARSE_STEPS;
+/// Segments' classes stand behind the entries', one for each number of lines.
+const FIRST_SEGMENT_CLASS: usize = FINE_CLASSES + COARSE_CLASSES;
+const CLASSES: usize = FIRST_SEGMENT_CLASS + segment::LINES_MAX + 1;
 
 /// One shard's memory. It stays on its thread (it is neither Send nor Sync where it is shared
 /// through an Rc); what leaves the shard is copied out of it first.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Heap {
     used: Cell<usize>,
+    pages: RefCell<Pages>,
+}
+
+impl Default for Heap {
+    fn default() -> Self {
+        Self::new(None)
+    }
 }
 
 impl Heap {
+    /// An empty heap, whose chunks come from `supply` where it has one ready.
+    pub(super) fn new(supply: Option<Supply>) -> Self {
+        Self {
+            used: Cell::new(0),
+            pages: RefCell::new(Pages::new(CLASSES, supply)),
+        }
+    }
+
     /// Bytes in use: what was handed out, rounded as it is allocated, and what was charged.
     pub(super) fn used_bytes(&self) -> usize {
         self.used.get()
     }
 
-    /// The bytes that an allocation of `size` takes.
+    /// Bytes of the pages that entries and segments stand in, their free blocks included.
+    pub(super) fn paged_bytes(&self) -> usize {
+        self.pages.borrow().held_bytes()
+    }
+
+    /// The bytes that an entry of `size` takes.
     #[inline]
     pub(super) fn good_size(size: usize) -> usize {
-        size.next_multiple_of(ENTRY_ALIGN)
+        if size <= FINE_MAX {
+            size.next_multiple_of(ENTRY_ALIGN).max(SMALLEST)
+        } else {
+            let steps = if size <= PAGED_MAX { COARSE_STEPS } else { 4 };
+            size.next_multiple_of((1 << (size - 1).ilog2()) / steps)
+        }
+    }
+
+    /// The class of an entry of that good size, up to [`PAGED_MAX`].
+    #[inline]
+    fn class(good: usize) -> usize {
+        if good <= FINE_MAX {
+            (good - SMALLEST) / ENTRY_ALIGN
+        } else {
+            let doubling = (good - 1).ilog2() - FINE_MAX.ilog2();
+            let step = (FINE_MAX << doubling) / COARSE_STEPS;
+            let in_doubling = (good - (FINE_MAX << doubling)) / step - 1;
+            FINE_CLASSES + doubling as usize * COARSE_STEPS + in_doubling
+        }
     }
 
     /// Counts memory that objects hold elsewhere.
@@ -42,7 +102,12 @@ impl Heap {
     /// Memory for an entry, 8-byte aligned, not initialised.
     #[inline]
     pub(super) fn alloc(&self, size: usize) -> NonNull<u8> {
-        self.allocate(layout(Self::good_size(size), ENTRY_ALIGN))
+        let good = Self::good_size(size);
+        if good > PAGED_MAX {
+            return self.allocate(layout(good, ENTRY_ALIGN));
+        }
+        self.used.set(self.used.get() + good);
+        self.pages.borrow_mut().alloc(Self::class(good), good)
     }
 
     /// Gives an entry's memory back.
@@ -51,28 +116,49 @@ impl Heap {
     /// `ptr` came from `alloc` of this heap with a size of the same `good_size`, and is not used again.
     #[inline]
     pub(super) unsafe fn free(&self, ptr: NonNull<u8>, size: usize) {
-        // SAFETY: the caller's promise is ours.
-        unsafe { self.deallocate(ptr, layout(Self::good_size(size), ENTRY_ALIGN)) }
+        let good = Self::good_size(size);
+        if good > PAGED_MAX {
+            // SAFETY: the caller's promise is ours.
+            return unsafe { self.deallocate(ptr, layout(good, ENTRY_ALIGN)) };
+        }
+        self.used.set(self.used.get() - good);
+        // SAFETY: what is not larger came from the pages.
+        unsafe { self.pages.borrow_mut().free(ptr) }
     }
 
-    /// Zeroed memory for `lines` cache lines, aligned to them.
-    pub(super) fn alloc_lines(&self, lines: usize) -> NonNull<u64> {
-        let ptr = self.allocate(layout(lines * LINE_BYTES, LINE_BYTES));
+    /// Zeroed memory for `lines` cache lines, aligned to them: a segment, or a directory.
+    pub(super) fn alloc_lines(&self, lines: usize, segment: bool) -> NonNull<u64> {
+        let bytes = lines * LINE_BYTES;
+        let ptr = if is_paged(lines, segment) {
+            self.used.set(self.used.get() + bytes);
+            self.pages
+                .borrow_mut()
+                .alloc(FIRST_SEGMENT_CLASS + lines, bytes)
+        } else {
+            self.allocate(layout(bytes, LINE_BYTES))
+        };
         // SAFETY: just allocated with that many bytes.
-        unsafe { ptr.write_bytes(0, lines * LINE_BYTES) };
+        unsafe { ptr.write_bytes(0, bytes) };
         ptr.cast()
     }
 
     /// Gives lines back.
     ///
     /// # Safety
-    /// `ptr` came from `alloc_lines` of this heap with the same `lines`, and is not used again.
-    pub(super) unsafe fn free_lines(&self, ptr: NonNull<u64>, lines: usize) {
-        // SAFETY: the caller's promise is ours.
-        unsafe { self.deallocate(ptr.cast(), layout(lines * LINE_BYTES, LINE_BYTES)) }
+    /// `ptr` came from `alloc_lines` of this heap with the same arguments, and is not used again.
+    pub(super) unsafe fn free_lines(&self, ptr: NonNull<u64>, lines: usize, segment: bool) {
+        let bytes = lines * LINE_BYTES;
+        if is_paged(lines, segment) {
+            self.used.set(self.used.get() - bytes);
+            // SAFETY: it came from the pages.
+            unsafe { self.pages.borrow_mut().free(ptr.cast()) }
+        } else {
+            // SAFETY: the caller's promise is ours.
+            unsafe { self.deallocate(ptr.cast(), layout(bytes, LINE_BYTES)) }
+        }
     }
 
-    #[inline]
+    #[cold]
     fn allocate(&self, layout: Layout) -> NonNull<u8> {
         assert!(layout.size() > 0);
         // SAFETY: the size is not zero.
@@ -81,7 +167,7 @@ impl Heap {
         NonNull::new(ptr).unwrap_or_else(|| handle_alloc_error(layout))
     }
 
-    #[inline]
+    #[cold]
     unsafe fn deallocate(&self, ptr: NonNull<u8>, layout: Layout) {
         self.used.set(self.used.get() - layout.size());
         // SAFETY: the caller promises that this layout is the one of the allocation.
@@ -89,7 +175,48 @@ impl Heap {
     }
 }
 
-#[inline]
+/// Whether that many lines come from the pages. Directories of one line do (a slot's first).
+fn is_paged(lines: usize, segment: bool) -> bool {
+    (segment || lines == 1) && lines <= segment::LINES_MAX
+}
+
 fn layout(size: usize, align: usize) -> Layout {
     Layout::from_size_align(size, align).expect("sizes stay far below isize::MAX")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keyspace::pages::USABLE_BYTES;
+
+    #[test]
+    fn classes_are_numbered_without_gaps_and_hold_what_they_should() {
+        let mut last = (0, 0);
+        for size in 1..=PAGED_MAX {
+            let good = Heap::good_size(size);
+            let class = Heap::class(good);
+            assert!(
+                good >= size && good.is_multiple_of(ENTRY_ALIGN) && class < FIRST_SEGMENT_CLASS
+            );
+            assert!(
+                size <= SMALLEST || good - size < 8.max(size / 7),
+                "{size} takes {good}"
+            );
+            assert!((good, class) == last || (good > last.0 && class <= last.1 + 1));
+            last = (good, class);
+        }
+        assert_eq!(last.1, FIRST_SEGMENT_CLASS - 1);
+    }
+
+    #[test]
+    fn segments_fill_their_pages() {
+        for count in 0..800 {
+            let bytes = segment::lines_for(count) * LINE_BYTES;
+            let lost = USABLE_BYTES % bytes;
+            assert!(
+                lost * 20 < USABLE_BYTES,
+                "{bytes}: {lost} bytes of a page are lost"
+            );
+        }
+    }
 }

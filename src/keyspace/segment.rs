@@ -27,11 +27,12 @@ pub(super) const TAG_BITS: u32 = 16;
 const ADDRESS_BITS: u32 = 48;
 const ADDRESS_MASK: u64 = (1 << ADDRESS_BITS) - 1;
 
-/// Cache lines that a segment may have: steps of an eighth or one line, so that a segment is never
-/// much emptier than it may be full. A segment that is full at the last step splits.
-const LINES: [u16; 32] = [
-    1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 16, 18, 20, 22, 25, 28, 32, 36, 40, 45, 50, 56,
-    63, 71, 80, 90, 101, 114,
+/// Cache lines that a segment may have: steps of about an eighth (or one line), so that a segment is
+/// never much emptier than it may be full, at numbers that divide a page of the heap with little
+/// left over. A segment that is full at the last step splits.
+const LINES: [u16; 34] = [
+    1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 16, 18, 20, 22, 25, 28, 31, 35, 39, 44, 50, 56,
+    63, 68, 73, 78, 85, 93, 102, 113,
 ];
 /// Lines of the largest segment.
 pub(super) const LINES_MAX: usize = LINES[LINES.len() - 1] as usize;
@@ -227,7 +228,7 @@ mod tests {
             state ^= state << 17;
             state
         };
-        for lines in [1, 2, 5, 20, 114] {
+        for lines in [1, 2, 5, 20, 113] {
             let mut slots = vec![0; slots_in(lines)];
             let mut model: Vec<u64> = Vec::new();
             for step in 1..5000u64 {

@@ -21,6 +21,7 @@ use super::node::{Node, prefetch};
 use super::segment::{self, HEADER_WORDS, LINES_MAX, NEVER};
 use super::slot::SLOT_BITS;
 use super::value::{NewValue, Object};
+use crate::stdx::bytes::equal;
 use std::rc::Rc;
 
 /// Bits of a directory below the top one.
@@ -29,6 +30,8 @@ const LOWER_BITS_MAX: u32 = 12;
 const LEVELS_MAX: usize = 4;
 /// Segments are not split beyond this: the positions' bits end 16 bits later.
 const DEPTH_MAX: u32 = SLOT_BITS + (LEVELS_MAX as u32 - 1) * LOWER_BITS_MAX - 2;
+/// Groups of slots that entries are counted in.
+pub(super) const GROUP_BITS: u32 = 8;
 /// Two neighbours of together no more entries than this become one: half of what splits, so that
 /// splitting and merging do not alternate.
 const MERGED_MAX: usize = 448;
@@ -62,11 +65,21 @@ pub(super) struct Span {
     pub(super) last: u64,
 }
 
+impl Span {
+    /// The first position of a tag.
+    #[inline]
+    pub(super) fn pos_of(&self, tag: u64) -> u64 {
+        self.first | tag << (u64::BITS - segment::TAG_BITS) >> self.segment.depth()
+    }
+}
+
 /// What a visit to a segment found.
 #[derive(Clone, Copy, Default, Debug)]
 pub(super) struct Swept {
     pub(super) visited: usize,
     pub(super) removed: usize,
+    /// Lower bound of the expiries that are left.
+    pub(super) bound: u64,
 }
 
 /// Entries by position.
@@ -77,6 +90,8 @@ pub(super) struct Table {
     /// None until the first entry.
     top: Option<Node>,
     len: usize,
+    /// Entries in each group of 64 slots, for drawing evenly; empty until the first entry.
+    groups: Vec<u32>,
     /// Where `free_some` goes on; None as long as the table is in use.
     freed_to: Option<u64>,
 }
@@ -88,6 +103,7 @@ impl Table {
             hasher,
             top: None,
             len: 0,
+            groups: Vec::new(),
             freed_to: None,
         }
     }
@@ -163,7 +179,7 @@ impl Table {
         let is_it = |address| {
             // SAFETY: slots name live entries, unchanged while &self is held.
             let entry = unsafe { EntryRef::new(Raw::at(address)) };
-            entry.key() == key
+            equal(entry.key(), key)
         };
         let slot = segment::find(slots, segment.tag(pos.0), is_it)?;
         Some(Place { segment, slot })
@@ -216,6 +232,7 @@ impl Table {
                 header[0] += 1;
                 header[1] = header[1].min(expiry.unwrap_or(NEVER));
                 self.len += 1;
+                self.groups[group_of(pos.0)] += 1;
                 return;
             }
             self.make_room(pos);
@@ -231,6 +248,7 @@ impl Table {
         segment::remove(slots, place.slot);
         header[0] -= 1;
         self.len -= 1;
+        self.groups[group_of(pos.0)] -= 1;
         let count = header[0] as usize;
         if count < slots.len() * 6 / 10 {
             self.give_room(pos, count);
@@ -259,9 +277,13 @@ impl Table {
         expiry: Option<u64>,
         value: NewValue<'_>,
     ) -> Outside {
+        let old = self.raw(place);
         // SAFETY: the entry is alive, and its slot learns its new place.
-        let (raw, outside) = unsafe { entry::replace(&self.heap, self.raw(place), expiry, value) };
-        self.set_raw(place, raw);
+        let (raw, outside) = unsafe { entry::replace(&self.heap, old, expiry, value) };
+        // Most values keep their size class: the segment's line then stays clean.
+        if raw != old {
+            self.set_raw(place, raw);
+        }
         outside
     }
 
@@ -317,6 +339,7 @@ impl Table {
         // One word, and it is deepest.
         words.copy_from_slice(&[segment.word(), 1]);
         self.top = Some(top);
+        self.groups = vec![0; 1 << GROUP_BITS];
         segment
     }
 
@@ -606,6 +629,11 @@ impl Table {
         })
     }
 
+    /// Entries in each group of slots, in order; empty before the first entry.
+    pub(super) fn groups(&self) -> &[u32] {
+        &self.groups
+    }
+
     /// How many entries a segment has.
     pub(super) fn count(&self, span: &Span) -> usize {
         // SAFETY: a span names a live segment.
@@ -646,13 +674,16 @@ impl Table {
         let mut swept = Swept {
             visited: self.count(span),
             removed: 0,
+            bound: NEVER,
         };
         for word in self.slots(span).iter().filter(|w| **w != 0) {
             prefetch(std::ptr::with_exposed_provenance(
                 segment::address_of(*word) as usize,
             ));
         }
-        for &word in self.slots(span).iter().filter(|w| **w != 0) {
+        // SAFETY: the segment is alive, and is replaced only after the loop.
+        let slots = unsafe { span.segment.slots() };
+        for &word in slots.iter().filter(|w| **w != 0) {
             let entry = self.entry_of(word);
             match entry.expiry() {
                 Some(at) if at <= now => {
@@ -662,6 +693,7 @@ impl Table {
                         entry::destroy(&self.heap, Raw::at(segment::address_of(word)))
                     });
                     swept.removed += 1;
+                    self.groups[group_of(span.pos_of(segment::tag_of(word)))] -= 1;
                 }
                 expiry => {
                     bound = bound.min(expiry.unwrap_or(NEVER));
@@ -669,6 +701,7 @@ impl Table {
                 }
             }
         }
+        swept.bound = bound;
         self.len -= swept.removed;
         if swept.removed > 0 {
             self.refill(span, &kept, bound);
@@ -768,6 +801,10 @@ impl Table {
             return;
         };
         assert_eq!(self.verify_directory(top, 0, 0), self.len);
+        assert_eq!(
+            self.groups.iter().map(|n| *n as usize).sum::<usize>(),
+            self.len
+        );
     }
 
     fn verify_directory(&self, directory: Node, used: u32, prefix: u64) -> usize {
@@ -835,6 +872,12 @@ impl Drop for Table {
     fn drop(&mut self) {
         while self.free_some(usize::MAX, entry::drop_outside) {}
     }
+}
+
+/// The group of slots that a position is in.
+#[inline]
+fn group_of(pos: u64) -> usize {
+    (pos >> (u64::BITS - GROUP_BITS)) as usize
 }
 
 fn bits_max(used: u32) -> u32 {

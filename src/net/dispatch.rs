@@ -304,14 +304,13 @@ impl Engine {
         };
         let target = self.session(conn).target();
         let (bytes, shared) = (target.buf.len(), target.shared.len());
-        let began = (self.shard.ticks.read)();
         let outcome = function(&mut HomeCtx {
             engine: self,
             conn,
             args,
             row,
         });
-        let took = (self.shard.ticks.read)() - began;
+        let took = self.shard.lap();
         let failed = outcome.is_err();
         if let Err(error) = outcome {
             self.shard.stats.count_error(error.code());
@@ -422,8 +421,6 @@ fn run_function(
     let (bytes, shared) = (out.buf.len(), out.shared.len());
     let row = call.row;
     let version = call.version;
-    let ticks = shard.ticks;
-    let began = (ticks.read)();
     let outcome = function(&mut Ctx {
         shard,
         args: call.args,
@@ -433,7 +430,7 @@ fn run_function(
         row,
         large,
     });
-    let took = (ticks.read)() - began;
+    let took = shard.lap();
     let failed = outcome.is_err();
     if let Err(error) = outcome {
         shard.stats.count_error(error.code());

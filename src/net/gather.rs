@@ -136,7 +136,7 @@ impl Engine {
             out.buf.extend_from_slice(&[0; PART_HEAD]);
             Reply::new(out, version).error(&error.0);
         }
-        let took = (self.shard.ticks.read)() - began;
+        let took = (self.shard.ticks.read)().saturating_sub(began);
         out.buf[1..PART_HEAD].copy_from_slice(&took.to_le_bytes());
     }
 
@@ -198,7 +198,7 @@ impl Engine {
             }
             part.shared.iter_mut().for_each(|(at, _)| *at -= PART_HEAD);
         }
-        let began = (self.shard.ticks.read)();
+        self.shard.lap();
         let reply = Reply::new(out, version);
         let outcome = merge(&mut MergeCtx {
             engine: self,
@@ -208,7 +208,7 @@ impl Engine {
             reply,
         });
         // Parts run side by side: the longest of them is what the command took.
-        let took = longest + (self.shard.ticks.read)() - began;
+        let took = longest + self.shard.lap();
         let failed = outcome.is_err();
         count_call(&mut self.shard, row, took, failed, caller, args);
         if let Err(error) = outcome {

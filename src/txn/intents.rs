@@ -19,7 +19,7 @@ use std::collections::VecDeque;
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
-use super::ids::{Claim, ConnectionId, DbIndex, Mode, Position, TxnId};
+use super::ids::{Claim, ConnectionId, DbIndex, Position, TxnId};
 use super::message::{Action, Body, Part, Types};
 use super::node::{LockMode, Node};
 use super::outbox::Outbox;
@@ -85,6 +85,10 @@ pub struct Queued {
     pub clear: usize,
 }
 
+/// How many unused nodes are kept, so that usual transactions allocate none: enough for a few
+/// dozen keys in flight, some 200 bytes each. More are freed.
+const SPARE_NODES_MAX: usize = 64;
+
 /// The locks of one shard.
 #[derive(Debug)]
 pub(super) struct Intents<T: Types> {
@@ -93,6 +97,8 @@ pub(super) struct Intents<T: Types> {
     entries: FxHashMap<TxnId, Entry<T>>,
     /// Parked commands of each connection in their order; the first one is queued.
     lines: FxHashMap<ConnectionId, VecDeque<TxnId>>,
+    /// Nodes of keys that nobody wants any more, with the room that their queues have.
+    spare: Vec<Node>,
     /// Entries whose last lock became clear; empty between calls.
     ready: Vec<TxnId>,
 }
@@ -104,6 +110,7 @@ impl<T: Types> Intents<T> {
             dbs: (0..databases).map(|_| Node::default()).collect(),
             entries: FxHashMap::default(),
             lines: FxHashMap::default(),
+            spare: Vec::new(),
             ready: Vec::new(),
         }
     }
@@ -311,7 +318,7 @@ impl<T: Types> Intents<T> {
     fn queue(&mut self, txn: TxnId, out: &mut Outbox<T>) {
         let locks = self.locks_of(txn);
         for lock in &locks {
-            let node = node_of(&mut self.keys, &mut self.dbs, lock);
+            let node = node_of(&mut self.keys, &mut self.dbs, &mut self.spare, lock);
             node.wait(
                 txn,
                 lock.mode,
@@ -372,7 +379,7 @@ impl<T: Types> Intents<T> {
                     entry.state = State::Held { wounded: false };
                     let locks = self.locks_of(txn);
                     for lock in &locks {
-                        let node = node_of(&mut self.keys, &mut self.dbs, lock);
+                        let node = node_of(&mut self.keys, &mut self.dbs, &mut self.spare, lock);
                         node.hold(txn, lock.position.is_some());
                     }
                     self.put_locks(txn, locks);
@@ -411,7 +418,7 @@ impl<T: Types> Intents<T> {
     fn leave_queues(&mut self, txn: TxnId) {
         let locks = self.locks_of(txn);
         for lock in &locks {
-            let node = node_of(&mut self.keys, &mut self.dbs, lock);
+            let node = node_of(&mut self.keys, &mut self.dbs, &mut self.spare, lock);
             node.leave(txn, &mut note(&mut self.entries, &mut self.ready));
         }
         self.prune(&locks);
@@ -426,7 +433,7 @@ impl<T: Types> Intents<T> {
         );
         let locks = std::mem::take(&mut entry.locks);
         for lock in &locks {
-            let node = node_of(&mut self.keys, &mut self.dbs, lock);
+            let node = node_of(&mut self.keys, &mut self.dbs, &mut self.spare, lock);
             node.release(txn, lock.mode, lock.position.is_some());
         }
         locks
@@ -434,7 +441,7 @@ impl<T: Types> Intents<T> {
 
     fn settle(&mut self, locks: &Locks) {
         for lock in locks {
-            let node = node_of(&mut self.keys, &mut self.dbs, lock);
+            let node = node_of(&mut self.keys, &mut self.dbs, &mut self.spare, lock);
             node.settle(&mut note(&mut self.entries, &mut self.ready));
         }
     }
@@ -444,7 +451,10 @@ impl<T: Types> Intents<T> {
             if let Some(position) = lock.position
                 && self.keys[&(lock.db, position)].is_unused()
             {
-                self.keys.remove(&(lock.db, position));
+                let node = self.keys.remove(&(lock.db, position));
+                if self.spare.len() < SPARE_NODES_MAX {
+                    self.spare.extend(node);
+                }
             }
         }
     }
@@ -482,10 +492,13 @@ fn note<'a, T: Types>(
 fn node_of<'a>(
     keys: &'a mut FxHashMap<(DbIndex, Position), Node>,
     dbs: &'a mut [Node],
+    spare: &mut Vec<Node>,
     lock: &Lock,
 ) -> &'a mut Node {
     match lock.position {
-        Some(position) => keys.entry((lock.db, position)).or_default(),
+        Some(position) => keys
+            .entry((lock.db, position))
+            .or_insert_with(|| spare.pop().unwrap_or_default()),
         None => &mut dbs[usize::from(lock.db)],
     }
 }
@@ -526,16 +539,4 @@ fn locks(claims: &[Claim], databases: usize) -> Locks {
         same
     });
     locks
-}
-
-/// Claims for whole keys of one database; what most commands need.
-pub fn key_claims(
-    db: DbIndex,
-    mode: Mode,
-    positions: impl IntoIterator<Item = Position>,
-) -> super::ids::Claims {
-    positions
-        .into_iter()
-        .map(|position| Claim::Key { db, position, mode })
-        .collect()
 }

@@ -86,7 +86,7 @@ impl<T: Types> Txns<T> {
     /// have one owner.
     #[inline]
     pub fn is_idle(&self) -> bool {
-        self.intents.is_idle()
+        self.intents.is_idle() & !self.out.has_runs()
     }
 
     /// Whether a command with these claims may run now. True for every command while
@@ -94,9 +94,9 @@ impl<T: Types> Txns<T> {
     ///
     /// It may not when a claim meets one that is held; when it meets one that waits, so that a
     /// storm of commands does not starve a transaction; or when an earlier command of the same
-    /// connection is parked here, whatever it needs.
+    /// connection is parked here, whatever it needs. Nor while parked commands are about to run.
     pub fn admits(&self, connection: ConnectionId, claims: &[Claim]) -> bool {
-        self.intents.admits(connection, claims)
+        !self.out.has_runs() && self.intents.admits(connection, claims)
     }
 
     /// Whether a command of this connection waits here, so that all later ones of it must.
@@ -152,7 +152,7 @@ impl<T: Types> Txns<T> {
         let (_, watcher) = self.intents.ask(txn);
         let dirty = watcher.is_some_and(|connection| self.watches.is_dirty(connection));
         self.out
-            .send(txn.coordinator, Body::Granted { txn, loan, dirty });
+            .send_now(txn.coordinator, Body::Granted { txn, loan, dirty });
     }
 
     /// Registers a watch on a key of this shard. WATCH is a read of the key: it is admitted or
@@ -172,7 +172,8 @@ impl<T: Types> Txns<T> {
     }
 
     /// Whether a key that the connection watches at this shard has changed: for an EXEC all of
-    /// whose keys, watched ones included, are of this shard.
+    /// whose keys, watched ones included, are of this shard. It claims the watched keys as reads
+    /// like any others: one that is lent may have changed already, at its borrower.
     pub fn is_dirty(&self, connection: ConnectionId) -> bool {
         self.watches.is_dirty(connection)
     }

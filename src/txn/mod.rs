@@ -20,6 +20,7 @@
 //!
 //! Deadlock and starvation: ages decide (wound-wait), see `intents`.
 //!
+//! - [`multi`]: what a connection has queued and watches
 //! - [`plan`]: which shards a command needs; [`order`]: when a connection's next command may
 //!   leave its home
 //! - [`machine`](Txns): the machine of one shard, of two halves: the coordinator of its own
@@ -35,7 +36,10 @@ mod coordinator;
 pub mod ids;
 mod intents;
 mod machine;
+#[cfg(test)]
+mod machine_test;
 mod message;
+pub mod multi;
 mod node;
 pub mod order;
 mod outbox;
@@ -43,6 +47,6 @@ pub mod plan;
 mod watch;
 
 pub use ids::{Claim, Claims, ConnectionId, DbIndex, Mode, Position, ShardId, TxnId};
-pub use intents::{Queued, key_claims};
+pub use intents::Queued;
 pub use machine::{Counts, Totals, Txns};
 pub use message::{Action, Body, Loans, Message, Part, Parts, Types};

@@ -1,0 +1,321 @@
+//! Blocks of one size in pages of 64 KiB, pages in chunks: where short entries and segments live.
+//!
+//! A general allocator rounds 88 bytes up to 96 and 56 to 64; entries are made in steps of 8 bytes
+//! here and have no header, which is worth 8 to 10 bytes for each key. A page belongs to one size
+//! class as long as a block of it is in use; an empty page goes back to its chunk, an empty chunk to
+//! the process's allocator.
+//!
+//! | bytes of a page | what |
+//! | --- | --- |
+//! | 0..64 | [`PageHead`] |
+//! | 64.. | blocks; a free one starts with the offset of the next free one (u16, 0 at the end) |
+#![expect(
+    unsafe_code,
+    reason = "an allocator: pages are raw memory, found by their blocks' addresses"
+)]
+
+use super::supply::{Supply, Touched};
+use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
+use std::ptr::NonNull;
+
+/// Bytes of a page, and what pages are aligned to.
+pub(super) const PAGE_BYTES: usize = 64 * 1024;
+const HEAD_BYTES: usize = 64;
+/// Bytes of a page that blocks can have.
+pub(super) const USABLE_BYTES: usize = PAGE_BYTES - HEAD_BYTES;
+/// Pages of a chunk: with the two pages that mimalloc adds for its head and the alignment it is 8 MiB,
+/// and four of them fill one of its regions of 32 MiB. Where huge pages back the memory, what a
+/// chunk leaves over is resident too: 127 pages cost 8 bytes more for each key of 5 million.
+const CHUNK_PAGES: usize = 126;
+
+type PagePtr = NonNull<PageHead>;
+
+/// What stands in front of a page's blocks.
+#[derive(Debug)]
+#[repr(C, align(64))]
+struct PageHead {
+    /// Neighbours in the list of its class's pages with room; both None when full or alone.
+    next: Option<PagePtr>,
+    prev: Option<PagePtr>,
+    chunk: u32,
+    class: u16,
+    used: u16,
+    /// Offset of the first free block that was in use before; 0 if there is none.
+    free: u16,
+    /// Whether it stands in its class's list.
+    listed: bool,
+    /// Offset of the first block never used.
+    fresh: u32,
+    block_bytes: u32,
+}
+const _: () = assert!(size_of::<PageHead>() == HEAD_BYTES);
+
+impl PageHead {
+    fn is_full(&self) -> bool {
+        self.free == 0 && (self.fresh + self.block_bytes) as usize > PAGE_BYTES
+    }
+}
+
+#[derive(Debug)]
+struct Chunk {
+    /// None once it was given back; its number is used again.
+    start: Option<NonNull<u8>>,
+    /// One bit for each free page.
+    free: u128,
+}
+
+const ALL_FREE: u128 = (1 << CHUNK_PAGES) - 1;
+
+/// The pages of a heap.
+#[derive(Debug)]
+pub(super) struct Pages {
+    /// First page with room, for each class.
+    with_room: Vec<Option<PagePtr>>,
+    chunks: Vec<Chunk>,
+    /// Chunks with free pages, the last one first.
+    available: Vec<u32>,
+    /// Where touched chunks come from, if anybody supplies them.
+    supply: Option<Supply>,
+}
+
+impl Pages {
+    pub(super) fn new(classes: usize, supply: Option<Supply>) -> Self {
+        Self {
+            with_room: vec![None; classes],
+            chunks: Vec::new(),
+            available: Vec::new(),
+            supply,
+        }
+    }
+
+    /// A block of the class; `bytes` is always the same for a class, and a multiple of 8.
+    #[inline]
+    pub(super) fn alloc(&mut self, class: usize, bytes: usize) -> NonNull<u8> {
+        let mut page = match self.with_room[class] {
+            Some(page) => page,
+            None => self.new_page(class, bytes),
+        };
+        // SAFETY: pages in the lists are alive, and &mut self holds them exclusively.
+        let head = unsafe { page.as_mut() };
+        let offset = if head.free != 0 {
+            let offset = usize::from(head.free);
+            // SAFETY: the offset is of a free block, which starts with a u16.
+            head.free = unsafe { page.cast::<u8>().add(offset).cast::<u16>().read() };
+            offset
+        } else {
+            let offset = head.fresh as usize;
+            head.fresh += head.block_bytes;
+            offset
+        };
+        debug_assert!(offset >= HEAD_BYTES && offset + bytes <= PAGE_BYTES);
+        head.used += 1;
+        if head.is_full() {
+            self.unlist(page);
+        }
+        // SAFETY: the block lies inside the page.
+        unsafe { page.cast::<u8>().add(offset) }
+    }
+
+    /// Takes a block back.
+    ///
+    /// # Safety
+    /// It came from `alloc` of these pages and is not used again.
+    #[inline]
+    pub(super) unsafe fn free(&mut self, block: NonNull<u8>) {
+        let offset = block.as_ptr().addr() % PAGE_BYTES;
+        // SAFETY: pages are aligned to their size, so this is the block's page.
+        let mut page = unsafe { block.sub(offset).cast::<PageHead>() };
+        // SAFETY: a page with a block in use is alive, and &mut self holds it exclusively.
+        let head = unsafe { page.as_mut() };
+        debug_assert!(head.used > 0);
+        // SAFETY: the block is ours again, and every block has room for a u16.
+        unsafe { block.cast::<u16>().write(head.free) };
+        head.free = offset as u16;
+        head.used -= 1;
+        if head.used == 0 {
+            self.retire(page);
+        } else if !head.listed {
+            self.list(page);
+        }
+    }
+
+    fn list(&mut self, mut page: PagePtr) {
+        // SAFETY: the page is alive, and &mut self holds it exclusively.
+        let head = unsafe { page.as_mut() };
+        let first = &mut self.with_room[usize::from(head.class)];
+        (head.next, head.prev, head.listed) = (*first, None, true);
+        if let Some(mut next) = *first {
+            // SAFETY: another page of the list, alive.
+            unsafe { next.as_mut() }.prev = Some(page);
+        }
+        *first = Some(page);
+    }
+
+    fn unlist(&mut self, mut page: PagePtr) {
+        // SAFETY: the page is alive, and &mut self holds it exclusively.
+        let head = unsafe { page.as_mut() };
+        assert!(head.listed);
+        let (next, prev) = (head.next.take(), head.prev.take());
+        head.listed = false;
+        match prev {
+            // SAFETY: another page of the list, alive.
+            Some(mut prev) => unsafe { prev.as_mut() }.next = next,
+            None => self.with_room[usize::from(head.class)] = next,
+        }
+        if let Some(mut next) = next {
+            // SAFETY: another page of the list, alive.
+            unsafe { next.as_mut() }.prev = prev;
+        }
+    }
+
+    #[cold]
+    fn new_page(&mut self, class: usize, bytes: usize) -> PagePtr {
+        assert!(bytes.is_multiple_of(8) && bytes <= USABLE_BYTES);
+        let number = match self.available.last() {
+            Some(number) => *number,
+            None => self.new_chunk(),
+        };
+        let chunk = &mut self.chunks[number as usize];
+        let index = chunk.free.trailing_zeros();
+        chunk.free &= !(1 << index);
+        if chunk.free == 0 {
+            self.available.pop();
+        }
+        let start = chunk.start.expect("available chunks are there");
+        // SAFETY: the page lies inside the chunk.
+        let page = unsafe { start.add(index as usize * PAGE_BYTES) }.cast::<PageHead>();
+        let head = PageHead {
+            next: None,
+            prev: None,
+            chunk: number,
+            class: class as u16,
+            used: 0,
+            free: 0,
+            listed: false,
+            fresh: HEAD_BYTES as u32,
+            block_bytes: bytes as u32,
+        };
+        // SAFETY: the page is free, aligned and large enough.
+        unsafe { page.write(head) };
+        self.list(page);
+        page
+    }
+
+    /// An empty page goes back to its chunk, and the chunk, if that is empty and another has free
+    /// pages, to the allocator.
+    #[cold]
+    fn retire(&mut self, page: PagePtr) {
+        // SAFETY: the page is alive until here.
+        let (number, listed) = unsafe { (page.as_ref().chunk, page.as_ref().listed) };
+        if listed {
+            self.unlist(page);
+        }
+        let chunk = &mut self.chunks[number as usize];
+        let start = chunk.start.expect("it has a page in use");
+        let index = (page.as_ptr().addr() - start.as_ptr().addr()) / PAGE_BYTES;
+        if chunk.free == 0 {
+            self.available.push(number);
+        }
+        chunk.free |= 1 << index;
+        // One empty chunk stays, so that an entry coming and going does not make and free chunks.
+        if chunk.free == ALL_FREE && self.available.len() > 1 {
+            chunk.start = None;
+            self.available.retain(|n| *n != number);
+            // SAFETY: made by `new_chunk`; all its pages are free.
+            unsafe { dealloc(start.as_ptr(), chunk_layout()) };
+        }
+    }
+
+    fn new_chunk(&mut self) -> u32 {
+        let touched = self.supply.as_ref().and_then(|s| s.take(chunk_layout()));
+        let start = touched.map_or_else(fresh_chunk, Touched::into_start);
+        let chunk = Chunk {
+            start: Some(start),
+            free: ALL_FREE,
+        };
+        let number = match self.chunks.iter().position(|c| c.start.is_none()) {
+            Some(number) => {
+                self.chunks[number] = chunk;
+                number
+            }
+            None => {
+                self.chunks.push(chunk);
+                self.chunks.len() - 1
+            }
+        };
+        self.available.push(number as u32);
+        number as u32
+    }
+
+    /// Bytes of all pages that hold a block in use.
+    pub(super) fn held_bytes(&self) -> usize {
+        let used = |c: &Chunk| (ALL_FREE & !c.free).count_ones() as usize;
+        self.chunks
+            .iter()
+            .filter(|c| c.start.is_some())
+            .map(used)
+            .sum::<usize>()
+            * PAGE_BYTES
+    }
+}
+
+impl Drop for Pages {
+    fn drop(&mut self) {
+        for chunk in &self.chunks {
+            let Some(start) = chunk.start else { continue };
+            assert_eq!(chunk.free, ALL_FREE, "a block outlives its heap");
+            // SAFETY: made by `new_chunk`; all its pages are free.
+            unsafe { dealloc(start.as_ptr(), chunk_layout()) };
+        }
+    }
+}
+
+fn fresh_chunk() -> NonNull<u8> {
+    // SAFETY: the size is not zero.
+    let ptr = unsafe { alloc(chunk_layout()) };
+    NonNull::new(ptr).unwrap_or_else(|| handle_alloc_error(chunk_layout()))
+}
+
+fn chunk_layout() -> Layout {
+    Layout::from_size_align(CHUNK_PAGES * PAGE_BYTES, PAGE_BYTES).expect("a fixed size")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_do_not_overlap_and_pages_go_back() {
+        let mut pages = Pages::new(3, None);
+        let sizes = [16usize, 88, 7232];
+        let mut blocks: Vec<(NonNull<u8>, usize, u8)> = Vec::new();
+        let mut state = 7u64;
+        let steps = if cfg!(miri) { 500 } else { 50_000 };
+        for step in 0..steps {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            let random = (state >> 33) as usize;
+            if random % 5 < 3 {
+                let class = random / 5 % 3;
+                let block = pages.alloc(class, sizes[class]);
+                // SAFETY: the block has that many bytes.
+                unsafe { block.write_bytes(step as u8, sizes[class]) };
+                blocks.push((block, sizes[class], step as u8));
+            } else if !blocks.is_empty() {
+                let (block, size, mark) = blocks.swap_remove(random / 5 % blocks.len());
+                // SAFETY: the block is in use and was filled with its mark.
+                let bytes = unsafe { NonNull::slice_from_raw_parts(block, size).as_ref() };
+                assert!(bytes.iter().all(|b| *b == mark));
+                // SAFETY: it is not used again.
+                unsafe { pages.free(block) };
+            }
+        }
+        assert!(pages.held_bytes() > 0);
+        for (block, ..) in blocks {
+            // SAFETY: it is not used again.
+            unsafe { pages.free(block) };
+        }
+        assert_eq!(pages.held_bytes(), 0);
+    }
+}

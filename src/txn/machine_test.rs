@@ -1,0 +1,224 @@
+//! The machine's protocol step by step, with two shards and messages delivered by hand. What
+//! may happen in any order is `tests/sim`'s.
+
+use std::collections::VecDeque;
+
+use super::{Action, Claim, ConnectionId, Message, Mode, Part, ShardId, TxnId, Txns, Types};
+
+#[derive(Debug)]
+struct Test;
+
+impl Types for Test {
+    type Ask = &'static str;
+    type Loan = &'static str;
+    type Parked = &'static str;
+}
+
+/// Two shards; what they send stays in its lane until it is delivered.
+struct Pair {
+    shards: [Txns<Test>; 2],
+    lanes: [VecDeque<Message<Test>>; 2],
+}
+
+impl Pair {
+    fn new() -> Self {
+        Self {
+            shards: [0, 1].map(|id| Txns::new(ShardId(id), 1)),
+            lanes: [VecDeque::new(), VecDeque::new()],
+        }
+    }
+
+    /// Begins a transaction of a client of `home` on one key of each shard.
+    fn begin(&mut self, home: u16, number: u64) -> TxnId {
+        let part = || Part {
+            claims: [key(Mode::Write)].into_iter().collect(),
+            ask: "both",
+            watcher: None,
+        };
+        let parts = [(ShardId(0), part()), (ShardId(1), part())];
+        self.shards[usize::from(home)].begin(connection(home, number), parts.into_iter().collect())
+    }
+
+    /// Carries out what a shard wants, and says what it was.
+    fn drain(&mut self, at: usize) -> Vec<String> {
+        let mut seen = Vec::new();
+        let shard = &mut self.shards[at];
+        while let Some(action) = shard.next_action() {
+            match action {
+                Action::Send(to, message) => {
+                    assert_eq!(usize::from(to.0), 1 - at);
+                    self.lanes[at].push_back(message);
+                }
+                Action::Lend(txn) => {
+                    assert_eq!(shard.ask(txn), (&"both", None));
+                    shard.lent(txn, "entry");
+                    seen.push(format!("lend {}", txn.number));
+                }
+                Action::TakeBack(txn, loan) => seen.push(format!("{loan} of {}", txn.number)),
+                Action::Run(command) | Action::Discard(command) => seen.push(command.into()),
+                Action::Execute { txn, loans, .. } => {
+                    seen.push(format!("execute {}", txn.number));
+                    let back = loans.into_iter().map(|(shard, _)| (shard, "change"));
+                    shard.executed(txn, back.collect::<Vec<_>>());
+                }
+                Action::Dirty { txn, .. } => seen.push(format!("dirty {}", txn.number)),
+            }
+        }
+        shard.verify();
+        seen
+    }
+
+    /// Delivers the next message from a shard to the other.
+    fn deliver(&mut self, from: usize) -> Vec<String> {
+        let message = self.lanes[from].pop_front().expect("the lane has one");
+        let sender = ShardId(u16::try_from(from).unwrap());
+        self.shards[1 - from].handle(sender, message);
+        self.drain(1 - from)
+    }
+
+    fn is_drained(&self) -> bool {
+        self.shards.iter().all(Txns::is_drained) && self.lanes.iter().all(VecDeque::is_empty)
+    }
+}
+
+fn connection(home: u16, number: u64) -> ConnectionId {
+    ConnectionId {
+        home: ShardId(home),
+        number,
+    }
+}
+
+fn key(mode: Mode) -> Claim {
+    Claim::Key {
+        db: 0,
+        position: 7,
+        mode,
+    }
+}
+
+#[test]
+fn two_rounds_and_the_reply_after_one() {
+    let mut pair = Pair::new();
+    assert!(pair.shards[1].is_idle());
+    pair.begin(0, 1);
+    assert_eq!(pair.drain(0), ["lend 1"]);
+    assert_eq!(pair.deliver(0), ["lend 1"]);
+    assert_eq!(pair.shards[0].running()[0].2, 1);
+    assert_eq!(pair.deliver(1), ["execute 1", "change of 1"]);
+    assert_eq!(pair.deliver(0), ["change of 1"]);
+    assert!(pair.is_drained());
+}
+
+#[test]
+fn commands_of_one_owner_wait_where_they_conflict_and_in_their_order() {
+    let mut pair = Pair::new();
+    pair.begin(0, 1);
+    pair.drain(0);
+    pair.deliver(0);
+    let (shard, client) = (&mut pair.shards[1], connection(0, 9));
+    let other = Claim::Key {
+        db: 0,
+        position: 8,
+        mode: Mode::Write,
+    };
+    assert!(!shard.admits(client, &[key(Mode::Read)]) && shard.admits(client, &[other]));
+    assert!(!shard.admits(
+        client,
+        &[Claim::Db {
+            db: 0,
+            mode: Mode::Read
+        }]
+    ));
+    shard.park(client, &[key(Mode::Read)], "get 7");
+    // The rest of the pipeline stays behind, whatever it needs.
+    assert!(shard.holds_back(client) && !shard.admits(client, &[other]));
+    shard.park(client, &[other], "set 8");
+    let counts = shard.counts();
+    assert_eq!((counts.held, counts.parked, counts.waiting), (1, 2, 0));
+    assert_eq!(shard.queued().len(), 3);
+    assert!(pair.drain(1).is_empty());
+    pair.deliver(1);
+    assert_eq!(pair.deliver(0), ["change of 1", "get 7", "set 8"]);
+    assert!(pair.is_drained());
+}
+
+#[test]
+fn the_older_one_wins_and_the_younger_keeps_its_place() {
+    let mut pair = Pair::new();
+    // Both hold their own shard; (1, shard 0) is older than (1, shard 1).
+    pair.begin(0, 1);
+    pair.begin(1, 2);
+    assert_eq!(
+        (pair.drain(0), pair.drain(1)),
+        (vec!["lend 1".into()], vec!["lend 1".into()])
+    );
+    // The younger queues at shard 0; the older wounds it at shard 1, where it gives way.
+    assert!(pair.deliver(1).is_empty());
+    assert_eq!(pair.deliver(0), ["entry of 1", "lend 1"]);
+    assert_eq!(pair.shards[1].totals().gave_way, 1);
+    assert_eq!(pair.deliver(1), ["execute 1", "change of 1", "lend 1"]);
+    assert_eq!(pair.deliver(0), ["change of 1", "lend 1"]);
+    assert_eq!(pair.deliver(0), ["execute 1", "change of 1"]);
+    assert_eq!(pair.deliver(1), ["change of 1"]);
+    assert!(pair.is_drained());
+}
+
+#[test]
+fn a_client_that_goes_leaves_nothing_held() {
+    for delivered in 0..=1 {
+        let mut pair = Pair::new();
+        let txn = pair.begin(0, 1);
+        pair.drain(0);
+        // The grant is under way, or the request for it still is.
+        for _ in 0..delivered {
+            pair.deliver(0);
+        }
+        assert!(pair.shards[0].cancel(txn) && !pair.shards[0].cancel(txn));
+        pair.shards[0].leave(ShardId(1), connection(0, 1));
+        assert_eq!(pair.drain(0), ["entry of 1"]);
+        assert!(!pair.shards[0].is_drained(), "a grant has to be paid back");
+        while let Some(from) = (0..2).find(|&from| !pair.lanes[from].is_empty()) {
+            pair.deliver(from);
+        }
+        assert!(pair.is_drained());
+    }
+}
+
+#[test]
+fn parked_commands_of_a_client_that_goes_are_discarded() {
+    let mut pair = Pair::new();
+    pair.begin(0, 1);
+    pair.drain(0);
+    pair.shards[0].park(connection(1, 5), &[key(Mode::Write)], "set 7");
+    pair.shards[1].leave(ShardId(0), connection(1, 5));
+    pair.drain(1);
+    assert_eq!(pair.deliver(1), ["set 7"]);
+    assert_eq!(pair.shards[0].counts().parked, 0);
+}
+
+#[test]
+fn a_change_under_watch_stops_the_transaction() {
+    let mut pair = Pair::new();
+    let client = connection(0, 1);
+    pair.shards[1].watch(client, 0, 7);
+    assert_eq!(pair.shards[1].counts().watched_keys, 1);
+    pair.shards[1].touched(0, 7);
+    let part = Part {
+        claims: [key(Mode::Read)].into_iter().collect(),
+        ask: "both",
+        watcher: Some(client),
+    };
+    pair.shards[0].begin(client, [(ShardId(1), part)].into_iter().collect());
+    pair.drain(0);
+    let message = pair.lanes[0].pop_front().unwrap();
+    pair.shards[1].handle(ShardId(0), message);
+    let Some(Action::Lend(txn)) = pair.shards[1].next_action() else {
+        panic!("it is free");
+    };
+    pair.shards[1].lent(txn, "entry");
+    pair.drain(1);
+    assert_eq!(pair.deliver(1), ["dirty 1"]);
+    assert_eq!(pair.deliver(0), ["entry of 1"]);
+    assert_eq!(pair.shards[1].counts().watchers, 0);
+    assert!(pair.is_drained());
+}
