@@ -4,6 +4,8 @@ pub mod connection;
 pub mod context;
 pub mod debug;
 pub mod error;
+#[cfg(test)]
+pub(crate) mod fixture;
 pub mod generic;
 pub mod help;
 pub mod keys;

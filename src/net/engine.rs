@@ -14,6 +14,7 @@ use crate::keyspace::Pos;
 use crate::mesh::ShardId;
 use crate::resp::decode::{BIG_MIN, Decoded, Frame, Limits, decode};
 use crate::resp::encode::{Output, Reply};
+use crate::server::log;
 use crate::shard::Shard;
 
 /// A connection that is stalled by other shards is not read from while it has this much input.
@@ -21,6 +22,9 @@ pub const STALLED_INPUT_MAX: usize = 1 << 20;
 /// A connection is not read from while this much output waits: far above what any client that
 /// sends a whole pipeline before it reads may need, and far below what endangers the machine.
 pub const WAITING_OUTPUT_MAX: usize = 1 << 30;
+/// Output buffers kept for reuse, and the largest that is.
+const SPARE_BUFFERS: usize = 256;
+const SPARE_BYTES_MAX: usize = 64 * 1024;
 /// Commands of a stalled connection that are looked at when it may go on.
 const RESUMED_COMMANDS_MAX: usize = 16;
 
@@ -49,6 +53,18 @@ pub struct Engine {
     pub adopted: Vec<(i32, u32)>,
     /// Non-zero: commands do not take the short way. Bits of [`slow`].
     pub(super) slow: u32,
+    /// CLIENT PAUSE.
+    pub(super) pause: super::pause::Pause,
+    /// MONITOR.
+    pub(super) monitors: super::monitor::Monitors,
+    /// For `timeout`.
+    pub(super) idle: super::idle::IdleWatch,
+    /// For the soft limits of `client-output-buffer-limit`.
+    pub(super) over_soft: super::limits::OverSoft,
+    /// When an attack was logged last, Unix time in milliseconds.
+    pub(super) attack_logged_ms: u64,
+    /// Output buffers without a connection: an idle one holds none.
+    spare: Vec<Vec<u8>>,
     /// Keys of a command with several, kept for reuse.
     pub(super) key_scratch: Vec<crate::command::keys::KeyAt>,
 }
@@ -78,6 +94,12 @@ impl Engine {
             running: Vec::new(),
             adopted: Vec::new(),
             slow: 0,
+            pause: super::pause::Pause::default(),
+            monitors: super::monitor::Monitors::new(shards),
+            idle: super::idle::IdleWatch::default(),
+            over_soft: Vec::new(),
+            attack_logged_ms: 0,
+            spare: Vec::new(),
             key_scratch: Vec::new(),
         }
     }
@@ -111,7 +133,7 @@ impl Engine {
             session.flags |= flag::NEED_AUTH;
         }
         self.shard.stats.connections_received += 1;
-        match self.free.pop() {
+        let conn = match self.free.pop() {
             Some(conn) => {
                 assert!(self.sessions[conn as usize].is_none(), "a free slot");
                 self.sessions[conn as usize] = Some(session);
@@ -121,7 +143,9 @@ impl Engine {
                 self.sessions.push(Some(session));
                 (self.sessions.len() - 1) as ConnId
             }
-        }
+        };
+        self.watch_idle(conn, id);
+        conn
     }
 
     /// Lists a connection for the reactor: it has something to send, or is to be closed.
@@ -154,6 +178,7 @@ impl Engine {
         session.flags |= flag::CLOSING;
         session.kept = None;
         session.fd = -1;
+        self.stop_monitor(conn);
         self.free_if_done(conn);
     }
 
@@ -176,7 +201,8 @@ impl Engine {
     fn limits(&self, session: &Session) -> Limits {
         Limits {
             bulk_max: self.shard.config.proto_max_bulk_len,
-            unauthenticated: session.is(flag::NEED_AUTH),
+            unauthenticated: session.is(flag::NEED_AUTH)
+                && !self.shard.config.requirepass.is_empty(),
         }
     }
 
@@ -186,8 +212,10 @@ impl Engine {
         if self.session(conn).is(flag::IN_BATCH) {
             self.run_batch();
         }
+        let now_ms = self.shard.now_ms as i64;
         let session = self.session(conn);
         session.info.bytes_in += data.len() as u64;
+        session.info.active_ms = now_ms;
         let closing = session.is(flag::CLOSING | flag::CLOSE_AFTER_REPLY);
         let kept = session.kept.is_some() || session.stall != Stall::No;
         self.shard.stats.bytes_in += data.len() as u64;
@@ -250,6 +278,11 @@ impl Engine {
         let session = self.session(conn);
         let bytes = session.input_bytes();
         if bytes > limit {
+            log::warning(format_args!(
+                "Closing client that reached max query buffer length: id={} addr={} qbuf={bytes}",
+                session.id,
+                session.peer.addr()
+            ));
             self.shard.stats.query_buffer_limit_disconnections += 1;
             self.close(conn);
         } else if bytes > STALLED_INPUT_MAX
@@ -385,7 +418,13 @@ impl Engine {
         frame: Frame,
         args: Vec<KeptArg>,
     ) {
-        self.session(conn).flags |= flag::IN_BATCH;
+        let session = self.sessions[conn as usize].as_deref_mut().expect("in use");
+        session.flags |= flag::IN_BATCH;
+        if session.out.buf.capacity() == 0
+            && let Some(spare) = self.spare.pop()
+        {
+            session.out.buf = spare;
+        }
         self.batch.inputs.push(Input {
             conn,
             bytes,
@@ -412,7 +451,9 @@ impl Engine {
         self.shard.stats.count_error("ERR");
         let session = self.session(conn);
         let version = session.version;
-        Reply::new(session.target(), version).error_bytes(text);
+        if !session.is(flag::REPLY_OFF) {
+            Reply::new(session.target(), version).error_bytes(text);
+        }
         session.kept = None;
         session.flags |= flag::CLOSE_AFTER_REPLY;
         self.mark_dirty(conn);
@@ -521,13 +562,11 @@ impl Engine {
 
     /// After the batch: keeps what a connection has not had executed.
     fn settle(&mut self, input: &mut Input) {
-        let now_ms = self.shard.now_ms as i64;
         let session = self.sessions[input.conn as usize]
             .as_deref_mut()
             .expect("in use");
         session.flags &= !flag::IN_BATCH;
         if input.executed > 0 {
-            session.info.active_ms = now_ms;
             session.info.last_row = input.last_row;
             session.info.commands += u64::from(input.executed);
         }
@@ -558,6 +597,9 @@ impl Engine {
         let dirty = !session.out.is_empty() || session.is(flag::CLOSING | flag::CLOSE_AFTER_REPLY);
         if dirty {
             self.mark_dirty(input.conn);
+        } else {
+            let unused = std::mem::take(&mut session.out.buf);
+            self.recycle(unused);
         }
         self.end_if_hung_up(input.conn);
     }
@@ -611,6 +653,15 @@ impl Engine {
     /// Connections that waited for room in a lane try again; called after lanes were flushed.
     pub fn room_again(&mut self) {
         self.resumable.append(&mut self.want_room);
+    }
+
+    /// Takes an output buffer back that has been sent.
+    pub fn recycle(&mut self, mut buf: Vec<u8>) {
+        let fits = (1..=SPARE_BYTES_MAX).contains(&buf.capacity());
+        if fits && self.spare.len() < SPARE_BUFFERS {
+            buf.clear();
+            self.spare.push(buf);
+        }
     }
 
     /// Whether something goes to `peer`.

@@ -11,6 +11,8 @@
 //! PART     u32 gather | u8 version | u8 flags | u16 row | u16 db | u64 client | u32 argc | ...
 //! ANSWER   u32 gather | u32 shared | bytes | shared * (u64 offset, u64 pointer)
 //! CONNECTION u32 descriptor | u32 listener
+//! MONITORS u32 number of the sender's monitors
+//! SHOWN    a line for the receiver's monitors
 //! TRANSACTION u64 pointer to a message of the transaction machine
 //! SLOW     u64 pointer to a slow call of a client of the receiver
 //! ```
@@ -42,7 +44,9 @@ pub(super) mod kind {
     pub(super) const ANSWER: u8 = 4;
     pub(super) const CONNECTION: u8 = 5;
     pub(super) const TRANSACTION: u8 = 6;
-    pub(super) const SLOW: u8 = 16;
+    pub(in crate::net) const MONITORS: u8 = 7;
+    pub(in crate::net) const SHOWN: u8 = 8;
+    pub(super) const SLOW: u8 = 9;
 }
 
 /// The length that stands for a pointer.
@@ -179,6 +183,11 @@ impl Engine {
                 kind::SLOW => {
                     let call = wire::unpack(reader.u64());
                     self.log_slow_call(call);
+                }
+                kind::MONITORS => self.know_monitors(from, reader.u32()),
+                kind::SHOWN => {
+                    let line = reader.bytes(reader.left());
+                    self.show(line);
                 }
                 kind::CONNECTION => self.adopted.push((reader.u32() as i32, reader.u32())),
                 other => unreachable!("a message of kind {other}"),

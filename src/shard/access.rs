@@ -86,7 +86,7 @@ impl Shard {
     /// Looks a key up for reading.
     #[inline]
     pub fn read(&mut self, caller: Caller, pos: Pos, key: &[u8]) -> Option<EntryRef<'_>> {
-        let place = self.locate(caller.db, pos, key);
+        let place = self.locate_to_read(caller.db, pos, key);
         let Some(place) = place else {
             self.stats.misses += 1;
             return None;
@@ -134,7 +134,7 @@ impl Shard {
 
     /// Looks a key up for reading without counting or remembering it.
     pub fn peek(&mut self, caller: Caller, pos: Pos, key: &[u8]) -> Option<EntryRef<'_>> {
-        let place = self.locate(caller.db, pos, key)?;
+        let place = self.locate_to_read(caller.db, pos, key)?;
         Some(
             self.keyspace
                 .db_mut(usize::from(caller.db))
@@ -153,6 +153,23 @@ impl Shard {
             entry.touch(clock);
         }
         Some(entry)
+    }
+
+    /// Where a live key's entry stands; an expired one is removed, unless CLIENT PAUSE keeps the
+    /// dataset as it is.
+    #[inline]
+    fn locate_to_read(&mut self, db: u16, pos: Pos, key: &[u8]) -> Option<Place> {
+        if !self.paused {
+            return self.locate(db, pos, key);
+        }
+        match self
+            .keyspace
+            .db(usize::from(db))
+            .locate(pos, key, self.now_ms)
+        {
+            Lookup::Live(place) => Some(place),
+            Lookup::Missing | Lookup::Expired => None,
+        }
     }
 
     /// Where a live key's entry stands, for [`at`](Self::at) and [`store_at`](Self::store_at); an

@@ -46,6 +46,8 @@ pub struct Shard {
     pub now_ms: u64,
     /// Unix time in microseconds, set once a turn.
     pub now_us: u64,
+    /// CLIENT PAUSE: nothing expires or is evicted, so that the dataset stays as it is.
+    pub paused: bool,
     /// A counter that advances steadily, and how fast: see [`Ticks`].
     pub ticks: Ticks,
     /// Commands that need more than one shard, and what waits for them.
@@ -118,6 +120,7 @@ impl Shard {
             registry,
             now_ms: 0,
             now_us: 0,
+            paused: false,
             ticks,
             dirty: 0,
         }

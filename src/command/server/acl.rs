@@ -11,7 +11,6 @@ use crate::command::registry::RowId;
 use crate::command::spec::{Acl, Flags, Group, Run, Spec};
 
 const HELP: &[&str] = &[
-    "ACL <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
     "CAT [<category>]",
     "    List all commands that belong to <category>, or all command categories",
     "    when no category is specified.",
@@ -23,8 +22,6 @@ const HELP: &[&str] = &[
     "    List all the registered usernames.",
     "WHOAMI",
     "    Return the current connection username.",
-    "HELP",
-    "    Prints this help.",
 ];
 
 /// A subcommand that everybody may use, but no script.
@@ -89,7 +86,7 @@ pub(super) const SPEC: Spec = Spec {
             name: "help",
             arity: 2,
             summary: "Returns helpful text about the different subcommands.",
-            run: Run::Home(|ctx| help(ctx, HELP)),
+            run: Run::Home(|ctx| help(ctx, "ACL", HELP)),
             ..sub("6.0.0")
         },
     ],

@@ -10,7 +10,6 @@ use crate::resp::encode::Reply;
 use crate::stdx::glob;
 
 const HELP: &[&str] = &[
-    "COMMAND <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
     "(no subcommand)",
     "    Return details about all Redis commands.",
     "COUNT",
@@ -29,8 +28,6 @@ const HELP: &[&str] = &[
     "    Return the keys from a full Redis command.",
     "GETKEYSANDFLAGS <full-command>",
     "    Return the keys and the access flags from a full Redis command.",
-    "HELP",
-    "    Prints this help.",
 ];
 
 /// A subcommand of COMMAND.
@@ -86,7 +83,12 @@ pub(super) const SPEC: Spec = Spec {
         },
         Spec {
             summary: "Returns helpful text about the different subcommands.",
-            ..sub("help", 2, "5.0.0", Run::Home(|ctx| help(ctx, HELP)))
+            ..sub(
+                "help",
+                2,
+                "5.0.0",
+                Run::Home(|ctx| help(ctx, "COMMAND", HELP)),
+            )
         },
         Spec {
             summary: "Returns information about one, multiple or all commands.",

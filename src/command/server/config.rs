@@ -69,7 +69,7 @@ pub(super) const SPEC: Spec = Spec {
             name: "help",
             arity: 2,
             summary: "Returns helpful text about the different subcommands.",
-            run: Run::Home(|ctx| help(ctx, COMMAND_HELP)),
+            run: Run::Home(|ctx| help(ctx, "CONFIG", COMMAND_HELP)),
             ..sub("5.0.0")
         },
     ],

@@ -21,7 +21,6 @@ const GRAPH_ROWS: u64 = 4;
 const FIRST_POWER: u32 = 10;
 
 const HELP: &[&str] = &[
-    "LATENCY <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
     "DOCTOR",
     "    Return a human readable latency analysis report.",
     "GRAPH <event>",
@@ -36,8 +35,6 @@ const HELP: &[&str] = &[
     "HISTOGRAM [COMMAND ...]",
     "    Return a cumulative distribution of latencies in the format of a histogram for the specified command names.",
     "    If no commands are specified then all histograms are replied.",
-    "HELP",
-    "    Prints this help.",
 ];
 
 const TIPS: &[&str] = &[
@@ -119,7 +116,7 @@ pub(super) const SPEC: Spec = Spec {
             name: "help",
             arity: 2,
             summary: "Returns helpful text about the different subcommands.",
-            run: Run::Home(|ctx| help(ctx, HELP)),
+            run: Run::Home(|ctx| help(ctx, "LATENCY", HELP)),
             ..sub("2.8.13")
         },
     ],

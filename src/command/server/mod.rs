@@ -62,9 +62,7 @@ const fn admin(since: &'static str) -> Spec {
 }
 
 /// The reply of a HELP subcommand.
-fn help(ctx: &mut HomeCtx<'_>, lines: &[&str]) -> Outcome {
-    let mut reply = ctx.reply();
-    reply.array(lines.len());
-    lines.iter().for_each(|line| reply.simple(line));
+fn help(ctx: &mut HomeCtx<'_>, command: &str, lines: &[&str]) -> Outcome {
+    super::help::reply(&mut ctx.reply(), command, lines);
     Ok(())
 }

@@ -45,13 +45,7 @@ pub(super) const SLAVEOF: Spec = Spec {
     ..REPLICAOF
 };
 
-const MODULE_HELP: &[&str] = &[
-    "MODULE <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
-    "LIST",
-    "    Return a list of loaded modules.",
-    "HELP",
-    "    Prints this help.",
-];
+const MODULE_HELP: &[&str] = &["LIST", "    Return a list of loaded modules."];
 
 pub(super) const MODULE: Spec = Spec {
     name: "module",
@@ -79,7 +73,7 @@ pub(super) const MODULE: Spec = Spec {
             name: "help",
             arity: 2,
             summary: "Returns helpful text about the different subcommands.",
-            run: Run::Home(|ctx| help(ctx, MODULE_HELP)),
+            run: Run::Home(|ctx| help(ctx, "MODULE", MODULE_HELP)),
             ..sub("5.0.0")
         },
     ],

@@ -12,7 +12,6 @@ use crate::resp::number::parse_i64;
 const SHOWN: u64 = 10;
 
 const HELP: &[&str] = &[
-    "SLOWLOG <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
     "GET [<count>]",
     "    Return top <count> entries from the slowlog (default: 10, -1 mean all).",
     "    Entries are made of:",
@@ -22,8 +21,6 @@ const HELP: &[&str] = &[
     "    Return the length of the slowlog.",
     "RESET",
     "    Reset the slowlog.",
-    "HELP",
-    "    Prints this help.",
 ];
 
 pub(super) const SPEC: Spec = Spec {
@@ -85,7 +82,7 @@ pub(super) const SPEC: Spec = Spec {
             name: "help",
             arity: 2,
             summary: "Show helpful text about the different subcommands",
-            run: Run::Home(|ctx| help(ctx, HELP)),
+            run: Run::Home(|ctx| help(ctx, "SLOWLOG", HELP)),
             ..sub("6.2.0")
         },
     ],
