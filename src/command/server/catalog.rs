@@ -287,7 +287,11 @@ fn put_row(reply: &mut Reply<'_>, registry: &Registry, id: RowId) {
 }
 
 fn put_children(reply: &mut Reply<'_>, registry: &Registry, row: &Row) {
-    reply.array(row.children.len());
+    // Redis says "none" with a set and some with an array.
+    match row.children.len() {
+        0 => reply.set(0),
+        n => reply.array(n),
+    }
     for child in row.children.clone() {
         put_row(reply, registry, RowId(child));
     }
