@@ -27,8 +27,9 @@ impl Keyspace {
 
     /// The same, with memory that another thread touches before it is needed.
     pub fn supplied(databases: usize, hasher: Hasher, supply: Option<Supply>) -> Self {
+        let disposer = supply.as_ref().map(Supply::disposer);
         let heap = Rc::new(Heap::new(supply));
-        let lazy = Rc::new(Lazy::default());
+        let lazy = Rc::new(Lazy::new(disposer));
         let soonest = Rc::new(Cell::new(u64::MAX));
         let db = |_| {
             Db::new(

@@ -2,6 +2,7 @@
 //! are freed in slices.
 
 use super::entry::{Outside, drop_outside};
+use super::supply::{DISPOSE_MIN, Disposer};
 use super::table::Table;
 use super::value::Object;
 use std::cell::{Cell, RefCell};
@@ -16,6 +17,8 @@ const EFFORT_AT_ONCE: usize = 64;
 pub(super) struct Lazy {
     queue: RefCell<VecDeque<Waiting>>,
     freed: Cell<u64>,
+    /// Frees large values elsewhere, if there is somebody to do it.
+    disposer: Option<Disposer>,
 }
 
 #[derive(Debug)]
@@ -25,6 +28,14 @@ enum Waiting {
 }
 
 impl Lazy {
+    /// A queue; large values go to `disposer` if there is one.
+    pub(super) fn new(disposer: Option<Disposer>) -> Self {
+        Self {
+            disposer,
+            ..Self::default()
+        }
+    }
+
     /// Frees what an entry owned outside, now or later.
     #[inline]
     pub(super) fn discard(&self, outside: Outside) {
@@ -34,6 +45,12 @@ impl Lazy {
         match outside {
             Outside::Object(object) if object.free_effort() > EFFORT_AT_ONCE => {
                 self.queue.borrow_mut().push_back(Waiting::Object(object));
+            }
+            Outside::Large(large) if large.as_slice().len() >= DISPOSE_MIN => {
+                match &self.disposer {
+                    Some(disposer) => disposer.free(large.into_bytes()),
+                    None => drop(large),
+                }
             }
             small => drop_outside(small),
         }

@@ -6,12 +6,18 @@
 //! touches meanwhile. A shard that grows faster than its supplier takes fresh memory as before.
 #![expect(unsafe_code, reason = "chunks are raw memory that changes threads")]
 
+use bytes::Bytes;
 use std::alloc::{Layout, alloc, dealloc};
+use std::cell::Cell;
 use std::ptr::NonNull;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 /// Chunks that may be ready or asked for.
 const AHEAD: usize = 2;
+/// Jobs that may wait for the supplier.
+const JOBS_MAX: usize = 64;
+/// Values of at least this many bytes are freed by the supplier.
+pub(super) const DISPOSE_MIN: usize = 1 << 20;
 /// The smallest page that a kernel maps.
 const TOUCH_BYTES: usize = 4096;
 
@@ -51,28 +57,48 @@ impl Drop for Touched {
     }
 }
 
+/// What a shard asks its supplier for.
+#[derive(Debug)]
+enum Job {
+    /// Another chunk.
+    Chunk(Layout),
+    /// To free a large value: giving hundreds of MiB back to the kernel takes milliseconds, too.
+    Free(Bytes),
+}
+
 /// A shard's end.
 #[derive(Debug)]
 pub struct Supply {
-    wanted: SyncSender<Layout>,
+    jobs: SyncSender<Job>,
     ready: Receiver<Touched>,
+    /// Chunks asked for and not taken.
+    asked: Cell<usize>,
 }
+
+/// A shard's way to have large values freed elsewhere.
+#[derive(Clone, Debug)]
+pub(super) struct Disposer(SyncSender<Job>);
 
 /// The other end, for a thread of its own.
 #[derive(Debug)]
 pub struct Supplier {
-    wanted: Receiver<Layout>,
+    jobs: Receiver<Job>,
     ready: SyncSender<Touched>,
 }
 
 /// The two ends.
 pub fn supply() -> (Supply, Supplier) {
-    let (wanted, asked) = sync_channel(AHEAD);
+    let (jobs, asked) = sync_channel(JOBS_MAX);
     let (give, ready) = sync_channel(AHEAD);
+    let supply = Supply {
+        jobs,
+        ready,
+        asked: Cell::new(0),
+    };
     (
-        Supply { wanted, ready },
+        supply,
         Supplier {
-            wanted: asked,
+            jobs: asked,
             ready: give,
         },
     )
@@ -81,20 +107,39 @@ pub fn supply() -> (Supply, Supplier) {
 impl Supply {
     /// A chunk if one is ready; the next is asked for in any case.
     pub(super) fn take(&self, layout: Layout) -> Option<Touched> {
-        let _ = self.wanted.try_send(layout); // full: enough are on their way
-        self.ready.try_recv().ok()
+        let taken = self.ready.try_recv().ok();
+        let waiting = self.asked.get() - usize::from(taken.is_some());
+        let asked = waiting < AHEAD && self.jobs.try_send(Job::Chunk(layout)).is_ok();
+        self.asked.set(waiting + usize::from(asked));
+        taken
+    }
+
+    pub(super) fn disposer(&self) -> Disposer {
+        Disposer(self.jobs.clone())
+    }
+}
+
+impl Disposer {
+    /// Frees a value elsewhere; here, if the supplier is far behind.
+    pub(super) fn free(&self, bytes: Bytes) {
+        let _ = self.0.try_send(Job::Free(bytes));
     }
 }
 
 impl Supplier {
     /// Serves until the shard is gone.
     pub fn run(self) {
-        while let Ok(layout) = self.wanted.recv() {
-            let Some(chunk) = Touched::new(layout) else {
-                continue;
-            };
-            if self.ready.send(chunk).is_err() {
-                return;
+        while let Ok(job) = self.jobs.recv() {
+            match job {
+                Job::Free(bytes) => drop(bytes),
+                Job::Chunk(layout) => {
+                    let Some(chunk) = Touched::new(layout) else {
+                        continue;
+                    };
+                    if self.ready.send(chunk).is_err() {
+                        return;
+                    }
+                }
             }
         }
     }

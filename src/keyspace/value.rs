@@ -92,6 +92,11 @@ impl LargeString {
         &self.bytes
     }
 
+    /// The bytes, given up.
+    pub(super) fn into_bytes(self) -> Bytes {
+        self.bytes
+    }
+
     /// The bytes, shared: a reply holds them without a copy, whatever happens to the key.
     pub fn share(&self) -> Bytes {
         self.bytes.clone()

@@ -20,7 +20,7 @@ const SQ_ENTRIES: u32 = 1024;
 /// Completion entries.
 const CQ_ENTRIES: u32 = 8192;
 /// Receive buffers; a power of two.
-const BUFFERS: u16 = 256;
+const BUFFERS: u16 = 128;
 /// Bytes of a receive buffer.
 pub const BUFFER_BYTES: usize = 16 * 1024;
 /// From the start of one buffer to the next: not a power of two, so that the first lines of all
