@@ -502,7 +502,7 @@ impl Text<'_> {
         for (at, part) in self.parts.iter().enumerate() {
             let c = &part.counters;
             self.line(format_args!(
-                "shard{at}:clients={},keys={},used_memory={},ops_per_sec={},commands={},hops={},\
+                "shard{at}:connections={},keys={},used_memory={},ops_per_sec={},commands={},hops={},\
                  turns={},stalled_turns={},longest_turn_usec={}",
                 c.clients,
                 c.keys,
