@@ -231,6 +231,7 @@ impl Reactor {
             .as_mut()
             .expect("a socket outlives its operations");
         let backlog = link.backlog.get_or_insert_with(Default::default);
+        self.engine.session(conn).info.backlog_bytes += rest.len();
         backlog.chunks.push_front(rest);
         self.send_backlog(conn);
         self.engine.watch_output(conn);
@@ -251,6 +252,7 @@ impl Reactor {
             return;
         }
         let mut left = result.max(0) as usize;
+        self.engine.session(conn).info.backlog_bytes -= left;
         while left > 0 {
             let first = backlog.chunks.front_mut().expect("what was sent was there");
             let n = left.min(first.len());
@@ -278,12 +280,11 @@ impl Reactor {
                 backlog.sending = true;
                 self.ring
                     .send_later(link.fd, piece, op::with(op::SEND_LATER, conn.into()));
-                let waiting: usize = backlog.chunks.iter().map(Bytes::len).sum();
-                self.engine.session(conn).info.backlog_bytes = waiting;
             }
             None => {
                 link.backlog = None;
-                self.engine.session(conn).info.backlog_bytes = 0;
+                let waiting = self.engine.session(conn).info.backlog_bytes;
+                assert_eq!(waiting, 0, "what waits is counted as it comes and goes");
                 self.again.push(conn);
             }
         }
@@ -452,6 +453,7 @@ impl Reactor {
             } else {
                 let out = std::mem::take(&mut session.out);
                 session.info.bytes_out += out.len() as u64;
+                session.info.backlog_bytes += out.len();
                 self.engine.shard.stats.bytes_out += out.len() as u64;
                 self.engine.shard.stats.writes += 1;
                 let backlog = link.backlog.get_or_insert_with(Default::default);
