@@ -72,7 +72,7 @@ pub struct Wiring {
     pub endpoint: Endpoint,
     /// Ring descriptors of all shards, for doorbells; filled in as shards start.
     pub rings: Arc<[AtomicI32]>,
-    /// Listening sockets (on the first shard) and the path of each that is a UNIX socket.
+    /// Listening sockets, and the path of each that is a UNIX socket. The first shard accepts.
     pub listeners: Vec<(RawFd, Option<String>)>,
     /// An event descriptor by which other threads call the shard.
     pub calls: RawFd,
@@ -103,7 +103,8 @@ impl Reactor {
     pub fn new(engine: Engine, wiring: Wiring) -> std::io::Result<Self> {
         let mut ring = Ring::new()?;
         wiring.rings[engine.shard.id.index()].store(ring.fd(), Ordering::Release);
-        for (at, (fd, _)) in wiring.listeners.iter().enumerate() {
+        let accepting = engine.shard.id.0 == 0;
+        for (at, (fd, _)) in wiring.listeners.iter().enumerate().filter(|_| accepting) {
             ring.accept(*fd, op::with(op::ACCEPT, at as u64));
         }
         ring.poll(wiring.calls, op::with(op::CALL, 0));

@@ -248,7 +248,7 @@ fn start_shards(
         let wiring = Wiring {
             endpoint,
             rings: rings.clone(),
-            listeners: if id == 0 { ports.collect() } else { Vec::new() },
+            listeners: ports.collect(),
             calls: node.calls[id],
         };
         let seat = Seat {

@@ -12,6 +12,7 @@ mod report;
 mod role;
 mod shutdown;
 mod slowlog;
+mod time;
 
 use super::context::HomeCtx;
 use super::error::Outcome;
@@ -31,6 +32,7 @@ pub const COMMANDS: &[Spec] = &[
     role::ROLE,
     shutdown::SPEC,
     slowlog::SPEC,
+    time::SPEC,
 ];
 
 /// A subcommand for everybody.
