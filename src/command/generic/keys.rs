@@ -8,14 +8,15 @@ use crate::command::error::{Error, Outcome};
 use crate::keyspace::{EntryRef, OwnedEntry, Pos};
 use crate::resp::number::parse_i64;
 use crate::shard::Shard;
-use crate::shard::access::{EventClass, TOGETHER};
+use crate::shard::access::EventClass;
+use crate::shard::prefetch::GROUP_KEYS_MAX;
 
 /// Calls `visit` for each key of the arguments from the first on, a few of them prefetched together.
 fn for_each_key(ctx: &mut Ctx<'_>, mut visit: impl FnMut(&mut Shard, Caller, Pos, &[u8])) {
     let caller = ctx.caller;
-    for keys in ctx.args[1..].chunks(TOGETHER) {
-        let (places, _) = ctx.shard.approach(caller.db, keys.iter().copied());
-        for (key, pos) in keys.iter().zip(places) {
+    for keys in ctx.args[1..].chunks(GROUP_KEYS_MAX) {
+        let positions = ctx.shard.prefetch(caller.db, keys.iter().copied());
+        for (key, pos) in keys.iter().zip(positions) {
             visit(ctx.shard, caller, pos, key);
         }
     }
