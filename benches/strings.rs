@@ -124,6 +124,7 @@ impl Bench {
             client: 1,
             db: 0,
             flags: 0,
+            home: self.shard.id,
         };
         function(&mut Ctx {
             shard: &mut self.shard,

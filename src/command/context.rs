@@ -2,6 +2,7 @@
 //! goes.
 use super::registry::RowId;
 use crate::keyspace::{Db, Pos};
+use crate::mesh::ShardId;
 use crate::net::engine::Engine;
 use crate::net::session::{ConnId, Session};
 use crate::resp::Version;
@@ -25,7 +26,11 @@ pub struct Caller {
     pub db: u16,
     /// Bits of [`caller`].
     pub flags: u8,
+    /// The shard of the client's connection.
+    pub home: ShardId,
 }
+
+const _: () = assert!(size_of::<Caller>() <= 16, "it is copied with each command");
 
 /// Arguments that were received into memory of their own, by their index in the batch.
 pub struct OwnedArgs<'a> {

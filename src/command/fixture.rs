@@ -22,6 +22,7 @@ impl Fixture {
         client: 1,
         db: 0,
         flags: 0,
+        home: ShardId(0),
     };
 
     pub(crate) fn new() -> Self {

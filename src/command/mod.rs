@@ -11,7 +11,7 @@ pub mod help;
 pub mod keys;
 pub mod memory;
 pub mod registry;
-pub mod sketch;
+pub mod server;
 pub mod spec;
 pub mod string;
 
@@ -27,5 +27,5 @@ pub const FAMILIES: &[&[spec::Spec]] = &[
     generic::WHOLE,
     debug::COMMANDS,
     memory::COMMANDS,
-    sketch::COMMANDS,
+    server::COMMANDS,
 ];

@@ -333,6 +333,7 @@ impl Engine {
                 } else {
                     0
                 },
+                home: self.shard.id,
             },
             version: session.version,
         };
@@ -368,7 +369,14 @@ impl Engine {
             target.shared.truncate(shared);
             Reply::new(target, version).error(&error.0);
         }
-        count_call(&mut self.shard, row, took, failed);
+        let session = self.session(conn);
+        let caller = Caller {
+            client: session.id,
+            db: session.db,
+            flags: 0,
+            home: self.shard.id,
+        };
+        count_call(&mut self.shard, row, took, failed, caller, args);
     }
 
     /// Sends a command to the shard that owns its keys.
@@ -478,16 +486,29 @@ fn run_function(
         out.shared.truncate(shared);
         Reply::new(out, version).error(&error.0);
     }
-    count_call(shard, row, took, failed);
+    count_call(shard, row, took, failed, call.caller, call.args);
 }
 
 /// Counts a command that ran.
-pub(super) fn count_call(shard: &mut Shard, row: RowId, took: u64, failed: bool) {
+pub(super) fn count_call(
+    shard: &mut Shard,
+    row: RowId,
+    took: u64,
+    failed: bool,
+    caller: Caller,
+    args: &[&[u8]],
+) {
     shard.stats.commands_processed += 1;
     let stats = &mut shard.stats.commands[row.index()];
     stats.calls += 1;
     stats.ticks += took;
     stats.failed += u64::from(failed);
+    if shard.watch.tracking {
+        stats.track(shard.watch.bucket(took));
+    }
+    if took >= shard.watch.slow_ticks {
+        shard.note_slow(row, took, caller, args);
+    }
 }
 
 /// A stalled command with arguments in memory of their own keeps them, since they no longer stand

@@ -219,6 +219,7 @@ impl Engine {
         let closing = session.is(flag::CLOSING | flag::CLOSE_AFTER_REPLY);
         let kept = session.kept.is_some() || session.stall != Stall::No;
         self.shard.stats.bytes_in += data.len() as u64;
+        self.shard.stats.reads += 1;
         if closing {
             return;
         }
@@ -480,7 +481,7 @@ impl Engine {
                         pos = self.shard.pos(key);
                     }
                 }
-                Route::Container if args.len() > 1 => {
+                Route::Container | Route::Home if args.len() > 1 => {
                     if let Some(child) = registry.find_child(row, args[1]) {
                         row = child;
                         if let Route::OneKey(at) = registry.row(row).route
@@ -520,6 +521,9 @@ impl Engine {
         }
         batch.clear();
         self.batch = batch;
+        if !self.shard.watch.slow_calls.is_empty() {
+            self.log_slow_calls();
+        }
     }
 
     /// Brings what the commands will look up into the cache, in passes, so that the misses of

@@ -16,11 +16,15 @@ struct Gather {
     conn: ConnId,
     seq: u32,
     row: RowId,
+    caller: Caller,
     version: Version,
     args: Vec<Vec<u8>>,
     parts: Vec<Output>,
     missing: usize,
 }
+
+/// Bytes in front of what a part writes: whether it succeeded, and the ticks that it took.
+const PART_HEAD: usize = 1 + size_of::<u64>();
 
 /// The commands whose parts are being awaited.
 #[derive(Default)]
@@ -68,12 +72,13 @@ impl Engine {
             } else {
                 0
             },
+            home: self.shard.id,
         };
         let mut parts: Vec<Output> = (0..shards).map(|_| Output::default()).collect();
         if shards == 1 {
             self.run_part(row, caller, version, args, &mut parts[0]);
             let mut output = Output::default();
-            self.merge(conn, row, args, &mut parts, version, &mut output);
+            self.merge(conn, row, caller, args, &mut parts, version, &mut output);
             self.session(conn).target().append(&mut output);
             return Flow::Done;
         }
@@ -87,6 +92,7 @@ impl Engine {
             conn,
             seq,
             row,
+            caller,
             version,
             args: args.iter().map(|a| a.to_vec()).collect(),
             parts,
@@ -102,8 +108,8 @@ impl Engine {
         Flow::Done
     }
 
-    /// Runs this shard's part. One byte in front of what it writes says whether it succeeded;
-    /// `merge` takes it off.
+    /// Runs this shard's part. In front of what it writes stand one byte, whether it succeeded,
+    /// and the ticks that it took; `merge` takes them off.
     pub(super) fn run_part(
         &mut self,
         row: RowId,
@@ -117,6 +123,8 @@ impl Engine {
             unreachable!("routed by its kind")
         };
         out.buf.push(1);
+        out.buf.extend_from_slice(&[0; size_of::<u64>()]);
+        let began = (self.shard.ticks.read)();
         if let Err(error) = part(&mut PartCtx {
             engine: self,
             args,
@@ -125,9 +133,11 @@ impl Engine {
             out,
         }) {
             out.clear();
-            out.buf.push(0);
+            out.buf.extend_from_slice(&[0; PART_HEAD]);
             Reply::new(out, version).error(&error.0);
         }
+        let took = (self.shard.ticks.read)().saturating_sub(began);
+        out.buf[1..PART_HEAD].copy_from_slice(&took.to_le_bytes());
     }
 
     /// A shard's part has come in.
@@ -145,6 +155,7 @@ impl Engine {
         self.merge(
             gather.conn,
             gather.row,
+            gather.caller,
             &args,
             &mut gather.parts,
             gather.version,
@@ -156,10 +167,12 @@ impl Engine {
     }
 
     /// Puts the parts together and takes the place of the reply in `out`.
+    #[expect(clippy::too_many_arguments, reason = "all of it belongs to the gather")]
     fn merge(
         &mut self,
         conn: ConnId,
         row: RowId,
+        caller: Caller,
         args: &[&[u8]],
         parts: &mut [Output],
         version: Version,
@@ -169,17 +182,21 @@ impl Engine {
         let Run::Gather { merge, .. } = spec.run else {
             unreachable!("routed by its kind")
         };
+        let mut longest = 0;
         for part in parts.iter_mut() {
-            if part.buf.remove(0) == 0 {
+            let head: Vec<u8> = part.buf.drain(..PART_HEAD).collect();
+            let took = u64::from_le_bytes(head[1..].try_into().expect("eight bytes"));
+            longest = longest.max(took);
+            if head[0] == 0 {
                 let code = part.buf[1..]
                     .split(|b| *b == b' ')
                     .next()
                     .unwrap_or_default();
                 self.shard.stats.count_error(&String::from_utf8_lossy(code));
-                count_call(&mut self.shard, row, 0, true);
+                count_call(&mut self.shard, row, longest, true, caller, args);
                 return out.append(part);
             }
-            part.shared.iter_mut().for_each(|(at, _)| *at -= 1);
+            part.shared.iter_mut().for_each(|(at, _)| *at -= PART_HEAD);
         }
         self.shard.lap();
         let reply = Reply::new(out, version);
@@ -190,8 +207,10 @@ impl Engine {
             parts,
             reply,
         });
-        let took = self.shard.lap();
-        count_call(&mut self.shard, row, took, outcome.is_err());
+        // Parts run side by side: the longest of them is what the command took.
+        let took = longest + self.shard.lap();
+        let failed = outcome.is_err();
+        count_call(&mut self.shard, row, took, failed, caller, args);
         if let Err(error) = outcome {
             self.shard.stats.count_error(error.code());
             out.clear();

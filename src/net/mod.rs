@@ -12,4 +12,5 @@ pub mod monitor;
 pub mod pause;
 pub mod remote;
 pub mod session;
+mod slow;
 mod transaction;

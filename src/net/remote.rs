@@ -14,6 +14,7 @@
 //! MONITORS u32 number of the sender's monitors
 //! SHOWN    a line for the receiver's monitors
 //! TRANSACTION u64 pointer to a message of the transaction machine
+//! SLOW     u64 pointer to a slow call of a client of the receiver
 //! ```
 //! A large argument, and a large value in a reply, crosses as a pointer to memory that changes
 //! hands; the length of such an argument is [`LARGE`] and the pointer stands in its place.
@@ -29,6 +30,7 @@ use crate::mesh::ShardId;
 use crate::resp::Version;
 use crate::resp::encode::Output;
 use crate::shard::lending::Carried;
+use crate::shard::watch::SlowCall;
 use crate::txn::Message;
 use wire::{Reader, put_u8, put_u16, put_u32, put_u64};
 
@@ -44,6 +46,7 @@ pub(super) mod kind {
     pub(super) const TRANSACTION: u8 = 6;
     pub(in crate::net) const MONITORS: u8 = 7;
     pub(in crate::net) const SHOWN: u8 = 8;
+    pub(super) const SLOW: u8 = 9;
 }
 
 /// The length that stands for a pointer.
@@ -177,6 +180,10 @@ impl Engine {
                     self.shard.txns.handle(from, message);
                     self.work_off_transactions();
                 }
+                kind::SLOW => {
+                    let call = wire::unpack(reader.u64());
+                    self.log_slow_call(call);
+                }
                 kind::MONITORS => self.know_monitors(from, reader.u32()),
                 kind::SHOWN => {
                     let line = reader.bytes(reader.left());
@@ -239,6 +246,7 @@ impl Engine {
                 client: call.client,
                 db: call.db,
                 flags: call.flags,
+                home: call.home,
             },
             version: call.version,
         };
@@ -276,6 +284,14 @@ impl Engine {
         let buf = &mut self.outgoing[to.index()].buf;
         let at = wire::begin(buf, kind::TRANSACTION);
         put_u64(buf, wire::pack(message));
+        wire::end(buf, at);
+    }
+
+    /// Sends a slow call to its client's home.
+    pub(super) fn send_slow_call(&mut self, call: SlowCall) {
+        let buf = &mut self.outgoing[call.home.index()].buf;
+        let at = wire::begin(buf, kind::SLOW);
+        put_u64(buf, wire::pack(call));
         wire::end(buf, at);
     }
 
@@ -327,6 +343,7 @@ impl Engine {
             db: reader.u16(),
             flags,
             client: reader.u64(),
+            home,
         };
         let mut batch = Batch::default();
         read_args(reader, &mut batch);

@@ -279,6 +279,7 @@ impl Engine {
                 client: call.client,
                 db: call.db,
                 flags: call.flags,
+                home: call.home,
             },
             version: call.version,
         };

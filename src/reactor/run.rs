@@ -445,6 +445,7 @@ impl Reactor {
                 let buf = std::mem::take(&mut session.out.buf);
                 session.info.bytes_out += buf.len() as u64;
                 self.engine.shard.stats.bytes_out += buf.len() as u64;
+                self.engine.shard.stats.writes += 1;
                 let user_data = op::with(op::SEND_NOW, self.sending.len() as u64);
                 self.ring.send_now(link.fd, &buf, user_data);
                 self.sending.push(Sending { conn, buf });
@@ -452,6 +453,7 @@ impl Reactor {
                 let out = std::mem::take(&mut session.out);
                 session.info.bytes_out += out.len() as u64;
                 self.engine.shard.stats.bytes_out += out.len() as u64;
+                self.engine.shard.stats.writes += 1;
                 let backlog = link.backlog.get_or_insert_with(Default::default);
                 into_chunks(out, &mut backlog.chunks);
                 self.send_backlog(conn);

@@ -54,6 +54,38 @@ impl Output {
     }
 }
 
+/// Longest line with a number: its kind, the digits, the line's end.
+const HEADER_MAX: usize = I64_TEXT_MAX + 3;
+
+/// Appends a line with a number. Short ones, which nearly all are, are made in a word that is
+/// copied whole and cut to length: no call, no loop.
+#[inline]
+fn put_header(buf: &mut Vec<u8>, kind: u8, n: i64) {
+    let digit = |d: i64| b'0' + d as u8;
+    let at = buf.len();
+    let (line, len) = match n {
+        0..10 => ([kind, digit(n), b'\r', b'\n', 0, 0, 0, 0], 4),
+        10..100 => (
+            [kind, digit(n / 10), digit(n % 10), b'\r', b'\n', 0, 0, 0],
+            5,
+        ),
+        100..1000 => {
+            let (high, mid, low) = (digit(n / 100), digit(n / 10 % 10), digit(n % 10));
+            ([kind, high, mid, low, b'\r', b'\n', 0, 0], 6)
+        }
+        _ => return put_long_header(buf, kind, n),
+    };
+    buf.extend_from_slice(&line);
+    buf.truncate(at + len);
+}
+
+fn put_long_header(buf: &mut Vec<u8>, kind: u8, n: i64) {
+    let mut text = [0; I64_TEXT_MAX];
+    buf.push(kind);
+    buf.extend_from_slice(format_i64(n, &mut text));
+    buf.extend_from_slice(b"\r\n");
+}
+
 /// Encodes replies into an [`Output`].
 pub struct Reply<'a> {
     out: &'a mut Output,
@@ -86,18 +118,9 @@ impl<'a> Reply<'a> {
         self.out.buf.extend_from_slice(bytes);
     }
 
+    #[inline]
     fn header(&mut self, kind: u8, n: i64) {
-        let buf = &mut self.out.buf;
-        if (0..10).contains(&n) {
-            buf.extend_from_slice(&[kind, b'0' + n as u8, b'\r', b'\n']);
-            return;
-        }
-        let mut text = [0; I64_TEXT_MAX];
-        let digits = format_i64(n, &mut text);
-        buf.reserve(digits.len() + 3);
-        buf.push(kind);
-        buf.extend_from_slice(digits);
-        buf.extend_from_slice(b"\r\n");
+        put_header(&mut self.out.buf, kind, n);
     }
 
     /// `+OK`
@@ -150,9 +173,8 @@ impl<'a> Reply<'a> {
     /// A binary-safe string.
     pub fn bulk(&mut self, bytes: &[u8]) {
         let buf = &mut self.out.buf;
-        buf.reserve(bytes.len() + I64_TEXT_MAX + 5);
-        self.header(b'$', bytes.len() as i64);
-        let buf = &mut self.out.buf;
+        buf.reserve(bytes.len() + HEADER_MAX + 2);
+        put_header(buf, b'$', bytes.len() as i64);
         buf.extend_from_slice(bytes);
         buf.extend_from_slice(b"\r\n");
     }

@@ -3,6 +3,7 @@ pub mod boot;
 pub mod check_system;
 pub mod config;
 pub mod cpus;
+pub mod facts;
 pub mod log;
 pub mod process;
 pub mod ring_probe;

@@ -6,7 +6,9 @@ pub mod lending;
 pub mod lfu;
 pub mod node;
 pub mod prefetch;
+pub mod rates;
 pub mod stats;
+pub mod watch;
 
 use std::sync::Arc;
 
@@ -20,6 +22,7 @@ use lending::{Carried, Change};
 use lfu::Lfu;
 use node::Node;
 use stats::Stats;
+use watch::Watch;
 
 /// One core's state.
 pub struct Shard {
@@ -37,6 +40,8 @@ pub struct Shard {
     pub slot_map: Box<[ShardId; SLOTS]>,
     /// Counters.
     pub stats: Stats,
+    /// What commands take, and those that were slow.
+    pub watch: Watch,
     /// Unix time in milliseconds, set once a turn.
     pub now_ms: u64,
     /// Unix time in microseconds, set once a turn.
@@ -102,6 +107,7 @@ impl Shard {
             slot_map: even_slot_map(node.shards),
             keyspace: Keyspace::supplied(config.databases as usize, hasher, supply),
             stats: Stats::new(registry.rows.len()),
+            watch: Watch::new(&config, ticks),
             txns: Txns::new(id, config.databases as u16),
             changes: None,
             lap_at: (ticks.read)(),
@@ -151,6 +157,7 @@ impl Shard {
     /// Takes the configuration as it is now.
     pub fn reload_config(&mut self) {
         self.config = self.node.config();
+        self.watch.configure(&self.config, self.ticks);
         self.lfu = Lfu::of(&self.config);
     }
 }

@@ -19,6 +19,12 @@ pub struct Node {
     config: Mutex<Arc<Config>>,
     /// The next client's id.
     next_client: AtomicU64,
+    /// The next slow log entry's id.
+    next_slow: AtomicU64,
+    /// Bytes that each shard's part of the keyspace took when it last looked.
+    used: Box<[AtomicU64]>,
+    /// The most bytes that all together took.
+    used_peak: AtomicU64,
     /// Connections of each shard.
     connections: Box<[AtomicU32]>,
     /// Set when the server is to stop.
@@ -47,6 +53,9 @@ impl Node {
             started_ms,
             config: Mutex::new(Arc::new(config)),
             next_client: AtomicU64::new(1),
+            next_slow: AtomicU64::new(0),
+            used: (0..shards).map(|_| AtomicU64::new(0)).collect(),
+            used_peak: AtomicU64::new(0),
             connections: (0..shards).map(|_| AtomicU32::new(0)).collect(),
             stopping: AtomicBool::new(false),
             calls,
@@ -83,6 +92,23 @@ impl Node {
     /// An id for a new client.
     pub fn new_client_id(&self) -> u64 {
         self.next_client.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// An id for a new entry of the slow log.
+    pub fn new_slow_id(&self) -> u64 {
+        self.next_slow.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// A shard says how many bytes it uses; called now and then.
+    pub fn report_used(&self, shard: ShardId, bytes: usize) {
+        self.used[shard.index()].store(bytes as u64, Ordering::Relaxed);
+        let all = self.used.iter().map(|u| u.load(Ordering::Relaxed)).sum();
+        self.used_peak.fetch_max(all, Ordering::Relaxed);
+    }
+
+    /// The most bytes that were used, `now` included.
+    pub fn used_peak(&self, now: u64) -> u64 {
+        self.used_peak.fetch_max(now, Ordering::Relaxed).max(now)
     }
 
     /// Connections of all shards.

@@ -1,8 +1,9 @@
 //! Counters of one shard, summed over the shards when somebody asks.
 use std::collections::BTreeMap;
 
-/// Buckets of a command's latency histogram: powers of two of nanoseconds.
-pub const LATENCY_BUCKETS: usize = 32;
+use super::rates::Rates;
+use super::watch::{Histogram, LATENCY_BUCKETS};
+
 /// Distinct error codes that are counted; later ones are not, as on Redis (ERROR_STATS_NUMBER).
 pub const ERROR_CODES_MAX: usize = 128;
 
@@ -17,8 +18,8 @@ pub struct CommandStats {
     pub rejected: u64,
     /// Times that it answered with an error.
     pub failed: u64,
-    /// Calls by the power of two of their duration in nanoseconds.
-    pub latency: Option<Box<[u64; LATENCY_BUCKETS]>>,
+    /// Calls by their duration, from the first call on that is tracked.
+    pub latency: Option<Box<Histogram>>,
 }
 
 /// Counters of one shard.
@@ -58,6 +59,23 @@ pub struct Stats {
     pub query_buffer_limit_disconnections: u64,
     /// Clients closed for their output buffer.
     pub output_buffer_limit_disconnections: u64,
+    /// Times that bytes came from a client.
+    pub reads: u64,
+    /// Times that bytes were handed to the kernel for a client.
+    pub writes: u64,
+    /// What happens in a second.
+    pub rates: Rates,
+}
+
+impl CommandStats {
+    /// Counts a call in the histogram.
+    #[inline]
+    pub fn track(&mut self, bucket: usize) {
+        let histogram = self
+            .latency
+            .get_or_insert_with(|| Box::new([0; LATENCY_BUCKETS]));
+        histogram[bucket] += 1;
+    }
 }
 
 impl Stats {

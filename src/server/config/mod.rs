@@ -34,9 +34,8 @@ pub use table::{Config, DIRECTIVES};
 
 use crate::stdx::glob;
 
-/// The lines of CONFIG HELP.
+/// The lines of CONFIG HELP between its heading and HELP itself.
 pub const COMMAND_HELP: &[&str] = &[
-    "CONFIG <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
     "GET <pattern>",
     "    Return parameters matching the glob-like <pattern> and their values.",
     "SET <directive> <value>",
@@ -45,8 +44,6 @@ pub const COMMAND_HELP: &[&str] = &[
     "    Reset statistics reported by the INFO command.",
     "REWRITE",
     "    Rewrite the configuration file.",
-    "HELP",
-    "    Prints this help.",
 ];
 
 /// Limits of `hz`, to which Redis moves what is outside.

@@ -1,0 +1,166 @@
+//! CONFIG, over the table of directives in `server::config`.
+//!
+//! SET changes the node's configuration at the client's home, all pairs or none, applies what needs
+//! the process, and then every shard takes the new one; OK follows when all have.
+
+use super::{admin, help, sub};
+use crate::command::context::{HomeCtx, MergeCtx, PartCtx};
+use crate::command::error::{Error, Outcome};
+use crate::command::spec::{Acl, Group, Run, Spec};
+use crate::server::config::{COMMAND_HELP, Config, Setter, reason, set_failed};
+use crate::server::{log, process};
+use crate::shard::stats::Stats;
+
+const ALL_NODES: &[&str] = &["request_policy:all_nodes", "response_policy:all_succeeded"];
+
+pub(super) const SPEC: Spec = Spec {
+    name: "config",
+    arity: -2,
+    acl: Acl::SLOW,
+    group: Group::Server,
+    since: "2.0.0",
+    complexity: "Depends on subcommand.",
+    summary: "A container for server configuration commands.",
+    subcommands: &[
+        Spec {
+            name: "get",
+            arity: -3,
+            complexity: "O(N) when N is the number of configuration parameters provided",
+            summary: "Returns the effective values of configuration parameters.",
+            syntax: "parameter [parameter ...]",
+            run: Run::Home(get),
+            ..admin("2.0.0")
+        },
+        Spec {
+            name: "set",
+            arity: -4,
+            complexity: "O(N) when N is the number of configuration parameters provided",
+            summary: "Sets configuration parameters in-flight.",
+            syntax: "parameter value [parameter value ...]",
+            tips: ALL_NODES,
+            run: Run::Gather {
+                prepare: Some(set),
+                part: reload,
+                merge: all_ok,
+            },
+            ..admin("2.0.0")
+        },
+        Spec {
+            name: "rewrite",
+            arity: 2,
+            summary: "Persists the effective configuration to file.",
+            tips: ALL_NODES,
+            run: Run::Home(rewrite),
+            ..admin("2.8.0")
+        },
+        Spec {
+            name: "resetstat",
+            arity: 2,
+            summary: "Resets the server's statistics.",
+            tips: ALL_NODES,
+            run: Run::Gather {
+                prepare: None,
+                part: reset_stat,
+                merge: all_ok,
+            },
+            ..admin("2.0.0")
+        },
+        Spec {
+            name: "help",
+            arity: 2,
+            summary: "Returns helpful text about the different subcommands.",
+            run: Run::Home(|ctx| help(ctx, "CONFIG", COMMAND_HELP)),
+            ..sub("5.0.0")
+        },
+    ],
+    ..Spec::BASE
+};
+
+fn get(ctx: &mut HomeCtx<'_>) -> Outcome {
+    let found = ctx.shard().node.config().get(&ctx.args[2..]);
+    let mut reply = ctx.reply();
+    reply.map(found.len());
+    for (name, value) in found {
+        reply.bulk(&name);
+        reply.bulk(&value);
+    }
+    Ok(())
+}
+
+fn set(ctx: &mut HomeCtx<'_>) -> Outcome {
+    let pairs = &ctx.args[2..];
+    if !pairs.len().is_multiple_of(2) {
+        return Err(Error::SYNTAX);
+    }
+    let pairs: Vec<(&[u8], &[u8])> = pairs.chunks(2).map(|pair| (pair[0], pair[1])).collect();
+    let setter = Setter {
+        local: ctx.session().peer.is_local(),
+        loading: false,
+    };
+    let node = ctx.shard().node.clone();
+    let done = node.change_config(|config| {
+        let before = config.clone();
+        let changed = config.set(&pairs, setter)?;
+        apply(&before, config, &changed)
+    });
+    done.map_err(Error::new)
+}
+
+/// Does what a change means for the process; when it fails, nothing of it stays done.
+fn apply(before: &Config, config: &Config, changed: &[&'static str]) -> Result<(), String> {
+    let is = |name: &str| changed.contains(&name);
+    if let Some(name) = ["port", "bind"].into_iter().find(|name| is(name)) {
+        return Err(set_failed(
+            name,
+            "the listening sockets are set up at the start: put it into the file and restart",
+        ));
+    }
+    if is("maxclients") && config.maxclients > before.maxclients {
+        let room = process::make_room_for_clients(config.maxclients, config.shards)
+            .map_err(|why| set_failed("maxclients", &why))?;
+        if room.maxclients < config.maxclients {
+            return Err(set_failed(
+                "maxclients",
+                &process::too_many_clients(room.maxclients),
+            ));
+        }
+    }
+    if is("dir") {
+        std::env::set_current_dir(&config.dir.0)
+            .map_err(|error| set_failed("dir", &reason(&error)))?;
+    }
+    if is("loglevel") {
+        log::configure(config);
+    }
+    Ok(())
+}
+
+fn reload(ctx: &mut PartCtx<'_>) -> Outcome {
+    ctx.engine.shard.reload_config();
+    Ok(())
+}
+
+fn rewrite(ctx: &mut HomeCtx<'_>) -> Outcome {
+    match ctx.shard().node.config().rewrite(None) {
+        Ok(()) => {
+            log::notice(format_args!("CONFIG REWRITE executed with success."));
+            ctx.reply().ok();
+            Ok(())
+        }
+        Err(why) => {
+            log::warning(format_args!("CONFIG REWRITE failed: {why}"));
+            Err(Error::new(why))
+        }
+    }
+}
+
+fn reset_stat(ctx: &mut PartCtx<'_>) -> Outcome {
+    let shard = &mut ctx.engine.shard;
+    shard.stats = Stats::new(shard.registry.rows.len());
+    Ok(())
+}
+
+fn all_ok(ctx: &mut MergeCtx<'_>) -> Outcome {
+    ctx.reply.ok();
+    Ok(())
+}

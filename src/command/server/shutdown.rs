@@ -1,0 +1,81 @@
+//! SHUTDOWN: ends the server in order.
+
+use crate::command::context::HomeCtx;
+use crate::command::error::{Error, Outcome};
+use crate::command::spec::{Acl, Flags, Group, Run, Spec};
+use crate::net::session::flag;
+use crate::server::log;
+
+pub(super) const SPEC: Spec = Spec {
+    name: "shutdown",
+    arity: -1,
+    flags: Flags::ADMIN
+        .or(Flags::NOSCRIPT)
+        .or(Flags::LOADING)
+        .or(Flags::STALE)
+        .or(Flags::NO_MULTI)
+        .or(Flags::ALLOW_BUSY),
+    acl: Acl::ADMIN.or(Acl::SLOW).or(Acl::DANGEROUS),
+    group: Group::Server,
+    since: "1.0.0",
+    complexity: "O(N) when saving, where N is the total number of keys in all databases when saving data, otherwise O(1)",
+    summary: "Synchronously saves the database(s) to disk and shuts down the server.",
+    syntax: "[NOSAVE | SAVE] [NOW] [FORCE] [ABORT]",
+    run: Run::Home(shutdown),
+    ..Spec::BASE
+};
+
+/// What the options ask for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Wish {
+    Stop,
+    Abort,
+}
+
+fn parse(options: &[&[u8]]) -> Result<Wish, Error> {
+    let (mut save, mut no_save, mut now_or_force, mut abort) = (false, false, false, false);
+    for option in options {
+        match option.to_ascii_lowercase().as_slice() {
+            b"save" => save = true,
+            b"nosave" => no_save = true,
+            b"now" | b"force" => now_or_force = true,
+            b"abort" => abort = true,
+            _ => return Err(Error::SYNTAX),
+        }
+    }
+    if abort && (save || no_save || now_or_force) || save && no_save {
+        return Err(Error::SYNTAX);
+    }
+    Ok(if abort { Wish::Abort } else { Wish::Stop })
+}
+
+fn shutdown(ctx: &mut HomeCtx<'_>) -> Outcome {
+    if parse(&ctx.args[1..])? == Wish::Abort {
+        // Nothing here makes a shutdown wait, so none can be in progress while commands run.
+        return Err(Error::new("ERR No shutdown in progress."));
+    }
+    log::warning(format_args!("User requested shutdown..."));
+    // No reply: the end of the connection says that it is done, as on Redis.
+    ctx.session().flags |= flag::CLOSE_AFTER_REPLY;
+    ctx.shard().node.stop();
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_that_contradict_are_refused() {
+        let parse = |line: &str| {
+            let words: Vec<&[u8]> = line.split_whitespace().map(str::as_bytes).collect();
+            parse(&words)
+        };
+        assert_eq!(parse(""), Ok(Wish::Stop));
+        assert_eq!(parse("NoSave now FORCE"), Ok(Wish::Stop));
+        assert_eq!(parse("abort"), Ok(Wish::Abort));
+        for wrong in ["foo", "save nosave", "abort now", "abort save"] {
+            assert_eq!(parse(wrong), Err(Error::SYNTAX), "{wrong}");
+        }
+    }
+}
