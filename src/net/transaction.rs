@@ -11,6 +11,7 @@ use super::engine::Engine;
 use super::remote::{begin_reply, end_reply};
 use super::session::{ConnId, Stall};
 use crate::command::context::{Caller, OwnedArgs};
+use crate::command::generic::keys::other_database;
 use crate::command::keys::keys_of;
 use crate::command::registry::RowId;
 use crate::command::spec::{Flags, Spec};
@@ -67,11 +68,13 @@ impl Engine {
         Flow::Done
     }
 
-    /// What a command needs of each owner of its keys.
+    /// What a command needs of each owner of its keys: of the caller's database, and of the other
+    /// one where it names one.
     fn parts(&mut self, db: u16, args: &[&[u8]], spec: &Spec) -> Parts<Carried> {
         let mut keys = std::mem::take(&mut self.key_scratch);
         keys.clear();
         keys_of(spec, args, &mut keys);
+        let other = other_database(spec.name, args, self.shard.keyspace.databases());
         let mut parts: Parts<Carried> = Parts::new();
         for at in &keys {
             let key = args[at.index];
@@ -93,19 +96,22 @@ impl Engine {
                 }
             };
             let part = &mut parts[place].1;
-            if part.ask.keys.iter().any(|wanted| *wanted.key == *key) {
-                continue;
+            for db in [Some(db), other].into_iter().flatten() {
+                let there = |wanted: &Wanted| wanted.db == db && *wanted.key == *key;
+                if part.ask.keys.iter().any(there) {
+                    continue;
+                }
+                part.claims.push(Claim::Key {
+                    db,
+                    position: pos.to_bits(),
+                    mode: Mode::Write,
+                });
+                part.ask.keys.push(Wanted {
+                    db,
+                    pos,
+                    key: key.into(),
+                });
             }
-            part.claims.push(Claim::Key {
-                db,
-                position: pos.to_bits(),
-                mode: Mode::Write,
-            });
-            part.ask.keys.push(Wanted {
-                db,
-                pos,
-                key: key.into(),
-            });
         }
         self.key_scratch = keys;
         parts
@@ -137,14 +143,14 @@ impl Engine {
         let mut keys = std::mem::take(&mut self.key_scratch);
         keys.clear();
         keys_of(spec, args, &mut keys);
-        let claims = keys
-            .iter()
-            .map(|at| Claim::Key {
-                db,
-                position: self.shard.pos(args[at.index]).to_bits(),
-                mode,
-            })
-            .collect();
+        let other = other_database(spec.name, args, self.shard.keyspace.databases());
+        let mut claims = Claims::new();
+        for at in &keys {
+            let position = self.shard.pos(args[at.index]).to_bits();
+            for db in [Some(db), other].into_iter().flatten() {
+                claims.push(Claim::Key { db, position, mode });
+            }
+        }
         self.key_scratch = keys;
         claims
     }

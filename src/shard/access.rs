@@ -42,8 +42,6 @@ pub enum EventClass {
 }
 
 const CLOCK_MASK: u32 = (1 << CLOCK_BITS) - 1;
-/// Keys of one command whose look-ups are prepared together: enough to overlap their cache misses.
-pub const TOGETHER: usize = 16;
 
 impl Shard {
     /// The clock to store a value with: the time in seconds, or a new key's frequency, which an
@@ -107,29 +105,6 @@ impl Shard {
         self.stats.misses += u64::from(place.is_none());
         let db = self.keyspace.db_mut(usize::from(caller.db));
         place.map(|place| db.at(place).into_ref())
-    }
-
-    /// The positions of up to [`TOGETHER`] keys, after bringing what their look-ups will read into
-    /// the cache, in passes, so that the misses overlap.
-    pub fn approach<'k>(
-        &self,
-        db: u16,
-        keys: impl Iterator<Item = &'k [u8]>,
-    ) -> ([Pos; TOGETHER], usize) {
-        let db = self.keyspace.db(usize::from(db));
-        let mut places = [Pos::default(); TOGETHER];
-        let mut count = 0;
-        for (place, key) in places.iter_mut().zip(keys) {
-            *place = self.pos(key);
-            count += 1;
-        }
-        if count > 1 {
-            let keys = &places[..count];
-            keys.iter().for_each(|pos| db.prefetch_directory(*pos));
-            keys.iter().for_each(|pos| db.prefetch_segment(*pos));
-            keys.iter().for_each(|pos| db.prefetch_entry(*pos));
-        }
-        (places, count)
     }
 
     /// Looks a key up for reading without counting or remembering it.

@@ -25,6 +25,12 @@ const KNOWN: &[Known] = &[
         redis_says: "-ERR syntax error",
         reason: "BITOP's newer operations (newer/bitmaps.txt)",
     },
+    Known {
+        command: "OBJECT REFCOUNT",
+        with: &[],
+        redis_says: ":1",
+        reason: "values are never shared; a small number counts as shared even where COPY made it",
+    },
 ];
 
 /// Why Ringdove deliberately does not answer this command as the reference did, where so.

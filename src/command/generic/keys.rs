@@ -8,14 +8,15 @@ use crate::command::error::{Error, Outcome};
 use crate::keyspace::{EntryRef, OwnedEntry, Pos};
 use crate::resp::number::parse_i64;
 use crate::shard::Shard;
-use crate::shard::access::{EventClass, TOGETHER};
+use crate::shard::access::EventClass;
+use crate::shard::prefetch::GROUP_KEYS_MAX;
 
 /// Calls `visit` for each key of the arguments from the first on, a few of them prefetched together.
 fn for_each_key(ctx: &mut Ctx<'_>, mut visit: impl FnMut(&mut Shard, Caller, Pos, &[u8])) {
     let caller = ctx.caller;
-    for keys in ctx.args[1..].chunks(TOGETHER) {
-        let (places, _) = ctx.shard.approach(caller.db, keys.iter().copied());
-        for (key, pos) in keys.iter().zip(places) {
+    for keys in ctx.args[1..].chunks(GROUP_KEYS_MAX) {
+        let positions = ctx.shard.prefetch(caller.db, keys.iter().copied());
+        for (key, pos) in keys.iter().zip(positions) {
             visit(ctx.shard, caller, pos, key);
         }
     }
@@ -194,7 +195,49 @@ pub(super) fn move_(ctx: &mut Ctx<'_>) -> Outcome {
     Ok(())
 }
 
+/// The database that a command line names besides its caller's (COPY's DB, MOVE's), whose keys the
+/// command touches, too. Where it names none, or a wrong one, the command's own checks will tell.
+pub fn other_database(command: &str, args: &[&[u8]], databases: usize) -> Option<u16> {
+    let number = match command {
+        "move" => args.get(2),
+        "copy" => {
+            let mut options = args.get(3..).unwrap_or_default().iter();
+            let mut last = None;
+            while let Some(option) = options.next() {
+                if option.eq_ignore_ascii_case(b"db") {
+                    last = options.next();
+                }
+            }
+            last
+        }
+        _ => None,
+    };
+    let number = usize::try_from(parse_i64(number?)?).ok()?;
+    (number < databases).then_some(number as u16)
+}
+
 /// The name that OBJECT ENCODING replies.
 pub fn encoding_name(entry: &EntryRef<'_>) -> &'static str {
     entry.encoding().unwrap_or("listpack")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_other_database_is_the_one_that_counts() {
+        let other = |line: &str| {
+            let args: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
+            other_database(&line[..4], &args, 16)
+        };
+        assert_eq!(other("move key 3"), Some(3));
+        assert_eq!(other("move key 16"), None);
+        assert_eq!(other("copy a b"), None);
+        assert_eq!(other("copy a b replace DB 2"), Some(2));
+        assert_eq!(other("copy a b db 1 replace db 5"), Some(5));
+        assert_eq!(other("copy a b db"), None);
+        assert_eq!(other("copy db 7"), None);
+        assert_eq!(other("type key"), None);
+    }
 }
