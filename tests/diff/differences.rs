@@ -26,6 +26,42 @@ const KNOWN: &[Known] = &[
         reason: "BITOP's newer operations (newer/bitmaps.txt)",
     },
     Known {
+        command: "BITCOUNT",
+        with: &[],
+        redis_says: "-ERR syntax error",
+        reason: "BITCOUNT key start without an end, as Valkey 8.1 has it",
+    },
+    Known {
+        command: "CLIENT HELP",
+        with: &[],
+        redis_says: "[+CLIENT",
+        reason: "subcommands and filters of newer versions stand in it",
+    },
+    Known {
+        command: "LOLWUT VERSION",
+        with: &[],
+        redis_says: "-ERR value is not an integer",
+        reason: "there is one picture, which takes no numbers",
+    },
+    Known {
+        command: "COMMAND INFO",
+        with: &["SET", "BITFIELD"],
+        redis_says: "[[",
+        reason: "key specs carry no notes",
+    },
+    Known {
+        command: "COMMAND GETKEYSANDFLAGS",
+        with: &["SET", "BITFIELD"],
+        redis_says: "[[",
+        reason: "key flags do not depend on the arguments",
+    },
+    Known {
+        command: "CONFIG SET LOGLEVEL",
+        with: &[],
+        redis_says: "-ERR CONFIG SET failed",
+        reason: "a newer version has the level `nothing`, too",
+    },
+    Known {
         command: "OBJECT REFCOUNT",
         with: &[],
         redis_says: ":1",

@@ -60,7 +60,7 @@ pub(crate) fn check(server: &Server, name: &str, steps: &[Step]) {
         match step {
             Step::Wait(time) => std::thread::sleep(*time),
             Step::Command { line, args, wanted } => {
-                let reply = format!("{:?}", conn.call(args));
+                let reply = format!("{:?}", conn.call(args)).replace("\\'", "'");
                 if let Some(wanted) = wanted
                     && *wanted != reply
                 {

@@ -76,7 +76,7 @@ impl<'a> Filter<'a> {
                 Some(name) => (true, name),
                 None => (false, &word[..]),
             };
-            after_ids = name == b"id";
+            let follows_ids = std::mem::replace(&mut after_ids, name == b"id");
             rest = after;
             if name == b"skipme" && !negated {
                 filter.skip_me = yes_or_no(value)?;
@@ -88,7 +88,9 @@ impl<'a> Filter<'a> {
                     rest = after;
                     Test::Ids(ids)
                 }
-                _ => test(name, value, databases).unwrap_or(Err(not_a_filter(false, use_)))?,
+                _ => {
+                    test(name, value, databases).unwrap_or(Err(not_a_filter(follows_ids, use_)))?
+                }
             };
             filter.push(negated, test);
         }
@@ -149,8 +151,10 @@ fn ids<'s, 'a>(
     };
     let mut ids = vec![id(first)?];
     while let [next, after @ ..] = rest {
-        if parse_i64(next).is_none() {
-            break;
+        match parse_i64(next) {
+            None => break,
+            Some(..=0) if use_ == Use::Kill => break,
+            Some(_) => {}
         }
         ids.push(id(next)?);
         rest = after;

@@ -68,7 +68,7 @@ pub(super) const SPEC: Spec = Spec {
             summary: "Extracts the key names from an arbitrary command.",
             complexity: PER_ARGUMENT,
             syntax: "command [arg [arg ...]]",
-            ..sub("getkeys", -3, "2.8.13", Run::Home(get_keys))
+            ..sub("getkeys", -4, "2.8.13", Run::Home(get_keys))
         },
         Spec {
             summary: "Extracts the key names and access flags for an arbitrary command.",
@@ -76,7 +76,7 @@ pub(super) const SPEC: Spec = Spec {
             syntax: "command [arg [arg ...]]",
             ..sub(
                 "getkeysandflags",
-                -3,
+                -4,
                 "7.0.0",
                 Run::Home(get_keys_and_flags),
             )
