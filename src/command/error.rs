@@ -72,6 +72,17 @@ impl Error {
         Self(format!("ERR unknown subcommand '{shown}'. Try {container} HELP.").into())
     }
 
+    /// A subcommand that refuses its number of arguments by itself.
+    pub fn wrong_arguments(subcommand: &[u8], container: &str) -> Self {
+        let shown = String::from_utf8_lossy(&subcommand[..subcommand.len().min(128)]);
+        Self(
+            format!(
+                "ERR unknown subcommand or wrong number of arguments for '{shown}'. Try {container} HELP."
+            )
+            .into(),
+        )
+    }
+
     /// The error's code: its first word.
     pub fn code(&self) -> &str {
         self.0.split(' ').next().unwrap_or("ERR")

@@ -32,6 +32,12 @@ const KNOWN: &[Known] = &[
         reason: "BITCOUNT key start without an end, as Valkey 8.1 has it",
     },
     Known {
+        command: "CLIENT KILL",
+        with: &["ID"],
+        redis_says: "-ERR syntax error",
+        reason: "several ids, as newer versions take them",
+    },
+    Known {
         command: "CLIENT HELP",
         with: &[],
         redis_says: "[+CLIENT",
@@ -46,7 +52,7 @@ const KNOWN: &[Known] = &[
     Known {
         command: "COMMAND INFO",
         with: &["SET", "BITFIELD"],
-        redis_says: "[[",
+        redis_says: "[",
         reason: "key specs carry no notes",
     },
     Known {

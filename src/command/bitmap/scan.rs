@@ -68,6 +68,16 @@ pub(super) fn bitcount(ctx: &mut Ctx<'_>) -> Outcome {
         ctx.reply.integer(0); // before the arguments are looked at, as on Redis 7
         return Ok(());
     };
+    // Redis calls a range that is reversed at the end empty, before it looks at what follows.
+    if let [_, _, start, end, _] = ctx.args
+        && let (Some(start), Some(end)) = (parse_i64(start), parse_i64(end))
+        && start < 0
+        && end < 0
+        && start > end
+    {
+        ctx.reply.integer(0);
+        return Ok(());
+    }
     let part = Part::parse(&ctx.args[2..], false)?;
     let mut text = [0; I64_TEXT_MAX];
     let bytes = value.bytes(&mut text).unwrap_or_default();

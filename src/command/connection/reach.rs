@@ -66,20 +66,12 @@ fn pause_of(args: &[&[u8]]) -> Result<(u64, bool), Error> {
         [_, _, _, mode] if mode.eq_ignore_ascii_case(b"all") => true,
         [_, _, _, mode] if mode.eq_ignore_ascii_case(b"write") => false,
         [_, _, _, _] => return Err(Error::new("ERR CLIENT PAUSE mode must be WRITE or ALL")),
-        _ => return Err(too_many(args[1])),
+        _ => return Err(Error::wrong_arguments(args[1], "CLIENT")),
     };
     let timeout = parse_i64(args[2])
         .ok_or_else(|| Error::new("ERR timeout is not an integer or out of range"))?;
     let timeout = u64::try_from(timeout).map_err(|_| Error::new("ERR timeout is negative"))?;
     Ok((timeout, all))
-}
-
-/// What Redis says to a subcommand with more arguments than it takes.
-fn too_many(subcommand: &[u8]) -> Error {
-    let subcommand = String::from_utf8_lossy(&subcommand[..subcommand.len().min(128)]);
-    Error::new(format!(
-        "ERR unknown subcommand or wrong number of arguments for '{subcommand}'. Try CLIENT HELP."
-    ))
 }
 
 /// CLIENT PAUSE `timeout [WRITE | ALL]`
@@ -113,7 +105,7 @@ pub(super) fn unblock(ctx: &mut HomeCtx<'_>) -> Outcome {
             let text = "ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR";
             return Err(Error::new(text));
         }
-        _ => return Err(too_many(ctx.args[1])),
+        _ => return Err(Error::wrong_arguments(ctx.args[1], "CLIENT")),
     }
     parse_i64(ctx.args[2]).ok_or(Error::NOT_INTEGER)?;
     ctx.reply().integer(0);

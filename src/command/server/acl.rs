@@ -127,9 +127,7 @@ fn cat(ctx: &mut HomeCtx<'_>) -> Outcome {
             }
             Ok(())
         }
-        _ => Err(Error::new(
-            "ERR unknown subcommand or wrong number of arguments for 'cat'. Try ACL HELP.",
-        )),
+        [_, cat, ..] => Err(Error::wrong_arguments(cat, "ACL")),
     }
 }
 

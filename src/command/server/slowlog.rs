@@ -100,9 +100,7 @@ fn count(args: &[&[u8]]) -> Result<Option<u64>, Error> {
                 "ERR count should be greater than or equal to -1",
             )),
         },
-        _ => Err(Error::new(
-            "ERR unknown subcommand or wrong number of arguments for 'get'. Try SLOWLOG HELP.",
-        )),
+        _ => Err(Error::wrong_arguments(args[1], "SLOWLOG")),
     }
 }
 
