@@ -69,7 +69,7 @@ pub struct Engine {
     pub(super) key_scratch: Vec<crate::command::keys::KeyAt>,
 }
 
-/// Bits of [`Engine::slow`].
+/// Bits of the engine's `slow`.
 pub mod slow {
     /// CLIENT PAUSE.
     pub const PAUSE: u32 = 1;
@@ -206,8 +206,8 @@ impl Engine {
         }
     }
 
-    /// Bytes that a connection has sent. They must stay in place until [`run_batch`]
-    /// (Self::run_batch) has run, which this may do by itself.
+    /// Bytes that a connection has sent. They must stay in place until
+    /// [`run_batch`](Self::run_batch) has run, which this may do by itself.
     pub fn receive(&mut self, conn: ConnId, data: &[u8]) {
         if self.session(conn).is(flag::IN_BATCH) {
             self.run_batch();

@@ -17,7 +17,7 @@
 //! SLOW     u64 pointer to a slow call of a client of the receiver
 //! ```
 //! A large argument, and a large value in a reply, crosses as a pointer to memory that changes
-//! hands; the length of such an argument is [`LARGE`] and the pointer stands in its place.
+//! hands; the length of such an argument is `LARGE` and the pointer stands in its place.
 
 use super::batch::{Batch, Command, Origin, RemoteCall};
 use super::dispatch::{Call, run};
@@ -162,8 +162,8 @@ fn read_output(reader: &mut Reader<'_>, shared: u32, out: &mut Output) {
 }
 
 impl Engine {
-    /// A batch from another shard. Its bytes must stay in place until [`run_batch`]
-    /// (Self::run_batch) has run, which this may do by itself.
+    /// A batch from another shard. Its bytes must stay in place until
+    /// [`run_batch`](Self::run_batch) has run, which this may do by itself.
     pub fn deliver(&mut self, from: ShardId, bytes: &[u8]) {
         let mut rest = Reader::new(bytes);
         while rest.left() > 0 {
