@@ -59,7 +59,9 @@ fn shuffled(n: u64, total: u64) -> u64 {
 }
 
 fn keyspace() -> Keyspace {
-    Keyspace::new(16, Hasher::new([1, 2]))
+    let (supply, supplier) = ringdove::keyspace::supply();
+    std::thread::spawn(|| supplier.run());
+    Keyspace::supplied(16, Hasher::new([1, 2]), Some(supply))
 }
 
 fn put(space: &mut Keyspace, n: u64, value: &[u8], expiry: Expiry) {

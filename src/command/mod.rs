@@ -1,11 +1,25 @@
 //! Commands: what a row of the command table says, and the families of commands.
 pub mod connection;
 pub mod context;
+pub mod debug;
 pub mod error;
+pub mod generic;
+pub mod help;
 pub mod keys;
+pub mod memory;
 pub mod registry;
 pub mod spec;
 pub mod string;
 
 /// Every family's table.
-pub const FAMILIES: &[&[spec::Spec]] = &[string::COMMANDS, connection::COMMANDS];
+pub const FAMILIES: &[&[spec::Spec]] = &[
+    string::COMMANDS,
+    connection::COMMANDS,
+    generic::KEYS,
+    generic::EXPIRY,
+    generic::SCAN,
+    generic::OBJECTS,
+    generic::WHOLE,
+    debug::COMMANDS,
+    memory::COMMANDS,
+];

@@ -4,6 +4,8 @@ use super::db::Db;
 use super::hash::{Hasher, Pos};
 use super::heap::Heap;
 use super::lazy::Lazy;
+use super::supply::Supply;
+use std::cell::Cell;
 use std::rc::Rc;
 
 /// The databases of a shard, and the memory that they share. It stays on its shard's thread; what
@@ -14,19 +16,34 @@ pub struct Keyspace {
     lazy: Rc<Lazy>,
     heap: Rc<Heap>,
     hasher: Hasher,
+    soonest: Rc<Cell<u64>>,
 }
 
 impl Keyspace {
     /// That many empty databases; an unused one costs its struct alone.
     pub fn new(databases: usize, hasher: Hasher) -> Self {
-        let heap = Rc::new(Heap::default());
+        Self::supplied(databases, hasher, None)
+    }
+
+    /// The same, with memory that another thread touches before it is needed.
+    pub fn supplied(databases: usize, hasher: Hasher, supply: Option<Supply>) -> Self {
+        let heap = Rc::new(Heap::new(supply));
         let lazy = Rc::new(Lazy::default());
-        let db = |_| Db::new(Rc::clone(&heap), hasher, Rc::clone(&lazy));
+        let soonest = Rc::new(Cell::new(u64::MAX));
+        let db = |_| {
+            Db::new(
+                Rc::clone(&heap),
+                hasher,
+                Rc::clone(&lazy),
+                Rc::clone(&soonest),
+            )
+        };
         Self {
             dbs: (0..databases).map(db).collect(),
             lazy,
             heap,
             hasher,
+            soonest,
         }
     }
 
@@ -75,6 +92,25 @@ impl Keyspace {
             .iter_mut()
             .filter(|db| !db.is_empty())
             .for_each(Db::clear);
+    }
+
+    /// No entry that active expiry has not come to yet expires earlier, unix milliseconds;
+    /// `u64::MAX` if none does at all. One load, whatever the number of databases.
+    #[inline]
+    pub fn soonest_expiry(&self) -> u64 {
+        self.soonest.get()
+    }
+
+    /// Makes [`Keyspace::soonest_expiry`] as exact as it can be: after passes of active expiry.
+    pub fn refresh_soonest_expiry(&mut self) {
+        let due = self.dbs.iter().map(Db::due);
+        self.soonest.set(due.min().unwrap_or(u64::MAX));
+    }
+
+    /// Whether something waits to be freed.
+    #[inline]
+    pub fn has_lazy(&self) -> bool {
+        !self.lazy.is_empty()
     }
 
     /// Bytes that entries, tables and objects take, by size classes; keys that wait to be freed are

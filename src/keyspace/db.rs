@@ -5,6 +5,10 @@
 //! given out as alive; who finds one on access gets [`Lookup::Expired`] and removes it through
 //! [`Db::remove`], so that there is one place that notifies and logs.
 //!
+//! Active expiry goes round in passes: a pass looks at every segment once, in slices, and leaves
+//! behind a lower bound of the time at which the next one will find anything ([`Db::due`]). So a
+//! database in which nothing expires soon costs nothing, however many of its keys have an expiry.
+//!
 //! A cursor is the upper 48 bits of the position to go on at, hence below 2^53 (JavaScript clients
 //! keep it whole), and valid on every shard, before and after growth, shrinking and moves of slots.
 
@@ -12,10 +16,11 @@ use super::entry::{self, EntryRef, OwnedEntry};
 use super::hash::{Hasher, Pos};
 use super::heap::Heap;
 use super::lazy::Lazy;
-use super::segment;
+use super::segment::{self, NEVER};
 use super::slot::{SLOT_BITS, SLOTS, Slot};
 use super::table::{GROUP_BITS, Place, Span, Table};
 use super::value::{Kind, NewValue, Object, Value};
+use std::cell::Cell;
 use std::rc::Rc;
 
 /// Bits of a position that a cursor leaves out.
@@ -56,6 +61,10 @@ pub enum Expiry {
     At(u64),
 }
 
+/// Set in the clock that a value is stored with: the clock is for a new entry alone, and one that is
+/// there keeps its own (an access counter outlives SET).
+pub const CLOCK_OF_NEW: u32 = 1 << 31;
+
 /// What a slice of active expiry did.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Sweep {
@@ -63,8 +72,7 @@ pub struct Sweep {
     pub removed: usize,
     /// Entries looked at.
     pub visited: usize,
-    /// Whether the slice ended for its budget and had found expired entries: more are likely due, so
-    /// the caller should not wait long.
+    /// Whether the slice ended for its budget: the pass is still under way.
     pub more: bool,
 }
 
@@ -74,19 +82,34 @@ pub struct Db {
     table: Table,
     lazy: Rc<Lazy>,
     expires: usize,
-    /// Position that active expiry goes on at.
+    /// Position that active expiry goes on at; 0 between passes.
     sweep_at: u64,
+    /// Between passes: no entry expires earlier, unix milliseconds. During a pass: no entry whose
+    /// expiry was set since it began.
+    due: u64,
+    /// Lower bound of the expiries in the segments that the pass has left behind.
+    passed_due: u64,
+    /// The earliest `due` of all databases of the shard, or earlier.
+    soonest: Rc<Cell<u64>>,
     /// Expired among the looked at, in parts of 65536; moves by an eighth with each slice.
     stale: u32,
 }
 
 impl Db {
-    pub(super) fn new(heap: Rc<Heap>, hasher: Hasher, lazy: Rc<Lazy>) -> Self {
+    pub(super) fn new(
+        heap: Rc<Heap>,
+        hasher: Hasher,
+        lazy: Rc<Lazy>,
+        soonest: Rc<Cell<u64>>,
+    ) -> Self {
         Self {
             table: Table::new(heap, hasher),
             lazy,
             expires: 0,
             sweep_at: 0,
+            due: NEVER,
+            passed_due: NEVER,
+            soonest,
             stale: 0,
         }
     }
@@ -191,7 +214,9 @@ impl Db {
             Some(place) => {
                 let mut entry = EntryMut { db: self, place };
                 entry.set(value, expiry);
-                entry.touch(clock);
+                if clock & CLOCK_OF_NEW == 0 {
+                    entry.touch(clock);
+                }
                 false
             }
             None => {
@@ -200,7 +225,10 @@ impl Db {
                     Expiry::Keep | Expiry::Clear => None,
                 };
                 let raw = entry::create(self.table.heap(), key, at, clock, value);
-                self.expires += usize::from(at.is_some());
+                if let Some(ms) = at {
+                    self.expires += 1;
+                    self.note_due(ms);
+                }
                 self.table.insert(pos, raw);
                 true
             }
@@ -246,7 +274,10 @@ impl Db {
             "the position is another key's"
         );
         self.remove(pos, key);
-        self.expires += usize::from(entry.entry().expiry().is_some());
+        if let Some(ms) = entry.entry().expiry() {
+            self.expires += 1;
+            self.note_due(ms);
+        }
         let raw = entry.settle(self.table.heap());
         self.table.insert(pos, raw);
     }
@@ -461,33 +492,64 @@ impl Db {
         }
     }
 
+    /// No entry expires earlier than this, unix milliseconds; `u64::MAX` if none does at all, and 0
+    /// while a pass of active expiry is under way.
+    #[inline]
+    pub fn due(&self) -> u64 {
+        if self.sweep_at == 0 { self.due } else { 0 }
+    }
+
+    /// An entry expires then.
+    #[inline]
+    fn note_due(&mut self, at: u64) {
+        self.due = self.due.min(at);
+        if at < self.soonest.get() {
+            self.soonest.set(at);
+        }
+    }
+
     /// Active expiry: looks at about `budget` entries and segments, removes what has expired by
-    /// `now`, each after `gone` has seen it, and goes on there at the next call.
+    /// `now`, each after `gone` has seen it, and goes on there at the next call, until the pass has
+    /// come round.
     pub fn expire_slice(
         &mut self,
         now: u64,
         budget: usize,
         mut gone: impl FnMut(EntryRef<'_>),
     ) -> Sweep {
-        let mut sweep = Sweep::default();
+        let mut sweep = Sweep {
+            more: true,
+            ..Sweep::default()
+        };
+        if self.sweep_at == 0 {
+            (self.due, self.passed_due) = (NEVER, NEVER);
+        }
         let mut left = budget;
-        let start = self.sweep_at;
-        let mut wrapped = false;
-        while left > 0 && self.expires > 0 && !(wrapped && self.sweep_at >= start) {
+        while left > 0 && sweep.more {
+            if self.expires == 0 {
+                (self.sweep_at, self.due, self.passed_due) = (0, NEVER, NEVER);
+                sweep.more = false;
+                break;
+            }
             let span = self.span(self.sweep_at);
             left -= 1;
-            if self.table.bound(&span) <= now {
+            let mut bound = self.table.bound(&span);
+            if bound <= now {
                 let lazy = &self.lazy;
                 let swept = self.table.sweep(&span, now, &mut gone, |o| lazy.discard(o));
+                bound = swept.bound;
                 self.expires -= swept.removed;
                 sweep.removed += swept.removed;
                 sweep.visited += swept.visited;
                 left = left.saturating_sub(swept.visited);
             }
+            self.passed_due = self.passed_due.min(bound);
             self.sweep_at = span.last.wrapping_add(1);
-            wrapped |= self.sweep_at == 0;
+            if self.sweep_at == 0 {
+                self.due = self.due.min(self.passed_due);
+                sweep.more = false;
+            }
         }
-        sweep.more = left == 0 && sweep.removed > 0;
         let found = (sweep.removed as u64 * 65536)
             .checked_div(sweep.visited as u64)
             .unwrap_or(0);
@@ -508,6 +570,7 @@ impl Db {
         self.lazy.discard_table(old);
         self.expires = 0;
         self.sweep_at = 0;
+        (self.due, self.passed_due) = (NEVER, NEVER);
         self.stale = 0;
     }
 
@@ -596,6 +659,7 @@ impl<'a> EntryMut<'a> {
         self.db.expires += usize::from(after.is_some());
         if let Some(at) = after {
             self.db.table.note_expiry(self.place, at);
+            self.db.note_due(at);
         }
     }
 

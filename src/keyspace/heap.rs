@@ -11,6 +11,7 @@
 
 use super::pages::Pages;
 use super::segment;
+use super::supply::Supply;
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::cell::{Cell, RefCell};
 use std::ptr::NonNull;
@@ -44,14 +45,19 @@ pub(super) struct Heap {
 
 impl Default for Heap {
     fn default() -> Self {
-        Self {
-            used: Cell::new(0),
-            pages: RefCell::new(Pages::new(CLASSES)),
-        }
+        Self::new(None)
     }
 }
 
 impl Heap {
+    /// An empty heap, whose chunks come from `supply` where it has one ready.
+    pub(super) fn new(supply: Option<Supply>) -> Self {
+        Self {
+            used: Cell::new(0),
+            pages: RefCell::new(Pages::new(CLASSES, supply)),
+        }
+    }
+
     /// Bytes in use: what was handed out, rounded as it is allocated, and what was charged.
     pub(super) fn used_bytes(&self) -> usize {
         self.used.get()

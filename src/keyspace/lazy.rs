@@ -46,6 +46,12 @@ impl Lazy {
         }
     }
 
+    /// Whether nothing waits.
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.queue.borrow().is_empty()
+    }
+
     /// Tables and objects that wait.
     pub(super) fn pending(&self) -> usize {
         let queue = self.queue.borrow();

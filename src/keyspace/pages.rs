@@ -14,6 +14,7 @@
     reason = "an allocator: pages are raw memory, found by their blocks' addresses"
 )]
 
+use super::supply::{Supply, Touched};
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::ptr::NonNull;
 
@@ -73,14 +74,17 @@ pub(super) struct Pages {
     chunks: Vec<Chunk>,
     /// Chunks with free pages, the last one first.
     available: Vec<u32>,
+    /// Where touched chunks come from, if anybody supplies them.
+    supply: Option<Supply>,
 }
 
 impl Pages {
-    pub(super) fn new(classes: usize) -> Self {
+    pub(super) fn new(classes: usize, supply: Option<Supply>) -> Self {
         Self {
             with_room: vec![None; classes],
             chunks: Vec::new(),
             available: Vec::new(),
+            supply,
         }
     }
 
@@ -223,9 +227,8 @@ impl Pages {
     }
 
     fn new_chunk(&mut self) -> u32 {
-        // SAFETY: the size is not zero.
-        let ptr = unsafe { alloc(chunk_layout()) };
-        let start = NonNull::new(ptr).unwrap_or_else(|| handle_alloc_error(chunk_layout()));
+        let touched = self.supply.as_ref().and_then(|s| s.take(chunk_layout()));
+        let start = touched.map_or_else(fresh_chunk, Touched::into_start);
         let chunk = Chunk {
             start: Some(start),
             free: ALL_FREE,
@@ -267,6 +270,12 @@ impl Drop for Pages {
     }
 }
 
+fn fresh_chunk() -> NonNull<u8> {
+    // SAFETY: the size is not zero.
+    let ptr = unsafe { alloc(chunk_layout()) };
+    NonNull::new(ptr).unwrap_or_else(|| handle_alloc_error(chunk_layout()))
+}
+
 fn chunk_layout() -> Layout {
     Layout::from_size_align(CHUNK_PAGES * PAGE_BYTES, PAGE_BYTES).expect("a fixed size")
 }
@@ -277,7 +286,7 @@ mod tests {
 
     #[test]
     fn blocks_do_not_overlap_and_pages_go_back() {
-        let mut pages = Pages::new(3);
+        let mut pages = Pages::new(3, None);
         let sizes = [16usize, 88, 7232];
         let mut blocks: Vec<(NonNull<u8>, usize, u8)> = Vec::new();
         let mut state = 7u64;

@@ -78,6 +78,8 @@ impl Span {
 pub(super) struct Swept {
     pub(super) visited: usize,
     pub(super) removed: usize,
+    /// Lower bound of the expiries that are left.
+    pub(super) bound: u64,
 }
 
 /// Entries by position.
@@ -668,6 +670,7 @@ impl Table {
         let mut swept = Swept {
             visited: self.count(span),
             removed: 0,
+            bound: NEVER,
         };
         for word in self.slots(span).iter().filter(|w| **w != 0) {
             prefetch(std::ptr::with_exposed_provenance(
@@ -694,6 +697,7 @@ impl Table {
                 }
             }
         }
+        swept.bound = bound;
         self.len -= swept.removed;
         if swept.removed > 0 {
             self.refill(span, &kept, bound);

@@ -6,13 +6,8 @@ use super::session::{ConnId, Peer, Stall, flag};
 use crate::command::registry::RowId;
 use crate::server::log;
 
-/// Milliseconds between ticks while there is something to watch, and while there is not.
-const TICK_MS: u64 = 100;
-const IDLE_TICK_MS: u64 = 1000;
-/// Keys and segments that one slice of active expiry looks at.
-const EXPIRE_SLICE: usize = 400;
-/// Allocations that one slice of lazy freeing frees.
-const FREE_SLICE: usize = 1000;
+/// Milliseconds between ticks.
+const TICK_MS: u64 = 1000;
 
 const PROTECTED: &str = "-DENIED Ringdove is running in protected mode because protected mode is \
 enabled and no password is set for the default user. In this mode connections are only accepted \
@@ -61,25 +56,23 @@ impl Engine {
         }
     }
 
-    /// Work that is due now and then: expiry, freeing, timeouts. Milliseconds until the next tick.
+    /// Work that is due now and then: timeouts. Milliseconds until the next tick.
     pub fn tick(&mut self) -> u64 {
-        self.close_idle();
-        TICK_MS.min(IDLE_TICK_MS)
+        if !self.shard.expiry.paused {
+            self.close_idle();
+        }
+        TICK_MS
     }
 
-    /// A slice of background work; whether there is more.
-    pub fn background(&mut self) -> bool {
-        let now = self.shard.now_ms;
-        let mut more = false;
-        for db in 0..self.shard.keyspace.databases() {
-            let db = self.shard.keyspace.db_mut(db);
-            if db.expires() > 0 {
-                let mut gone = 0;
-                more |= db.expire_slice(now, EXPIRE_SLICE, |_| gone += 1).more;
-                self.shard.stats.expired += gone;
-            }
-        }
-        more | self.shard.keyspace.free_some(FREE_SLICE)
+    /// Milliseconds until [`background`](Self::background) has something to do: 0 at once, None
+    /// that nothing is foreseen.
+    pub fn background_in_ms(&self) -> Option<u64> {
+        self.shard.background_in_ms()
+    }
+
+    /// A bounded slice of background work: expiry, freeing.
+    pub fn background(&mut self) {
+        self.shard.background();
     }
 
     fn close_idle(&mut self) {

@@ -137,7 +137,9 @@ impl Engine {
     pub fn close(&mut self, conn: ConnId) {
         let session = self.session(conn);
         session.flags |= flag::CLOSING;
-        session.kept = None;
+        if !session.is(flag::IN_BATCH) {
+            session.kept = None; // else arguments of the batch lie there, and settle drops it
+        }
         self.mark_dirty(conn);
     }
 

@@ -19,6 +19,7 @@
 use super::batch::{Batch, Command, Origin, RemoteCall};
 use super::dispatch::{Call, run};
 use super::engine::Engine;
+use super::session::flag;
 use crate::command::context::{Caller, OwnedArgs};
 use crate::command::registry::RowId;
 use crate::keyspace::Pos;
@@ -254,7 +255,7 @@ impl Engine {
             self.resumable.push(conn);
         }
         let session = self.session(conn);
-        if !session.out.is_empty() {
+        if !session.out.is_empty() || session.is(flag::CLOSE_AFTER_REPLY) {
             self.mark_dirty(conn);
         }
         self.end_if_hung_up(conn);

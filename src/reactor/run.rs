@@ -210,6 +210,7 @@ impl Reactor {
             _ if closing => self.again.push(conn),
             libc::ENOBUFS => self.starved.push(conn),
             libc::ECANCELED if paused => {}
+            libc::ECANCELED => self.starved.push(conn), // taken up again before it had stopped
             0 => self.engine.hung_up(conn),
             error if error > 0 => self.engine.close(conn),
             _ => self.starved.push(conn), // the kernel ended the multishot; go on
@@ -461,13 +462,14 @@ impl Reactor {
         };
         let session = self.engine.session(conn);
         if session.is(flag::CLOSE_AFTER_REPLY) {
-            let sent = session.out.is_empty()
-                && link.backlog.is_none()
-                && !self.sending.iter().any(|s| s.conn == conn);
-            if sent && session.held.is_empty() {
-                self.end(conn);
-            } else if link.backlog.is_none() {
-                self.again.push(conn);
+            // Whatever is missing marks the connection again when it is there.
+            let sending = self.sending.iter().any(|s| s.conn == conn);
+            if session.held.is_empty() && session.out.is_empty() && link.backlog.is_none() {
+                if sending {
+                    self.again.push(conn);
+                } else {
+                    self.end(conn);
+                }
             }
             return;
         }
@@ -540,10 +542,16 @@ impl Reactor {
         self.spare.push(buf);
     }
 
-    /// Submits, and sleeps if there is nothing to do.
+    /// Submits, and sleeps if there is nothing to do. Background work has its turn when everything
+    /// that clients wait for is on its way.
     fn sleep(&mut self, lanes_full: bool) {
         let lanes = &self.wiring.endpoint.lanes;
         let inbound = || lanes.iter().flatten().any(crate::mesh::Lane::has_inbound);
+        let background = self.engine.background_in_ms();
+        if background == Some(0) {
+            self.ring.enter(0, None);
+            return self.engine.background();
+        }
         let busy = lanes_full || self.engine.has_work() || !self.again.is_empty() || inbound();
         if busy {
             return self.ring.enter(0, None);
@@ -556,6 +564,7 @@ impl Reactor {
         let until_tick = self
             .next_tick_ms
             .saturating_sub(self.engine.shard.now_ms)
+            .min(background.unwrap_or(u64::MAX))
             .max(1);
         self.ring.enter(1, Some(Duration::from_millis(until_tick)));
         self.wiring.endpoint.bedside.awake();

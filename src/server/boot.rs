@@ -18,6 +18,7 @@ use super::process::{self, Resource, Supervisor};
 use super::{check_system, cpus, log, ring_probe, signals};
 use crate::command::FAMILIES;
 use crate::command::registry::Registry;
+use crate::keyspace;
 use crate::mesh::{ShardId, mesh};
 use crate::net::engine::Engine;
 use crate::reactor::listener::Listener;
@@ -283,10 +284,22 @@ struct Seat {
 
 impl Seat {
     fn serve(self, wiring: Wiring, ready: &Sender<io::Result<()>>) {
+        let (supply, supplier) = keyspace::supply();
+        // Without the thread, memory is touched when it is needed.
+        let supplied = std::thread::Builder::new()
+            .name(format!("memory-{}", self.id.0))
+            .spawn(|| supplier.run());
         if let Some(id) = self.core {
             core_affinity::set_for_current(core_affinity::CoreId { id });
         }
-        let engine = Engine::new(Shard::new(self.id, self.node, self.registry, self.ticks));
+        let supply = supplied.is_ok().then_some(supply);
+        let engine = Engine::new(Shard::new(
+            self.id,
+            self.node,
+            self.registry,
+            self.ticks,
+            supply,
+        ));
         let reactor = Reactor::new(engine, wiring);
         // Nobody listens any more when another shard could not start; then the process ends.
         match reactor {

@@ -26,6 +26,14 @@ const DESCRIPTORS_PER_SHARD: u64 = 16;
 /// Descriptors that the process needs besides (Redis's CONFIG_MIN_RESERVED_FDS).
 const DESCRIPTORS_RESERVED: u64 = 32;
 
+/// Bytes of memory that the process has resident; None where `/proc` does not tell.
+pub fn resident_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:"))?;
+    let kib: u64 = line.trim().strip_suffix(" kB")?.trim().parse().ok()?;
+    Some(kib * 1024)
+}
+
 /// Puts the process into the background: a new session, standard streams to /dev/null. The parent
 /// exits. Must be called while the process has one thread, as a fork keeps only the calling one.
 pub fn daemonize() -> io::Result<()> {

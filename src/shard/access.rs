@@ -3,13 +3,15 @@
 //! - A look-up for reading counts a hit or a miss and remembers the access; one for writing does
 //!   neither count.
 //! - A key that is found expired is removed, and for everybody it was never there.
+//! - An access is remembered in the entry's 24 bits: its time in seconds, or its frequency
+//!   ([`super::lfu`]), as `maxmemory-policy` asks for.
 //! - Whatever changes a key says so with [`Shard::changed`].
 
 use super::Shard;
 use super::lending::Change;
 use crate::command::context::{Caller, caller};
 use crate::command::error::Error;
-use crate::keyspace::{EntryMut, EntryRef, Kind, Lookup, Place, Pos};
+use crate::keyspace::{CLOCK_BITS, CLOCK_OF_NEW, EntryMut, EntryRef, Kind, Lookup, Place, Pos};
 
 /// Classes of keyspace events, as `notify-keyspace-events` names them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -36,10 +38,46 @@ pub enum EventClass {
     New,
 }
 
+const CLOCK_MASK: u32 = (1 << CLOCK_BITS) - 1;
+/// Keys of one command whose look-ups are prepared together: enough to overlap their cache misses.
+pub const TOGETHER: usize = 16;
+
 impl Shard {
-    /// The access clock's value now: seconds, of which an entry keeps the lower 24 bits.
+    /// The clock to store a value with: the time in seconds, or a new key's frequency, which an
+    /// entry that is there does not take over.
+    #[inline]
     pub fn access_clock(&self) -> u32 {
-        (self.now_ms / 1000) as u32
+        if self.lfu.on {
+            return self.lfu.of_new(self.now_ms) | CLOCK_OF_NEW;
+        }
+        self.seconds()
+    }
+
+    /// The access clock as a time: seconds, the lower 24 bits.
+    #[inline]
+    fn seconds(&self) -> u32 {
+        (self.now_ms / 1000) as u32 & CLOCK_MASK
+    }
+
+    /// Seconds since the access that an entry remembers as a time (OBJECT IDLETIME).
+    pub fn idle_seconds(&self, clock: u32) -> u32 {
+        self.seconds().wrapping_sub(clock) & CLOCK_MASK
+    }
+
+    /// What an entry remembers after an access.
+    #[inline]
+    fn clock_after(&mut self, db: u16, place: Place) -> u32 {
+        if self.lfu.on {
+            return self.frequency_after(db, place);
+        }
+        self.seconds()
+    }
+
+    #[cold]
+    fn frequency_after(&mut self, db: u16, place: Place) -> u32 {
+        let random = self.random();
+        let entry = self.keyspace.db_mut(usize::from(db)).at(place);
+        self.lfu.accessed(entry.get().clock(), self.now_ms, random)
     }
 
     /// Looks a key up for reading.
@@ -50,7 +88,7 @@ impl Shard {
             return None;
         };
         self.stats.hits += 1;
-        let clock = self.access_clock();
+        let clock = self.clock_after(caller.db, place);
         let mut entry = self.keyspace.db_mut(usize::from(caller.db)).at(place);
         if caller.flags & caller::NO_TOUCH == 0 {
             entry.touch(clock);
@@ -58,7 +96,39 @@ impl Shard {
         Some(entry.into_ref())
     }
 
-    /// Looks a key up for reading without counting or remembering it (OBJECT, TYPE, TTL ...).
+    /// Looks a key up for reading; it is counted, but not remembered (TYPE, TTL, EXISTS, OBJECT ...).
+    pub fn inspect(&mut self, caller: Caller, pos: Pos, key: &[u8]) -> Option<EntryRef<'_>> {
+        let place = self.locate(caller.db, pos, key);
+        self.stats.hits += u64::from(place.is_some());
+        self.stats.misses += u64::from(place.is_none());
+        let db = self.keyspace.db_mut(usize::from(caller.db));
+        place.map(|place| db.at(place).into_ref())
+    }
+
+    /// The positions of up to [`TOGETHER`] keys, after bringing what their look-ups will read into
+    /// the cache, in passes, so that the misses overlap.
+    pub fn approach<'k>(
+        &self,
+        db: u16,
+        keys: impl Iterator<Item = &'k [u8]>,
+    ) -> ([Pos; TOGETHER], usize) {
+        let db = self.keyspace.db(usize::from(db));
+        let mut places = [Pos::default(); TOGETHER];
+        let mut count = 0;
+        for (place, key) in places.iter_mut().zip(keys) {
+            *place = self.pos(key);
+            count += 1;
+        }
+        if count > 1 {
+            let keys = &places[..count];
+            keys.iter().for_each(|pos| db.prefetch_directory(*pos));
+            keys.iter().for_each(|pos| db.prefetch_segment(*pos));
+            keys.iter().for_each(|pos| db.prefetch_entry(*pos));
+        }
+        (places, count)
+    }
+
+    /// Looks a key up for reading without counting or remembering it.
     pub fn peek(&mut self, caller: Caller, pos: Pos, key: &[u8]) -> Option<EntryRef<'_>> {
         let place = self.locate(caller.db, pos, key)?;
         Some(
@@ -72,7 +142,7 @@ impl Shard {
     /// Looks a key up for writing.
     pub fn write(&mut self, caller: Caller, pos: Pos, key: &[u8]) -> Option<EntryMut<'_>> {
         let place = self.locate(caller.db, pos, key)?;
-        let clock = self.access_clock();
+        let clock = self.clock_after(caller.db, place);
         let mut entry = self.keyspace.db_mut(usize::from(caller.db)).at(place);
         if caller.flags & caller::NO_TOUCH == 0 {
             entry.touch(clock);
@@ -148,8 +218,16 @@ impl Shard {
             });
             return;
         }
-        self.dirty += 1;
+        // That the key is new is told besides what made it.
+        self.dirty += u64::from(class != EventClass::New);
         self.txns.touched(db, pos.to_bits());
-        let _ = (key, class, event);
+        let _ = event;
+    }
+
+    /// A database has been emptied of `keys` keys, or exchanged for another: to be called after it,
+    /// once for each.
+    pub fn flushed(&mut self, db: u16, keys: usize) {
+        self.dirty += keys as u64;
+        let _ = db;
     }
 }

@@ -1,18 +1,22 @@
 //! What one core owns: its partition of the keyspace, its view of the configuration, its counters.
 //! Pure state: the clock is set from outside once a turn, and chance comes from a seed.
 pub mod access;
+pub mod expiry;
 pub mod lending;
+pub mod lfu;
 pub mod node;
 pub mod stats;
 
 use std::sync::Arc;
 
 use crate::command::registry::Registry;
-use crate::keyspace::{Hasher, Keyspace, Pos, SLOTS, Slot};
+use crate::keyspace::{Hasher, Keyspace, Pos, SLOTS, Slot, Supply};
 use crate::mesh::ShardId;
 use crate::server::config::Config;
 use crate::txn::Txns;
+use expiry::Expiry;
 use lending::{Carried, Change};
+use lfu::Lfu;
 use node::Node;
 use stats::Stats;
 
@@ -48,6 +52,10 @@ pub struct Shard {
     random: u64,
     /// Changes since the last save, as INFO reports them.
     pub dirty: u64,
+    /// Active expiry and lazy freeing.
+    pub expiry: Expiry,
+    /// What the access clock of entries means.
+    pub lfu: Lfu,
 }
 
 /// Time measured in the cheapest unit that there is (cycles of the time stamp counter).
@@ -76,20 +84,28 @@ pub fn even_slot_map(shards: usize) -> Box<[ShardId; SLOTS]> {
 }
 
 impl Shard {
-    /// An empty shard.
-    pub fn new(id: ShardId, node: Arc<Node>, registry: Arc<Registry>, ticks: Ticks) -> Self {
+    /// An empty shard; its memory comes from `supply` where that has some ready.
+    pub fn new(
+        id: ShardId,
+        node: Arc<Node>,
+        registry: Arc<Registry>,
+        ticks: Ticks,
+        supply: Option<Supply>,
+    ) -> Self {
         let config = node.config();
         let hasher = Hasher::new(node.hash_seed);
         Self {
             id,
             slot_map: even_slot_map(node.shards),
-            keyspace: Keyspace::new(config.databases as usize, hasher),
+            keyspace: Keyspace::supplied(config.databases as usize, hasher, supply),
             stats: Stats::new(registry.rows.len()),
             txns: Txns::new(id, config.databases as u16),
             changes: None,
             lap_at: (ticks.read)(),
             random: node.hash_seed[0] ^ (u64::from(id.0) + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15)
                 | 1,
+            lfu: Lfu::of(&config),
+            expiry: Expiry::default(),
             node,
             config,
             registry,
@@ -131,6 +147,28 @@ impl Shard {
     /// Takes the configuration as it is now.
     pub fn reload_config(&mut self) {
         self.config = self.node.config();
+        self.lfu = Lfu::of(&self.config);
+    }
+}
+
+#[cfg(test)]
+pub mod testing {
+    //! A shard by itself.
+    use super::*;
+
+    /// The only shard of a process with the default configuration.
+    pub fn shard() -> Shard {
+        let registry = Registry::new(crate::command::FAMILIES, &[]).expect("rows");
+        let node = Node::new(1, Config::default(), [1, 2], "0".repeat(40), 0);
+        let ticks = Ticks {
+            read: || {
+                static BEGAN: std::sync::OnceLock<std::time::Instant> = std::sync::OnceLock::new();
+                let began = BEGAN.get_or_init(std::time::Instant::now);
+                began.elapsed().as_micros() as u64
+            },
+            per_us: 1,
+        };
+        Shard::new(ShardId(0), Arc::new(node), Arc::new(registry), ticks)
     }
 }
 

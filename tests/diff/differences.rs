@@ -28,7 +28,7 @@ const KNOWN: &[Known] = &[
 ];
 
 /// Why Ringdove deliberately does not answer this command as the reference did, where so.
-pub fn reason(args: &[Vec<u8>], redis_reply: &str) -> Option<&'static str> {
+pub(crate) fn reason(args: &[Vec<u8>], redis_reply: &str) -> Option<&'static str> {
     let words: Vec<String> = args
         .iter()
         .map(|a| String::from_utf8_lossy(a).to_uppercase())

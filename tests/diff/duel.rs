@@ -7,12 +7,12 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 /// Both versions of the protocol are compared.
-pub const PROTOCOLS: [u8; 2] = [2, 3];
+pub(crate) const PROTOCOLS: [u8; 2] = [2, 3];
 /// A run stops after so many differences: they tend to follow from each other.
 const DIFFERENCES_MAX: usize = 40;
 
 /// A server under test and the reference, with a connection to each.
-pub struct Duel {
+pub(crate) struct Duel {
     left: Side,
     right: Side,
     proto: u8,
@@ -42,7 +42,7 @@ impl Side {
 }
 
 /// A command as a line that can be read and sent again.
-pub fn shown(args: &[Vec<u8>]) -> String {
+pub(crate) fn shown(args: &[Vec<u8>]) -> String {
     let words: Vec<String> = args
         .iter()
         .map(|a| {
@@ -59,7 +59,7 @@ pub fn shown(args: &[Vec<u8>]) -> String {
 
 impl Duel {
     /// Starts both servers, empty.
-    pub fn start(under_test: &Options, proto: u8) -> Self {
+    pub(crate) fn start(under_test: &Options, proto: u8) -> Self {
         Self {
             left: Side::start(under_test, proto),
             right: Side::start(&Options::redis(), proto),
@@ -71,7 +71,7 @@ impl Duel {
     }
 
     /// Plays a script.
-    pub fn run_script(&mut self, steps: &[Step]) {
+    pub(crate) fn run_script(&mut self, steps: &[Step]) {
         for step in steps {
             match step {
                 Step::Wait(time) => std::thread::sleep(*time),
@@ -81,7 +81,7 @@ impl Duel {
     }
 
     /// Sends a command to both and compares the replies.
-    pub fn send(&mut self, args: &[Vec<u8>]) {
+    pub(crate) fn send(&mut self, args: &[Vec<u8>]) {
         if self.wrong.len() >= DIFFERENCES_MAX {
             return;
         }
@@ -117,7 +117,7 @@ impl Duel {
     }
 
     /// Compares what both hold in the end: every key with its type, value and expiry.
-    pub fn compare_keyspaces(&mut self) {
+    pub(crate) fn compare_keyspaces(&mut self) {
         for db in 0..16 {
             let db = db.to_string();
             self.send(&[b"SELECT".to_vec(), db.into_bytes()]);
@@ -136,7 +136,7 @@ impl Duel {
     }
 
     /// Fails with a summary where anything differed.
-    pub fn finish(self, title: &str) {
+    pub(crate) fn finish(self, title: &str) {
         eprintln!("{title}: {} commands", self.sent);
         for (reason, count) in &self.deliberate {
             eprintln!("    {count} differ deliberately: {reason}");

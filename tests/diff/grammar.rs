@@ -25,10 +25,10 @@ enum Part {
 
 /// One command of a family.
 #[derive(Debug)]
-pub struct Rule(Vec<Part>);
+pub(crate) struct Rule(Vec<Part>);
 
 /// Reads a grammar.
-pub fn parse(name: &str, text: &str) -> Vec<Rule> {
+pub(crate) fn parse(name: &str, text: &str) -> Vec<Rule> {
     let lines = text.lines().map(str::trim);
     lines
         .filter(|line| !line.is_empty() && !line.starts_with('#'))
@@ -215,7 +215,7 @@ fn expand(parts: &[Part], rng: &mut Rng, every_option: bool, out: &mut Vec<Vec<u
 }
 
 /// A random command; one in six is then bent: a word doubled, dropped, replaced or added.
-pub fn command(rules: &[Rule], rng: &mut Rng) -> Vec<Vec<u8>> {
+pub(crate) fn command(rules: &[Rule], rng: &mut Rng) -> Vec<Vec<u8>> {
     let mut args = Vec::new();
     expand(&rng.pick(rules).0, rng, false, &mut args);
     if rng.one_in(6) {
@@ -232,7 +232,7 @@ pub fn command(rules: &[Rule], rng: &mut Rng) -> Vec<Vec<u8>> {
 
 /// Every command with every prefix of its arguments, with one too many, with each argument
 /// replaced by what it cannot be, and with each argument doubled.
-pub fn errors(rules: &[Rule]) -> Vec<Vec<Vec<u8>>> {
+pub(crate) fn errors(rules: &[Rule]) -> Vec<Vec<Vec<u8>>> {
     const WRONG: [&str; 9] = [
         "",
         "x",

@@ -21,6 +21,8 @@ const RULES: &[(&str, Rule)] = &[
     ("KEYS", Rule::AnyOrder),
     ("COMMAND$", Rule::SameType),
     ("COMMAND INFO$", Rule::SameType),
+    // Flags and subcommands come in the order of hash tables.
+    ("COMMAND INFO", Rule::AnyOrder),
     ("COMMAND LIST", Rule::SameType),
     ("COMMAND COUNT", Rule::SameType),
     ("COMMAND DOCS", Rule::SameType),
@@ -56,7 +58,7 @@ const RULES: &[(&str, Rule)] = &[
 ];
 
 /// Whether two replies to this command are as good as equal.
-pub fn same(args: &[Vec<u8>], left: &Value, right: &Value) -> bool {
+pub(crate) fn same(args: &[Vec<u8>], left: &Value, right: &Value) -> bool {
     let word = |i: usize| {
         let text = args
             .get(i)
@@ -100,17 +102,21 @@ fn holds(rule: Rule, left: &Value, right: &Value) -> bool {
     }
 }
 
-fn sorted(value: &Value) -> Vec<Value> {
-    let mut all = match value {
+/// The same elements in one order, at every depth.
+fn sorted(value: &Value) -> Value {
+    let mut all: Vec<Value> = match value {
         Value::Map(pairs) => pairs
             .iter()
-            .map(|(k, v)| Value::Array(vec![k.clone(), v.clone()]))
+            .map(|(k, v)| Value::Array(vec![k.clone(), sorted(v)]))
             .collect(),
-        Value::Array(v) | Value::Set(v) => v.clone(),
-        other => vec![other.clone()],
+        Value::Array(v) | Value::Set(v) => v.iter().map(sorted).collect(),
+        other => return other.clone(),
     };
     all.sort();
-    all
+    match value {
+        Value::Array(_) => Value::Array(all),
+        _ => Value::Set(all),
+    }
 }
 
 fn fields(value: &Value) -> std::collections::BTreeSet<String> {

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 /// One step of a script.
 #[derive(Debug)]
-pub enum Step {
+pub(crate) enum Step {
     /// A command, the line it stands on, and the reply where the script names one.
     Command {
         /// Number of the line, from 1.
@@ -26,7 +26,7 @@ pub enum Step {
 }
 
 /// Reads a script.
-pub fn parse(name: &str, text: &str) -> Vec<Step> {
+pub(crate) fn parse(name: &str, text: &str) -> Vec<Step> {
     let mut steps = Vec::new();
     for (i, line) in text.lines().enumerate() {
         let line = line.trim();
@@ -53,7 +53,7 @@ pub fn parse(name: &str, text: &str) -> Vec<Step> {
 }
 
 /// Runs a script that names its replies against one server.
-pub fn check(server: &Server, name: &str, steps: &[Step]) {
+pub(crate) fn check(server: &Server, name: &str, steps: &[Step]) {
     let mut conn = server.connect();
     let mut wrong = Vec::new();
     for step in steps {

@@ -22,41 +22,41 @@ use std::sync::RwLock;
 static MACHINE: RwLock<()> = RwLock::new(());
 
 /// What a case is given: how to start a server.
-pub struct Ctx {
+pub(crate) struct Ctx {
     /// How many shards the server has.
     pub shards: usize,
 }
 
 impl Ctx {
     /// The options of this case's server.
-    pub fn options(&self) -> Options {
+    pub(crate) fn options(&self) -> Options {
         Options::new(env!("CARGO_BIN_EXE_ringdove"), self.shards)
     }
 
     /// Starts a server with the options that every test server gets.
-    pub fn start(&self) -> Server {
+    pub(crate) fn start(&self) -> Server {
         Server::start(&self.options())
     }
 
     /// Starts a server with more arguments on its command line.
-    pub fn start_with(&self, args: &str) -> Server {
+    pub(crate) fn start_with(&self, args: &str) -> Server {
         Server::start(&self.options().with(args))
     }
 
     /// Whether the server under test is Redis: a case being proven, which has no shards.
-    pub fn is_redis(&self) -> bool {
+    pub(crate) fn is_redis(&self) -> bool {
         self.options().kind == Kind::Redis
     }
 }
 
 /// Runs a case beside others.
-pub fn run(shards: usize, case: fn(&Ctx)) {
+pub(crate) fn run(shards: usize, case: fn(&Ctx)) {
     let _machine = MACHINE.read().unwrap_or_else(|e| e.into_inner());
     case(&Ctx { shards });
 }
 
 /// Runs a case alone.
-pub fn run_alone(shards: usize, case: fn(&Ctx)) {
+pub(crate) fn run_alone(shards: usize, case: fn(&Ctx)) {
     let _machine = MACHINE.write().unwrap_or_else(|e| e.into_inner());
     case(&Ctx { shards });
 }

@@ -1,0 +1,531 @@
+//! DEBUG: what test suites and those who look for faults lean on, under Redis's names.
+//!
+//! A subcommand is parsed by every shard's part and by the merge, which is cheap, and keeps what it
+//! does at each of them in one place: a setting is made at every shard, a key is looked at by its
+//! owner. What is Redis's own inside (crashing, jemalloc's knobs) is refused as unknown; what waits
+//! for another feature says so.
+
+use super::context::{HomeCtx, MergeCtx, PartCtx};
+use super::error::{Error, Outcome};
+use super::generic::keys::encoding_name;
+use super::generic::scan::{is_own, number};
+use super::help;
+use super::spec::{Acl, Flags, Group, Run, Spec};
+use crate::keyspace::{EntryRef, Expiry, Lookup, NewValue, Value};
+use crate::net::session::Peer;
+use crate::resp::encode::Reply;
+use crate::resp::number::parse_i64;
+use crate::server::config::Allowed;
+use crate::server::log;
+use crate::shard::Shard;
+use crate::shard::access::EventClass;
+use crate::stdx::glob;
+use std::borrow::Cow;
+use std::time::Duration;
+
+/// The command. On Redis it is no container: its subcommands have no rows.
+pub const COMMANDS: &[Spec] = &[Spec {
+    name: "debug",
+    arity: -2,
+    flags: Flags::ADMIN
+        .or(Flags::NOSCRIPT)
+        .or(Flags::LOADING)
+        .or(Flags::STALE),
+    acl: Acl::ADMIN.or(Acl::SLOW).or(Acl::DANGEROUS),
+    group: Group::Server,
+    complexity: "Depends on the subcommand.",
+    summary: "Serves tests and those who look for faults.",
+    syntax: "subcommand [argument ...]",
+    run: Run::Gather {
+        prepare: Some(prepare),
+        part,
+        merge,
+    },
+    ..Spec::BASE
+}];
+
+const NOT_ALLOWED: Error = Error(Cow::Borrowed(
+    "ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", you can \
+     run it from a local connection, otherwise you need to set this option in the configuration \
+     file, and then restart the server.",
+));
+const BAD_PROTOCOL_TYPE: Error = Error(Cow::Borrowed(
+    "ERR Wrong protocol type name. Please use one of the following: \
+     string|integer|double|bignum|null|array|set|map|attrib|push|verbatim|true|false",
+));
+const BAD_THRESHOLD: Error = Error(Cow::Borrowed(
+    "ERR argument must be a memory value bigger than 1 and smaller than 4gb",
+));
+const BAD_DATABASE: Error = Error(Cow::Borrowed("ERR Out of range database"));
+const NO_LISTPACK: Error = Error(Cow::Borrowed("ERR Not a listpack encoded object."));
+const NO_SDS: Error = Error(Cow::Borrowed("ERR Not an sds encoded string."));
+const NO_HASH_TABLE: Error = Error(Cow::Borrowed(
+    "ERR The value stored at the specified key is not represented using an hash table",
+));
+
+const HELP: &[&str] = &[
+    "CHANGE-REPL-ID",
+    "    Accepted; there is no replication.",
+    "ERROR <string>",
+    "    Return a Redis protocol error with <string> as message. Useful for clients",
+    "    unit tests to simulate Redis errors.",
+    "HTSTATS <dbid>",
+    "    Return statistics of the tables of the specified database.",
+    "HTSTATS-KEY <key>",
+    "    Like HTSTATS but for the hash table stored at <key>'s value.",
+    "JMAP",
+    "    Accepted; there is no memory map to write.",
+    "LISTPACK <key>",
+    "    Show low level info about the listpack encoding of <key>.",
+    "LOG <message>",
+    "    Write <message> to the server log.",
+    "OBJECT <key>",
+    "    Show low level info about `key` and associated value.",
+    "PAUSE-CRON <0|1>",
+    "    Stop periodic cron job processing.",
+    "POPULATE <count> [<prefix>] [<size>]",
+    "    Create <count> string keys named key:<num>. If <prefix> is specified then",
+    "    it is used instead of the 'key' prefix.",
+    "PROTOCOL <type>",
+    "    Reply with a test value of the specified type. <type> can be: string,",
+    "    integer, double, bignum, null, array, set, map, attrib, push, verbatim,",
+    "    true, false.",
+    "QUICKLIST-PACKED-THRESHOLD <size>",
+    "    Accepted for the tests that set it; 1 byte to 4GB.",
+    "REPLYBUFFER PEAK-RESET-TIME <NEVER||RESET|time>",
+    "REPLYBUFFER RESIZING <0|1>",
+    "    Accepted; reply buffers are not resized by a timer.",
+    "SDSLEN <key>",
+    "    Show low level string info representing `key` and value.",
+    "SET-ACTIVE-EXPIRE <0|1>",
+    "    Setting it to 0 disables expiring keys in background when they are not",
+    "    accessed (otherwise the Redis behavior). Setting it to 1 reenables back the",
+    "    default.",
+    "SET-DISABLE-DENY-SCRIPTS <0|1>",
+    "    Accepted; there are no scripts yet.",
+    "SET-SKIP-CHECKSUM-VALIDATION <0|1>",
+    "    Accepted; there is no RESTORE yet.",
+    "SLEEP <seconds>",
+    "    Stop the server for <seconds>. Decimals allowed.",
+    "STRINGMATCH-LEN <pattern> <string>",
+    "    Return 1 if <string> matches <pattern>, 0 otherwise.",
+];
+
+/// Subcommands that need what is not there yet, and what that is.
+const WAITING: &[(&[u8], &str)] = &[
+    (b"reload", "snapshots"),
+    (b"loadaof", "the append-only log"),
+    (b"aof-flush-sleep", "the append-only log"),
+    (b"digest", "the data types"),
+    (b"digest-value", "the data types"),
+    (b"replicate", "replication"),
+    (b"quicklist", "lists"),
+];
+
+/// A subcommand and what it was given.
+enum Order<'a> {
+    Help,
+    /// Accepted, and has no effect here.
+    Nothing,
+    Protocol(&'a [u8]),
+    ActiveExpire(bool),
+    PauseCron(bool),
+    Sleep(Duration),
+    Error(&'a [u8]),
+    Log(&'a [u8]),
+    Populate {
+        count: i64,
+        prefix: &'a [u8],
+        /// Bytes of each value; 0: as long as it comes.
+        size: i64,
+    },
+    TableStats(usize),
+    Match(&'a [u8], &'a [u8]),
+    /// Looks at a key.
+    Key(View, &'a [u8]),
+}
+
+/// What is to be told of a key.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum View {
+    Object,
+    Sds,
+    HashTable,
+    Listpack,
+}
+
+/// A number as C's atoi reads it.
+fn lenient(text: &[u8]) -> i64 {
+    let digits = text.iter().take_while(|b| b.is_ascii_digit()).count();
+    parse_i64(&text[..digits]).unwrap_or(0)
+}
+
+/// Seconds as C's strtod reads them, as far as there is a use for: anything else is 0.
+fn seconds(text: &[u8]) -> Duration {
+    let number = std::str::from_utf8(text)
+        .ok()
+        .and_then(|t| t.trim().parse::<f64>().ok())
+        .unwrap_or(0.0);
+    Duration::try_from_secs_f64(number).unwrap_or(Duration::ZERO)
+}
+
+/// Bytes with a unit, `1kb`, as Redis's memtoull reads them.
+fn memory(text: &[u8]) -> Option<u64> {
+    let digits = text.iter().take_while(|b| b.is_ascii_digit()).count();
+    let number = parse_i64(&text[..digits])?;
+    let unit: u64 = match text[digits..].to_ascii_lowercase().as_slice() {
+        b"" | b"b" => 1,
+        b"k" => 1000,
+        b"kb" => 1 << 10,
+        b"m" => 1_000_000,
+        b"mb" => 1 << 20,
+        b"g" => 1_000_000_000,
+        b"gb" => 1 << 30,
+        _ => return None,
+    };
+    u64::try_from(number).ok()?.checked_mul(unit)
+}
+
+impl<'a> Order<'a> {
+    fn parse(args: &[&'a [u8]], databases: usize) -> Result<Self, Error> {
+        let name = args[1].to_ascii_lowercase();
+        let rest = &args[2..];
+        let positive = |text: &[u8]| {
+            let number = parse_i64(text).filter(|n| *n >= 0);
+            number.ok_or(Error::NOT_POSITIVE)
+        };
+        Ok(match (name.as_slice(), rest) {
+            (b"help", []) => Self::Help,
+            (b"protocol", [kind]) => Self::Protocol(kind),
+            (b"set-active-expire", [on]) => Self::ActiveExpire(lenient(on) != 0),
+            (b"pause-cron", [on]) => Self::PauseCron(lenient(on) != 0),
+            (b"sleep", [time]) => Self::Sleep(seconds(time)),
+            (b"error", [text]) => Self::Error(text),
+            (b"log", [text]) => Self::Log(text),
+            (b"change-repl-id" | b"jmap", []) => Self::Nothing,
+            (b"set-disable-deny-scripts" | b"set-skip-checksum-validation", [_]) => Self::Nothing,
+            (b"replybuffer", [what, _])
+                if what.eq_ignore_ascii_case(b"peak-reset-time")
+                    || what.eq_ignore_ascii_case(b"resizing") =>
+            {
+                Self::Nothing
+            }
+            (b"quicklist-packed-threshold", [size]) => {
+                const THRESHOLD_MAX: u64 = 4 << 30;
+                memory(size)
+                    .filter(|size| *size <= THRESHOLD_MAX)
+                    .ok_or(BAD_THRESHOLD)?;
+                Self::Nothing
+            }
+            (b"populate", [count, options @ ..]) if options.len() <= 2 => Self::Populate {
+                count: positive(count)?,
+                size: match options {
+                    [_, size] => positive(size)?,
+                    _ => 0,
+                },
+                prefix: options.first().copied().unwrap_or(b"key"),
+            },
+            (b"htstats", [db]) => {
+                let db = parse_i64(db).ok_or(Error::NOT_INTEGER)?;
+                let known = usize::try_from(db).ok().filter(|db| *db < databases);
+                Self::TableStats(known.ok_or(BAD_DATABASE)?)
+            }
+            (b"htstats-key", [key]) => Self::Key(View::HashTable, key),
+            (b"stringmatch-len", [pattern, text]) => Self::Match(pattern, text),
+            (b"object", [key]) => Self::Key(View::Object, key),
+            (b"sdslen", [key]) => Self::Key(View::Sds, key),
+            (b"listpack", [key]) => Self::Key(View::Listpack, key),
+            (name, _) => return Err(refusal(name, args[1])),
+        })
+    }
+}
+
+fn refusal(name: &[u8], given: &[u8]) -> Error {
+    let given = String::from_utf8_lossy(&given[..given.len().min(128)]);
+    if let Some((_, missing)) = WAITING.iter().find(|(waiting, _)| *waiting == name) {
+        let name = given.to_ascii_uppercase();
+        return Error::new(format!(
+            "ERR DEBUG {name} is not supported yet: it needs {missing}, which this server does not have"
+        ));
+    }
+    Error::new(format!(
+        "ERR unknown subcommand or wrong number of arguments for '{given}'. Try DEBUG HELP."
+    ))
+}
+
+fn prepare(ctx: &mut HomeCtx<'_>) -> Outcome {
+    let args = ctx.args;
+    let allowed = match ctx.shard().config.enable_debug_command {
+        Allowed::No => false,
+        Allowed::Yes => true,
+        Allowed::Local => Peer::is_local(&ctx.session().peer),
+    };
+    if !allowed {
+        return Err(NOT_ALLOWED);
+    }
+    let databases = ctx.shard().keyspace.databases();
+    Order::parse(args, databases).map(|_| ())
+}
+
+fn part(ctx: &mut PartCtx<'_>) -> Outcome {
+    let shard = &mut ctx.engine.shard;
+    let out = &mut ctx.out.buf;
+    match Order::parse(ctx.args, shard.keyspace.databases())? {
+        Order::ActiveExpire(on) => shard.expiry.active = on,
+        Order::PauseCron(on) => shard.expiry.paused = on,
+        Order::Sleep(time) => std::thread::sleep(time),
+        Order::Populate {
+            count,
+            prefix,
+            size,
+        } => populate(shard, ctx.caller.db, count, prefix, size),
+        Order::TableStats(db) => {
+            let db = shard.keyspace.db(db);
+            for n in [db.len() as u64, db.expires() as u64] {
+                out.extend_from_slice(&n.to_le_bytes());
+            }
+        }
+        Order::Key(view, key) if is_own(shard, key) => {
+            out.extend_from_slice(&look(shard, ctx.caller.db, view, key)?);
+        }
+        Order::Key(..)
+        | Order::Help
+        | Order::Nothing
+        | Order::Protocol(_)
+        | Order::Error(_)
+        | Order::Log(_)
+        | Order::Match(..) => {}
+    }
+    Ok(())
+}
+
+fn merge(ctx: &mut MergeCtx<'_>) -> Outcome {
+    let databases = ctx.engine.shard.keyspace.databases();
+    match Order::parse(ctx.args, databases)? {
+        Order::Help => help::reply(&mut ctx.reply, "DEBUG", HELP),
+        Order::Protocol(kind) => return protocol(&mut ctx.reply, kind),
+        Order::Error(text) => ctx.reply.error_bytes(text),
+        Order::Log(text) => {
+            let text = String::from_utf8_lossy(text);
+            log::warning(format_args!("DEBUG LOG: {text}"));
+            ctx.reply.ok();
+        }
+        Order::TableStats(_) => table_stats(ctx),
+        Order::Match(pattern, text) => {
+            let matches = glob::matches(pattern, text, false);
+            ctx.reply.integer(i64::from(matches));
+        }
+        Order::Key(..) => {
+            let told = ctx.parts.iter().find(|part| !part.buf.is_empty());
+            let told = told.expect("one shard is the owner");
+            ctx.reply.simple(&String::from_utf8_lossy(&told.buf));
+        }
+        Order::Nothing
+        | Order::ActiveExpire(_)
+        | Order::PauseCron(_)
+        | Order::Sleep(_)
+        | Order::Populate { .. } => ctx.reply.ok(),
+    }
+    Ok(())
+}
+
+/// Stores the keys that are this shard's; those that are there stay as they are.
+fn populate(shard: &mut Shard, db: u16, count: i64, prefix: &[u8], size: i64) {
+    let clock = shard.access_clock();
+    let mut key = prefix.to_vec();
+    key.push(b':');
+    let stem = key.len();
+    for n in 0..count {
+        key.truncate(stem);
+        key.extend_from_slice(n.to_string().as_bytes());
+        if !is_own(shard, &key) {
+            continue;
+        }
+        let pos = shard.pos(&key);
+        let now = shard.now_ms;
+        let target = shard.keyspace.db_mut(usize::from(db));
+        if target.lookup(pos, &key, now).live().is_some() {
+            continue;
+        }
+        let mut value = format!("value:{n}").into_bytes();
+        if size > 0 {
+            value.resize(size as usize, 0);
+        }
+        let value = NewValue::Str {
+            bytes: &value,
+            raw: false,
+        };
+        target.set(pos, &key, value, Expiry::Clear, clock);
+        shard.changed(db, pos, &key, EventClass::New, "new");
+    }
+}
+
+/// What is told of a key by its owner.
+fn look(shard: &Shard, db: u16, view: View, key: &[u8]) -> Result<Vec<u8>, Error> {
+    let pos = shard.pos(key);
+    let found = shard.keyspace.db(usize::from(db)).lookup(pos, key, 0);
+    let Lookup::Live(entry) = found else {
+        return Err(Error::NO_SUCH_KEY);
+    };
+    match view {
+        View::Object => Ok(describe(shard, &entry).into_bytes()),
+        View::Sds => lengths(&entry).map(String::into_bytes),
+        View::HashTable => Err(NO_HASH_TABLE),
+        View::Listpack => Err(NO_LISTPACK),
+    }
+}
+
+fn describe(shard: &Shard, entry: &EntryRef<'_>) -> String {
+    let idle = if shard.lfu.on {
+        0
+    } else {
+        shard.idle_seconds(entry.clock())
+    };
+    format!(
+        "Value at:{:p} refcount:1 encoding:{} serializedlength:{} lru:{} lru_seconds_idle:{idle}",
+        entry.key().as_ptr(),
+        encoding_name(entry),
+        serialized_bytes(entry),
+        entry.clock(),
+    )
+}
+
+/// Bytes of the value in a snapshot, before compression.
+fn serialized_bytes(entry: &EntryRef<'_>) -> usize {
+    let with_length = |len: usize| match len {
+        0..64 => len + 1,
+        64..16384 => len + 2,
+        _ => len + 5,
+    };
+    match entry.value() {
+        Value::Int(n) if i8::try_from(n).is_ok() => 2,
+        Value::Int(n) if i16::try_from(n).is_ok() => 3,
+        Value::Int(n) if i32::try_from(n).is_ok() => 5,
+        Value::Int(n) => with_length(n.to_string().len()),
+        Value::Str(bytes) | Value::Packed(_, bytes) => with_length(bytes.len()),
+        Value::Large(large) => with_length(large.as_slice().len()),
+        Value::Object(object) => object.heap_bytes(),
+    }
+}
+
+fn lengths(entry: &EntryRef<'_>) -> Result<String, Error> {
+    let value = match entry.value() {
+        Value::Str(bytes) => bytes.len(),
+        Value::Large(large) => large.as_slice().len(),
+        Value::Int(_) | Value::Packed(..) | Value::Object(_) => return Err(NO_SDS),
+    };
+    let key = entry.key().len();
+    Ok(format!(
+        "key_sds_len:{key}, key_sds_avail:0, key_zmalloc: {key}, val_sds_len:{value}, \
+         val_sds_avail:0, val_zmalloc: {value}"
+    ))
+}
+
+fn table_stats(ctx: &mut MergeCtx<'_>) {
+    let mut text = String::new();
+    for (at, heading) in ["[Dictionary HT]", "[Expires HT]"].iter().enumerate() {
+        let counts = ctx.parts.iter().map(|part| number(part, 8 * at));
+        let counts: Vec<u64> = counts.collect();
+        text.push_str(&format!(
+            "{heading}\nHash table 0 stats (main hash table):\n"
+        ));
+        let total: u64 = counts.iter().sum();
+        if total == 0 {
+            text.push_str("No stats available for empty dictionaries\n");
+            continue;
+        }
+        text.push_str(&format!(" number of elements: {total}\n"));
+        for (shard, count) in counts.iter().enumerate() {
+            text.push_str(&format!(" elements of shard {shard}: {count}\n"));
+        }
+    }
+    ctx.reply.verbatim("txt", text.as_bytes());
+}
+
+/// A test value of a type of the protocol.
+fn protocol(reply: &mut Reply<'_>, kind: &[u8]) -> Outcome {
+    match kind.to_ascii_lowercase().as_slice() {
+        b"string" => reply.bulk(b"Hello World"),
+        b"integer" => reply.integer(12345),
+        b"double" => reply.double_text("3.141"),
+        b"null" => reply.null(),
+        b"array" => {
+            reply.array(3);
+            (0..3).for_each(|n| reply.integer(n));
+        }
+        b"set" => {
+            reply.set(3);
+            (0..3).for_each(|n| reply.integer(n));
+        }
+        b"map" => {
+            reply.map(3);
+            for n in 0..3 {
+                reply.integer(n);
+                reply.boolean(n == 1);
+            }
+        }
+        b"attrib" => {
+            if reply.is_resp3() {
+                reply.raw(b"|1\r\n");
+                reply.bulk(b"key-popularity");
+                reply.array(2);
+                reply.bulk(b"key:123");
+                reply.integer(90);
+            }
+            reply.bulk(b"Some real reply following the attribute");
+        }
+        b"push" => {
+            if !reply.is_resp3() {
+                return Err(Error::new("ERR RESP2 is not supported by this command"));
+            }
+            reply.push(2);
+            reply.bulk(b"server-cpu-usage");
+            reply.integer(42);
+            reply.bulk(b"Some real reply following the push reply");
+        }
+        b"verbatim" => reply.verbatim("txt", b"This is a verbatim\nstring"),
+        b"true" => reply.boolean(true),
+        b"false" => reply.boolean(false),
+        b"bignum" => reply.big_number("1234567999999999999999999999999999999"),
+        _ => return Err(BAD_PROTOCOL_TYPE),
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_are_read_as_leniently_as_on_redis() {
+        assert_eq!((lenient(b"1"), lenient(b"x"), lenient(b"0x")), (1, 0, 0));
+        assert_eq!(seconds(b"0.25"), Duration::from_millis(250));
+        assert_eq!(
+            (seconds(b"x"), seconds(b"-1")),
+            (Duration::ZERO, Duration::ZERO)
+        );
+        assert_eq!(
+            (memory(b"1kb"), memory(b"2g")),
+            (Some(1024), Some(2_000_000_000))
+        );
+        assert_eq!(
+            (memory(b"x"), memory(b"1q"), memory(b"-1")),
+            (None, None, None)
+        );
+    }
+
+    #[test]
+    fn what_is_missing_says_so() {
+        let parse = |line: &str| {
+            let args: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
+            Order::parse(&args, 16).err().map(|e| e.0.into_owned())
+        };
+        assert!(parse("debug reload").is_some_and(|e| e.contains("snapshots")));
+        assert!(parse("debug sleep").is_some_and(|e| e.starts_with("ERR unknown subcommand")));
+        assert_eq!(parse("debug populate 10 p 5"), None);
+        assert_eq!(
+            parse("debug quicklist-packed-threshold 5gb"),
+            Some(BAD_THRESHOLD.0.into())
+        );
+    }
+}

@@ -1,0 +1,487 @@
+//! Keys and databases, whatever the keys hold.
+pub mod expire;
+pub mod keys;
+pub mod object;
+pub mod scan;
+pub mod whole;
+
+use super::spec::{Acl, Flags, Group, KeyFlags, KeySpec, Run, Spec};
+
+/// On single keys, or several.
+pub const KEYS: &[Spec] = &[
+    Spec {
+        name: "del",
+        arity: -2,
+        flags: Flags::WRITE,
+        acl: Acl::KEYSPACE.or(Acl::WRITE).or(Acl::SLOW),
+        keys: &[KeySpec::range(1, -1, 1, KeyFlags::RM.or(KeyFlags::DELETE))],
+        complexity: "O(N) with N the number of keys; a big value is freed in slices afterwards.",
+        summary: "Removes keys.",
+        syntax: "key [key ...]",
+        tips: &["request_policy:multi_shard", "response_policy:agg_sum"],
+        run: Run::Keyed(keys::del),
+        ..Spec::BASE
+    },
+    Spec {
+        name: "unlink",
+        arity: -2,
+        flags: Flags::WRITE.or(Flags::FAST),
+        acl: Acl::KEYSPACE.or(Acl::WRITE).or(Acl::FAST),
+        keys: &[KeySpec::range(1, -1, 1, KeyFlags::RM.or(KeyFlags::DELETE))],
+        since: "4.0.0",
+        complexity: "O(1) for each key; a big value is freed in slices afterwards.",
+        summary: "Removes keys and frees their values later.",
+        syntax: "key [key ...]",
+        tips: &["request_policy:multi_shard", "response_policy:agg_sum"],
+        run: Run::Keyed(keys::del),
+        ..Spec::BASE
+    },
+    Spec {
+        name: "exists",
+        arity: -2,
+        flags: Flags::READONLY.or(Flags::FAST),
+        acl: Acl::KEYSPACE.or(Acl::READ).or(Acl::FAST),
+        keys: &[KeySpec::range(1, -1, 1, KeyFlags::RO)],
+        complexity: "O(N) with N the number of keys.",
+        summary: "Counts which of the keys exist.",
+        syntax: "key [key ...]",
+        tips: &["request_policy:multi_shard", "response_policy:agg_sum"],
+        run: Run::Keyed(keys::exists),
+        ..Spec::BASE
+    },
+    Spec {
+        name: "touch",
+        arity: -2,
+        flags: Flags::READONLY.or(Flags::FAST),
+        acl: Acl::KEYSPACE.or(Acl::READ).or(Acl::FAST),
+        keys: &[KeySpec::range(1, -1, 1, KeyFlags::RO)],
+        since: "3.2.1",
+        complexity: "O(N) with N the number of keys.",
+        summary: "Counts which of the keys exist and marks them as accessed now.",
+        syntax: "key [key ...]",
+        tips: &["request_policy:multi_shard", "response_policy:agg_sum"],
+        run: Run::Keyed(keys::touch),
+        ..Spec::BASE
+    },
+    Spec {
+        name: "type",
+        arity: 2,
+        flags: Flags::READONLY.or(Flags::FAST),
+        acl: Acl::KEYSPACE.or(Acl::READ).or(Acl::FAST),
+        keys: &[KeySpec::one(1, KeyFlags::RO)],
+        summary: "Tells the type of a key's value.",
+        syntax: "key",
+        run: Run::Keyed(keys::type_),
+        ..Spec::BASE
+    },
+    Spec {
+        name: "rename",
+        arity: 3,
+        flags: Flags::WRITE,
+        acl: Acl::KEYSPACE.or(Acl::WRITE).or(Acl::SLOW),
+        keys: &[
+            KeySpec::one(1, KeyFlags::RW.or(KeyFlags::ACCESS).or(KeyFlags::DELETE)),
+            KeySpec::one(2, KeyFlags::OW.or(KeyFlags::UPDATE)),
+        ],
+        complexity: "O(1); what is overwritten is freed in slices.",
+        summary: "Gives a key another name, overwriting what has it.",
+        syntax: "key newkey",
+        run: Run::Keyed(keys::rename),
+        ..Spec::BASE
+    },
+    Spec {
+        name: "renamenx",
+        arity: 3,
+        flags: Flags::WRITE.or(Flags::FAST),
+        acl: Acl::KEYSPACE.or(Acl::WRITE).or(Acl::FAST),
+        keys: &[
+            KeySpec::one(1, KeyFlags::RW.or(KeyFlags::ACCESS).or(KeyFlags::DELETE)),
+            KeySpec::one(2, KeyFlags::OW.or(KeyFlags::INSERT)),
+        ],
+        summary: "Gives a key another name unless that is taken.",
+        syntax: "key newkey",
+        run: Run::Keyed(keys::renamenx),
+        ..Spec::BASE
+    },
+    Spec {
+        name: "copy",
+        arity: -3,
+        flags: Flags::WRITE.or(Flags::DENYOOM),
+        acl: Acl::KEYSPACE.or(Acl::WRITE).or(Acl::SLOW),
+        keys: &[
+            KeySpec::one(1, KeyFlags::RO.or(KeyFlags::ACCESS)),
+            KeySpec::one(2, KeyFlags::OW.or(KeyFlags::UPDATE)),
+        ],
+        since: "6.2.0",
+        complexity: "O(N) with N the number of elements of a collection, O(1) for a string.",
+        summary: "Copies a key's value and expiry to another key.",
+        syntax: "source destination [DB destination-db] [REPLACE]",
+        run: Run::Keyed(keys::copy),
+        ..Spec::BASE
+    },
+    Spec {
+        name: "move",
+        arity: 3,
+        flags: Flags::WRITE.or(Flags::FAST),
+        acl: Acl::KEYSPACE.or(Acl::WRITE).or(Acl::FAST),
+        keys: &[KeySpec::one(
+            1,
+            KeyFlags::RW.or(KeyFlags::ACCESS).or(KeyFlags::UPDATE),
+        )],
+        summary: "Moves a key to another database.",
+        syntax: "key db",
+        run: Run::Keyed(keys::move_),
+        ..Spec::BASE
+    },
+];
+
+/// On the time that keys have left.
+pub const EXPIRY: &[Spec] = &[
+    Spec {
+        name: "expire",
+        arity: -3,
+        flags: Flags::WRITE.or(Flags::FAST),
+        acl: Acl::KEYSPACE.or(Acl::WRITE).or(Acl::FAST),
+        keys: &[KeySpec::one(1, KeyFlags::RW.or(KeyFlags::UPDATE))],
+        summary: "Lets a key expire after so many seconds.",
+        syntax: "key seconds [NX | XX | GT | LT]",
+        run: Run::Keyed(expire::expire),
+        ..Spec::BASE
+    },
+    Spec {
+        name: "pexpire",
+        arity: -3,
+        flags: Flags::WRITE.or(Flags::FAST),
+        acl: Acl::KEYSPACE.or(Acl::WRITE).or(Acl::FAST),
+        keys: &[KeySpec::one(1, KeyFlags::RW.or(KeyFlags::UPDATE))],
+        since: "2.6.0",
+        summary: "Lets a key expire after so many milliseconds.",
+        syntax: "key milliseconds [NX | XX | GT | LT]",
+        run: Run::Keyed(expire::pexpire),
+        ..Spec::BASE
+    },
+    Spec {
+        name: "expireat",
+        arity: -3,
+        flags: Flags::WRITE.or(Flags::FAST),
+        acl: Acl::KEYSPACE.or(Acl::WRITE).or(Acl::FAST),
+        keys: &[KeySpec::one(1, KeyFlags::RW.or(KeyFlags::UPDATE))],
+        since: "1.2.0",
+        summary: "Lets a key expire at a time, in seconds since 1970.",
+        syntax: "key unix-time-seconds [NX | XX | GT | LT]",
+        run: Run::Keyed(expire::expireat),
+        ..Spec::BASE
+    },
+    Spec {
+        name: "pexpireat",
+        arity: -3,
+        flags: Flags::WRITE.or(Flags::FAST),
+        acl: Acl::KEYSPACE.or(Acl::WRITE).or(Acl::FAST),
+        keys: &[KeySpec::one(1, KeyFlags::RW.or(KeyFlags::UPDATE))],
+        since: "2.6.0",
+        summary: "Lets a key expire at a time, in milliseconds since 1970.",
+        syntax: "key unix-time-milliseconds [NX | XX | GT | LT]",
+        run: Run::Keyed(expire::pexpireat),
+        ..Spec::BASE
+    },
+    Spec {
+        name: "expiretime",
+        arity: 2,
+        flags: Flags::READONLY.or(Flags::FAST),
+        acl: Acl::KEYSPACE.or(Acl::READ).or(Acl::FAST),
+        keys: &[KeySpec::one(1, KeyFlags::RO.or(KeyFlags::ACCESS))],
+        since: "7.0.0",
+        summary: "Tells when a key expires, in seconds since 1970.",
+        syntax: "key",
+        run: Run::Keyed(expire::expiretime),
+        ..Spec::BASE
+    },
+    Spec {
+        name: "pexpiretime",
+        arity: 2,
+        flags: Flags::READONLY.or(Flags::FAST),
+        acl: Acl::KEYSPACE.or(Acl::READ).or(Acl::FAST),
+        keys: &[KeySpec::one(1, KeyFlags::RO.or(KeyFlags::ACCESS))],
+        since: "7.0.0",
+        summary: "Tells when a key expires, in milliseconds since 1970.",
+        syntax: "key",
+        run: Run::Keyed(expire::pexpiretime),
+        ..Spec::BASE
+    },
+    Spec {
+        name: "ttl",
+        arity: 2,
+        flags: Flags::READONLY.or(Flags::FAST),
+        acl: Acl::KEYSPACE.or(Acl::READ).or(Acl::FAST),
+        keys: &[KeySpec::one(1, KeyFlags::RO.or(KeyFlags::ACCESS))],
+        summary: "Tells how many seconds a key has left.",
+        syntax: "key",
+        tips: &["nondeterministic_output"],
+        run: Run::Keyed(expire::ttl),
+        ..Spec::BASE
+    },
+    Spec {
+        name: "pttl",
+        arity: 2,
+        flags: Flags::READONLY.or(Flags::FAST),
+        acl: Acl::KEYSPACE.or(Acl::READ).or(Acl::FAST),
+        keys: &[KeySpec::one(1, KeyFlags::RO.or(KeyFlags::ACCESS))],
+        since: "2.6.0",
+        summary: "Tells how many milliseconds a key has left.",
+        syntax: "key",
+        tips: &["nondeterministic_output"],
+        run: Run::Keyed(expire::pttl),
+        ..Spec::BASE
+    },
+    Spec {
+        name: "persist",
+        arity: 2,
+        flags: Flags::WRITE.or(Flags::FAST),
+        acl: Acl::KEYSPACE.or(Acl::WRITE).or(Acl::FAST),
+        keys: &[KeySpec::one(1, KeyFlags::RW.or(KeyFlags::UPDATE))],
+        since: "2.2.0",
+        summary: "Takes a key's expiry away.",
+        syntax: "key",
+        run: Run::Keyed(expire::persist),
+        ..Spec::BASE
+    },
+];
+
+/// Through the keyspace.
+pub const SCAN: &[Spec] = &[
+    Spec {
+        name: "keys",
+        arity: 2,
+        flags: Flags::READONLY,
+        acl: Acl::KEYSPACE.or(Acl::READ).or(Acl::SLOW).or(Acl::DANGEROUS),
+        complexity: "O(N) with N the number of keys of the database.",
+        summary: "Lists all keys whose names match a pattern.",
+        syntax: "pattern",
+        tips: &["request_policy:all_shards", "nondeterministic_output_order"],
+        run: Run::Gather {
+            prepare: None,
+            part: scan::keys_part,
+            merge: scan::keys_merge,
+        },
+        ..Spec::BASE
+    },
+    Spec {
+        name: "scan",
+        arity: -2,
+        flags: Flags::READONLY,
+        acl: Acl::KEYSPACE.or(Acl::READ).or(Acl::SLOW),
+        since: "2.8.0",
+        complexity: "O(COUNT) for each call, O(N) for a whole iteration over N keys.",
+        summary: "Goes through the keys step by step.",
+        syntax: "cursor [MATCH pattern] [COUNT count] [TYPE type]",
+        tips: &[
+            "nondeterministic_output",
+            "request_policy:special",
+            "response_policy:special",
+        ],
+        run: Run::At {
+            owner: scan::scan_owner,
+            run: scan::scan,
+        },
+        ..Spec::BASE
+    },
+    Spec {
+        name: "randomkey",
+        arity: 1,
+        flags: Flags::READONLY,
+        acl: Acl::KEYSPACE.or(Acl::READ).or(Acl::SLOW),
+        summary: "Returns the name of a random key.",
+        tips: &[
+            "request_policy:all_shards",
+            "response_policy:special",
+            "nondeterministic_output",
+        ],
+        run: Run::Gather {
+            prepare: None,
+            part: scan::randomkey_part,
+            merge: scan::randomkey_merge,
+        },
+        ..Spec::BASE
+    },
+];
+
+/// On what is behind values.
+pub const OBJECTS: &[Spec] = &[
+    Spec {
+        name: "object",
+        arity: -2,
+        acl: Acl::SLOW,
+        since: "2.2.3",
+        complexity: "Depends on the subcommand.",
+        summary: "Tells what is known of a value from outside.",
+        subcommands: OBJECT,
+        ..Spec::BASE
+    },
+    Spec {
+        name: "wait",
+        arity: 3,
+        flags: Flags::BLOCKING,
+        acl: Acl::SLOW.or(Acl::BLOCKING).or(Acl::CONNECTION),
+        since: "3.0.0",
+        summary: "Waits until replicas have the connection's writes.",
+        syntax: "numreplicas timeout",
+        tips: &["request_policy:all_shards", "response_policy:agg_min"],
+        run: Run::Keyed(object::wait),
+        ..Spec::BASE
+    },
+    Spec {
+        name: "waitaof",
+        arity: 4,
+        flags: Flags::BLOCKING,
+        acl: Acl::SLOW.or(Acl::BLOCKING).or(Acl::CONNECTION),
+        since: "7.2.0",
+        summary: "Waits until the connection's writes are in the log, here and on replicas.",
+        syntax: "numlocal numreplicas timeout",
+        tips: &["request_policy:all_shards", "response_policy:agg_min"],
+        run: Run::Keyed(object::waitaof),
+        ..Spec::BASE
+    },
+];
+
+const OBJECT: &[Spec] = &[
+    Spec {
+        name: "encoding",
+        arity: 3,
+        flags: Flags::READONLY,
+        acl: Acl::KEYSPACE.or(Acl::READ).or(Acl::SLOW),
+        keys: &[KeySpec::one(2, KeyFlags::RO)],
+        since: "2.2.3",
+        summary: "Tells how a value is stored.",
+        syntax: "key",
+        tips: &["nondeterministic_output"],
+        run: Run::Keyed(object::encoding),
+        ..Spec::BASE
+    },
+    Spec {
+        name: "freq",
+        arity: 3,
+        flags: Flags::READONLY,
+        acl: Acl::KEYSPACE.or(Acl::READ).or(Acl::SLOW),
+        keys: &[KeySpec::one(2, KeyFlags::RO)],
+        since: "4.0.0",
+        summary: "Tells the logarithmic access frequency of a key.",
+        syntax: "key",
+        tips: &["nondeterministic_output"],
+        run: Run::Keyed(object::freq),
+        ..Spec::BASE
+    },
+    Spec {
+        name: "idletime",
+        arity: 3,
+        flags: Flags::READONLY,
+        acl: Acl::KEYSPACE.or(Acl::READ).or(Acl::SLOW),
+        keys: &[KeySpec::one(2, KeyFlags::RO)],
+        since: "2.2.3",
+        summary: "Tells the seconds since a key was last accessed.",
+        syntax: "key",
+        tips: &["nondeterministic_output"],
+        run: Run::Keyed(object::idletime),
+        ..Spec::BASE
+    },
+    Spec {
+        name: "refcount",
+        arity: 3,
+        flags: Flags::READONLY,
+        acl: Acl::KEYSPACE.or(Acl::READ).or(Acl::SLOW),
+        keys: &[KeySpec::one(2, KeyFlags::RO)],
+        since: "2.2.3",
+        summary: "Tells how many references a value has.",
+        syntax: "key",
+        tips: &["nondeterministic_output"],
+        run: Run::Keyed(object::refcount),
+        ..Spec::BASE
+    },
+    Spec {
+        name: "help",
+        arity: 2,
+        flags: Flags::LOADING.or(Flags::STALE),
+        acl: Acl::KEYSPACE.or(Acl::SLOW),
+        since: "6.2.0",
+        summary: "Explains the subcommands.",
+        run: Run::Keyed(object::help),
+        ..Spec::BASE
+    },
+];
+
+/// On whole databases.
+pub const WHOLE: &[Spec] = &[
+    Spec {
+        name: "dbsize",
+        arity: 1,
+        flags: Flags::READONLY.or(Flags::FAST),
+        acl: Acl::KEYSPACE.or(Acl::READ).or(Acl::FAST),
+        group: Group::Server,
+        summary: "Counts the keys of the database.",
+        tips: &["request_policy:all_shards", "response_policy:agg_sum"],
+        run: Run::Gather {
+            prepare: None,
+            part: whole::dbsize_part,
+            merge: whole::sum,
+        },
+        ..Spec::BASE
+    },
+    Spec {
+        name: "flushdb",
+        arity: -1,
+        flags: Flags::WRITE,
+        acl: Acl::KEYSPACE
+            .or(Acl::WRITE)
+            .or(Acl::SLOW)
+            .or(Acl::DANGEROUS),
+        group: Group::Server,
+        complexity: "O(1); the keys are freed in slices afterwards.",
+        summary: "Removes all keys of the database.",
+        syntax: "[ASYNC | SYNC]",
+        tips: &["request_policy:all_shards", "response_policy:all_succeeded"],
+        run: Run::Gather {
+            prepare: Some(whole::flush_options),
+            part: whole::flushdb_part,
+            merge: whole::all_ok,
+        },
+        ..Spec::BASE
+    },
+    Spec {
+        name: "flushall",
+        arity: -1,
+        flags: Flags::WRITE,
+        acl: Acl::KEYSPACE
+            .or(Acl::WRITE)
+            .or(Acl::SLOW)
+            .or(Acl::DANGEROUS),
+        group: Group::Server,
+        complexity: "O(1); the keys are freed in slices afterwards.",
+        summary: "Removes all keys of all databases.",
+        syntax: "[ASYNC | SYNC]",
+        tips: &["request_policy:all_shards", "response_policy:all_succeeded"],
+        run: Run::Gather {
+            prepare: Some(whole::flush_options),
+            part: whole::flushall_part,
+            merge: whole::all_ok,
+        },
+        ..Spec::BASE
+    },
+    Spec {
+        name: "swapdb",
+        arity: 3,
+        flags: Flags::WRITE.or(Flags::FAST),
+        acl: Acl::KEYSPACE
+            .or(Acl::WRITE)
+            .or(Acl::FAST)
+            .or(Acl::DANGEROUS),
+        group: Group::Server,
+        since: "4.0.0",
+        summary: "Exchanges two databases.",
+        syntax: "index1 index2",
+        run: Run::Gather {
+            prepare: Some(whole::swapdb_check),
+            part: whole::swapdb_part,
+            merge: whole::all_ok,
+        },
+        ..Spec::BASE
+    },
+];

@@ -1,0 +1,136 @@
+//! What is known of a value from outside: OBJECT; and waiting for copies of it: WAIT, WAITAOF.
+
+use super::keys::encoding_name;
+use crate::command::context::Ctx;
+use crate::command::error::{Error, Outcome};
+use crate::command::help;
+use crate::keyspace::{EntryRef, Value};
+use crate::resp::number::parse_i64;
+
+const NOT_LFU: Error = Error(std::borrow::Cow::Borrowed(
+    "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that \
+     when switching between policies at runtime LRU and LFU data will take some time to adjust.",
+));
+const NOT_LRU: Error = Error(std::borrow::Cow::Borrowed(
+    "ERR An LFU maxmemory policy is selected, idle time not tracked. Please note that when \
+     switching between policies at runtime LRU and LFU data will take some time to adjust.",
+));
+
+const HELP: &[&str] = &[
+    "ENCODING <key>",
+    "    Return the kind of internal representation used in order to store the value",
+    "    associated with a <key>.",
+    "FREQ <key>",
+    "    Return the access frequency index of the <key>. The returned integer is",
+    "    proportional to the logarithm of the recent access frequency of the key.",
+    "IDLETIME <key>",
+    "    Return the idle time of the <key>, that is the approximated number of",
+    "    seconds elapsed since the last access to the key.",
+    "REFCOUNT <key>",
+    "    Return the number of references of the value associated with the specified",
+    "    <key>.",
+];
+
+pub(super) fn help(ctx: &mut Ctx<'_>) -> Outcome {
+    help::reply(&mut ctx.reply, "OBJECT", HELP);
+    Ok(())
+}
+
+/// The entry under the second argument.
+fn entry<'a>(ctx: &'a mut Ctx<'_>) -> Option<EntryRef<'a>> {
+    ctx.shard.inspect(ctx.caller, ctx.pos, ctx.args[2])
+}
+
+pub(super) fn encoding(ctx: &mut Ctx<'_>) -> Outcome {
+    match entry(ctx).as_ref().map(encoding_name) {
+        Some(name) => ctx.reply.bulk(name.as_bytes()),
+        None => ctx.reply.null(),
+    }
+    Ok(())
+}
+
+pub(super) fn refcount(ctx: &mut Ctx<'_>) -> Outcome {
+    match entry(ctx).as_ref().map(reference_count) {
+        Some(count) => ctx.reply.integer(count),
+        None => ctx.reply.null(),
+    }
+    Ok(())
+}
+
+/// Values are never shared; small numbers are on Redis, and look as if they were.
+fn reference_count(entry: &EntryRef<'_>) -> i64 {
+    /// Redis's OBJ_SHARED_INTEGERS and OBJ_SHARED_REFCOUNT.
+    const SHARED_INTEGERS: i64 = 10_000;
+    const SHARED: i64 = i32::MAX as i64;
+    match entry.value() {
+        Value::Int(0..SHARED_INTEGERS) => SHARED,
+        _ => 1,
+    }
+}
+
+pub(super) fn idletime(ctx: &mut Ctx<'_>) -> Outcome {
+    let Some(clock) = entry(ctx).map(|entry| entry.clock()) else {
+        ctx.reply.null();
+        return Ok(());
+    };
+    if ctx.shard.lfu.on {
+        return Err(NOT_LRU);
+    }
+    ctx.reply.integer(i64::from(ctx.shard.idle_seconds(clock)));
+    Ok(())
+}
+
+pub(super) fn freq(ctx: &mut Ctx<'_>) -> Outcome {
+    let Some(clock) = entry(ctx).map(|entry| entry.clock()) else {
+        ctx.reply.null();
+        return Ok(());
+    };
+    if !ctx.shard.lfu.on {
+        return Err(NOT_LFU);
+    }
+    let frequency = ctx.shard.lfu.frequency(clock, ctx.shard.now_ms);
+    ctx.reply.integer(i64::from(frequency));
+    Ok(())
+}
+
+/// Milliseconds to wait.
+fn timeout_ms(text: &[u8]) -> Result<i64, Error> {
+    let timeout = parse_i64(text).ok_or(Error(std::borrow::Cow::Borrowed(
+        "ERR timeout is not an integer or out of range",
+    )))?;
+    if timeout < 0 {
+        return Err(Error::new("ERR timeout is negative"));
+    }
+    Ok(timeout)
+}
+
+/// There are no replicas that could be waited for: the answer is known at once, and is 0.
+pub(super) fn wait(ctx: &mut Ctx<'_>) -> Outcome {
+    parse_i64(ctx.args[1]).ok_or(Error::NOT_INTEGER)?;
+    timeout_ms(ctx.args[2])?;
+    ctx.reply.integer(0);
+    Ok(())
+}
+
+/// There is neither a log nor a replica: as with `appendonly no` on Redis.
+pub(super) fn waitaof(ctx: &mut Ctx<'_>) -> Outcome {
+    let local = parse_i64(ctx.args[1]).ok_or(Error::NOT_INTEGER)?;
+    if !(0..=1).contains(&local) {
+        return Err(Error::new(
+            "ERR value is out of range, value must between 0 and 1",
+        ));
+    }
+    parse_i64(ctx.args[2])
+        .filter(|replicas| *replicas >= 0)
+        .ok_or(Error::NOT_POSITIVE)?;
+    timeout_ms(ctx.args[3])?;
+    if local > 0 {
+        return Err(Error::new(
+            "ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.",
+        ));
+    }
+    ctx.reply.array(2);
+    ctx.reply.integer(0);
+    ctx.reply.integer(0);
+    Ok(())
+}
