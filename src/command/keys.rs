@@ -18,6 +18,23 @@ pub fn keys_of(spec: &Spec, args: &[&[u8]], found: &mut Vec<KeyAt>) -> bool {
         .all(|key_spec| keys_of_spec(key_spec, args, found))
 }
 
+/// The other database that a command's keys may stand in, for the few commands that name one: MOVE,
+/// and COPY with DB. None where the arguments name no database below `databases`.
+pub fn other_db(spec: &Spec, args: &[&[u8]], databases: u16) -> Option<u16> {
+    let at = match spec.name {
+        "move" => 2,
+        "copy" => {
+            let options = args.iter().skip(3);
+            4 + options
+                .clone()
+                .position(|arg| arg.eq_ignore_ascii_case(b"db"))?
+        }
+        _ => return None,
+    };
+    let db = crate::resp::number::parse_i64(args.get(at)?)?;
+    u16::try_from(db).ok().filter(|db| *db < databases)
+}
+
 fn keys_of_spec(spec: &KeySpec, args: &[&[u8]], found: &mut Vec<KeyAt>) -> bool {
     let argc = args.len();
     let begin = match spec.begin {
@@ -94,6 +111,21 @@ mod tests {
         let args: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
         let mut out = Vec::new();
         keys_of(&spec, &args, &mut out).then(|| out.iter().map(|k| k.index).collect())
+    }
+
+    #[test]
+    fn some_commands_name_another_database() {
+        let other = |name: &'static str, line: &str| {
+            let spec = Spec { name, ..Spec::BASE };
+            let args: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
+            other_db(&spec, &args, 16)
+        };
+        assert_eq!(other("move", "move k 3"), Some(3));
+        assert_eq!(other("move", "move k 16"), None);
+        assert_eq!(other("copy", "copy a b db 2 replace"), Some(2));
+        assert_eq!(other("copy", "copy a b replace db 2"), Some(2));
+        assert_eq!(other("copy", "copy a b replace"), None);
+        assert_eq!(other("get", "get db"), None);
     }
 
     #[test]

@@ -10,6 +10,7 @@ pub mod memory;
 pub mod registry;
 pub mod spec;
 pub mod string;
+pub mod transaction;
 
 /// Every family's table.
 pub const FAMILIES: &[&[spec::Spec]] = &[
@@ -22,4 +23,5 @@ pub const FAMILIES: &[&[spec::Spec]] = &[
     generic::WHOLE,
     debug::COMMANDS,
     memory::COMMANDS,
+    transaction::COMMANDS,
 ];

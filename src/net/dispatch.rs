@@ -11,7 +11,7 @@ use super::engine::{Engine, slow};
 use super::session::{ConnId, Held, Stall, WAITING_MAX, flag};
 use crate::command::context::{Caller, Ctx, HomeCtx, OwnedArgs, caller};
 use crate::command::error::Error;
-use crate::command::registry::{Route, RowId};
+use crate::command::registry::{Route, RowId, Spread};
 use crate::command::spec::{Flags, Run, Spec};
 use crate::keyspace::{Pos, Slot};
 use crate::mesh::ShardId;
@@ -19,6 +19,7 @@ use crate::resp::Version;
 use crate::resp::decode::Frame;
 use crate::resp::encode::{Output, Reply};
 use crate::shard::Shard;
+use crate::txn::multi::Control;
 
 /// Bytes that may wait for a lane before connections that want to add to them are held back.
 const OUTGOING_MAX: usize = 1 << 20;
@@ -99,12 +100,13 @@ impl Engine {
         if self.slow & slow::PAUSE != 0 && self.is_paused(conn, command.row) {
             return Flow::Wait(Stall::Paused);
         }
-        if self.slow & slow::MONITORS != 0 {
+        let queued = self.session(conn).is(flag::MULTI) && self.is_queued(command.row);
+        if self.slow & slow::MONITORS != 0 && !queued {
             self.feed_monitors(conn, command.row, batch.args_of(command));
         }
         let session = self.session(conn);
         if !session.is(flag::REPLY_OFF | flag::REPLY_SKIP) {
-            let flow = self.dispatch(conn, batch, command);
+            let flow = self.dispatch_or_queue(conn, batch, command);
             let session = self.session(conn);
             if session.is(flag::REPLY_SKIP_NEXT) {
                 session.flags = session.flags & !flag::REPLY_SKIP_NEXT | flag::REPLY_SKIP;
@@ -112,6 +114,15 @@ impl Engine {
             return flow;
         }
         self.dispatch_silently(conn, batch, command)
+    }
+
+    /// Runs a command, or keeps it for EXEC.
+    fn dispatch_or_queue(&mut self, conn: ConnId, batch: &mut Batch, command: &Command) -> Flow {
+        if self.session(conn).is(flag::MULTI) && self.is_queued(command.row) {
+            self.queue_command(conn, batch, command);
+            return Flow::Done;
+        }
+        self.dispatch(conn, batch, command)
     }
 
     fn allowed_without_auth(&self, row: RowId) -> bool {
@@ -124,7 +135,7 @@ impl Engine {
         let places = session.held.len();
         let target = session.target();
         let (bytes, shared) = (target.buf.len(), target.shared.len());
-        let flow = self.dispatch(conn, batch, command);
+        let flow = self.dispatch_or_queue(conn, batch, command);
         let session = self.session(conn);
         if !session.is(flag::REPLY_OFF | flag::REPLY_SKIP) {
             return flow; // CLIENT REPLY ON answers
@@ -195,12 +206,8 @@ impl Engine {
                 }
                 self.forward(conn, batch, command, spec, owner)
             }
-            Route::Gather => {
-                if spec.flags.has(Flags::WRITE) && self.session(conn).writes_out > 0 {
-                    return Flow::Wait(Stall::Writes);
-                }
-                self.run_gather(conn, batch.args_of(command), command.row, spec)
-            }
+            Route::Gather => self.run_gather(conn, batch, command, spec),
+            Route::Control => self.run_control(conn, batch, command),
             Route::Container => {
                 let error = match batch.args_of(command) {
                     [_, sub, ..] => Error::unknown_subcommand(sub, spec.name),
@@ -239,7 +246,10 @@ impl Engine {
                 }
                 self.forward(conn, batch, command, spec, owner)
             }
-            None => self.run_transaction(conn, batch, command, spec),
+            None => match self.shard.registry.row(command.row).spread {
+                Spread::Lend => self.run_transaction(conn, batch, command, spec),
+                spread => self.run_spread(conn, batch, command, spec, spread),
+            },
         }
     }
 
@@ -258,7 +268,7 @@ impl Engine {
     }
 
     /// Runs a command on this shard, for a connection of this shard.
-    fn run_here(
+    pub(super) fn run_here(
         &mut self,
         conn: ConnId,
         batch: &mut Batch,
@@ -297,7 +307,7 @@ impl Engine {
     }
 
     /// Runs a command that needs its connection.
-    fn run_home(&mut self, conn: ConnId, args: &[&[u8]], row: RowId, spec: &'static Spec) {
+    pub(super) fn run_home(&mut self, conn: ConnId, args: &[&[u8]], row: RowId, spec: &'static Spec) {
         let Run::Home(function) = spec.run else {
             unreachable!("routed by its kind")
         };
@@ -388,9 +398,16 @@ impl Engine {
         if row != RowId::UNKNOWN {
             self.shard.stats.commands[row.index()].rejected += 1;
         }
+        let is_exec = row != RowId::UNKNOWN
+            && matches!(
+                self.shard.registry.row(row).spec.run,
+                Run::Control(Control::Exec)
+            );
+        let refused = is_exec.then(|| self.exec_refused(conn, error));
         let session = self.session(conn);
+        session.info.multi.refused();
         let version = session.version;
-        Reply::new(session.target(), version).error(&error.0);
+        Reply::new(session.target(), version).error(&refused.as_ref().unwrap_or(error).0);
     }
 }
 
@@ -400,6 +417,35 @@ pub(super) fn run(shard: &mut Shard, call: Call<'_>, large: OwnedArgs<'_>, out: 
         unreachable!("routed by its kind")
     };
     run_function(shard, function, call, large, out);
+}
+
+/// The same for a part of a command that is counted elsewhere.
+pub(super) fn run_quietly(
+    shard: &mut Shard,
+    call: Call<'_>,
+    large: OwnedArgs<'_>,
+    out: &mut Output,
+) {
+    let (Run::Keyed(function) | Run::At { run: function, .. }) = call.spec.run else {
+        unreachable!("routed by its kind")
+    };
+    let (bytes, shared) = (out.buf.len(), out.shared.len());
+    let version = call.version;
+    let outcome = function(&mut Ctx {
+        shard,
+        args: call.args,
+        reply: Reply::new(out, version),
+        caller: call.caller,
+        pos: call.pos,
+        row: call.row,
+        large,
+    });
+    if let Err(error) = outcome {
+        shard.stats.count_error(error.code());
+        out.buf.truncate(bytes);
+        out.shared.truncate(shared);
+        Reply::new(out, version).error(&error.0);
+    }
 }
 
 /// Runs `function` for a command; counts it, and writes its error.
@@ -470,7 +516,7 @@ fn keep_large(batch: &mut Batch, command: &Command, input_at: usize) {
 }
 
 /// Redis's text for a command that does not exist: name and arguments, cut at 128 bytes.
-fn unknown_command(args: &[&[u8]]) -> Error {
+pub(super) fn unknown_command(args: &[&[u8]]) -> Error {
     const SHOWN_MAX: usize = 128;
     let shown = |bytes: &[u8], max: usize| {
         String::from_utf8_lossy(&bytes[..bytes.len().min(max)]).into_owned()

@@ -219,6 +219,11 @@ impl<C> Multi<C> {
         self.queue.is_some()
     }
 
+    /// Whether EXEC will be refused, since a command of the open block was.
+    pub fn is_aborted(&self) -> bool {
+        self.aborted
+    }
+
     /// MULTI. Reply OK.
     pub fn multi(&mut self) -> Result<(), MultiError> {
         if self.is_queueing() {
