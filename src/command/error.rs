@@ -35,6 +35,8 @@ texts! {
     DB_OUT_OF_RANGE = "ERR DB index is out of range";
     /// Commands before AUTH.
     NO_AUTH = "NOAUTH Authentication required.";
+    /// A monitor that touches keys.
+    MONITOR_KEYSPACE = "ERR Replica can't interact with the keyspace";
     /// A wrong user or password.
     WRONG_PASS = "WRONGPASS invalid username-password pair or user is disabled.";
     /// A string that would grow over `proto-max-bulk-len`.

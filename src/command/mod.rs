@@ -1,13 +1,17 @@
 //! Commands: what a row of the command table says, and the families of commands.
+pub mod bitmap;
 pub mod connection;
 pub mod context;
 pub mod debug;
 pub mod error;
+#[cfg(test)]
+pub(crate) mod fixture;
 pub mod generic;
 pub mod help;
 pub mod keys;
 pub mod memory;
 pub mod registry;
+pub mod sketch;
 pub mod spec;
 pub mod string;
 pub mod transaction;
@@ -15,6 +19,7 @@ pub mod transaction;
 /// Every family's table.
 pub const FAMILIES: &[&[spec::Spec]] = &[
     string::COMMANDS,
+    bitmap::COMMANDS,
     connection::COMMANDS,
     generic::KEYS,
     generic::EXPIRY,
@@ -24,4 +29,5 @@ pub const FAMILIES: &[&[spec::Spec]] = &[
     debug::COMMANDS,
     memory::COMMANDS,
     transaction::COMMANDS,
+    sketch::COMMANDS,
 ];

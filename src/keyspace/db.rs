@@ -224,15 +224,29 @@ impl Db {
                     Expiry::At(ms) => Some(ms),
                     Expiry::Keep | Expiry::Clear => None,
                 };
-                let raw = entry::create(self.table.heap(), key, at, clock, value);
-                if let Some(ms) = at {
-                    self.expires += 1;
-                    self.note_due(ms);
-                }
-                self.table.insert(pos, raw);
+                self.insert(pos, key, value, at, clock);
                 true
             }
         }
+    }
+
+    /// Stores a value under a key that was looked up and is not there, expired or not.
+    #[inline]
+    pub fn insert(
+        &mut self,
+        pos: Pos,
+        key: &[u8],
+        value: NewValue<'_>,
+        expiry: Option<u64>,
+        clock: u32,
+    ) {
+        debug_assert!(self.table.find(pos, key).is_none());
+        let raw = entry::create(self.table.heap(), key, expiry, clock, value);
+        if let Some(ms) = expiry {
+            self.expires += 1;
+            self.note_due(ms);
+        }
+        self.table.insert(pos, raw);
     }
 
     /// Removes a key, expired or not; whether it was there.

@@ -277,9 +277,13 @@ impl Table {
         expiry: Option<u64>,
         value: NewValue<'_>,
     ) -> Outside {
+        let old = self.raw(place);
         // SAFETY: the entry is alive, and its slot learns its new place.
-        let (raw, outside) = unsafe { entry::replace(&self.heap, self.raw(place), expiry, value) };
-        self.set_raw(place, raw);
+        let (raw, outside) = unsafe { entry::replace(&self.heap, old, expiry, value) };
+        // Most values keep their size class: the segment's line then stays clean.
+        if raw != old {
+            self.set_raw(place, raw);
+        }
         outside
     }
 

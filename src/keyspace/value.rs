@@ -4,6 +4,8 @@ use bytes::{Bytes, BytesMut};
 use std::any::Any;
 use std::fmt;
 
+use crate::resp::number::{I64_TEXT_MAX, format_i64};
+
 /// Longest string, in bytes, that stands inside its entry; longer ones get a buffer of their own
 /// that replies share instead of copying. 16 KiB: below it a copy costs less than a reference count
 /// and an output vector of its own.
@@ -125,6 +127,28 @@ pub enum Value<'a> {
     Packed(Kind, &'a [u8]),
     /// A collection.
     Object(&'a dyn Object),
+}
+
+impl<'a> Value<'a> {
+    /// The bytes of a string; None for other types. A number's decimal is written into `text`.
+    #[inline]
+    pub fn bytes<'b>(&self, text: &'b mut [u8; I64_TEXT_MAX]) -> Option<&'b [u8]>
+    where
+        'a: 'b,
+    {
+        match *self {
+            Self::Str(bytes) => Some(bytes),
+            Self::Int(number) => Some(format_i64(number, text)),
+            Self::Large(large) => Some(large.as_slice()),
+            Self::Packed(..) | Self::Object(_) => None,
+        }
+    }
+
+    /// Bytes of a string; None for other types.
+    #[inline]
+    pub fn string_len(&self) -> Option<usize> {
+        self.bytes(&mut [0; I64_TEXT_MAX]).map(<[u8]>::len)
+    }
 }
 
 /// A value to store.

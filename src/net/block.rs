@@ -121,7 +121,8 @@ impl Engine {
             return;
         }
         for command in commands {
-            self.feed_monitors(conn, command.command.row, &list(command));
+            self.format_shown(conn, command.command.row, &list(command));
+            self.feed_monitors();
         }
     }
 
@@ -338,8 +339,7 @@ impl Engine {
             let spec = self.shard.registry.row(command.command.row).spec;
             let mut claims = Claims::new();
             let mut owner = self.shard.id;
-            let args = list(&command);
-            self.each_key(call.db, spec, &args, |engine, db, pos, _| {
+            self.each_key(call.db, spec, &list(&command), |engine, db, pos, _| {
                 owner = engine.shard.owner(pos.slot());
                 let (position, mode) = (pos.to_bits(), Mode::Read);
                 claims.push(Claim::Key { db, position, mode });
@@ -424,7 +424,10 @@ impl Engine {
             if part.claims.is_empty() {
                 part.claims.push(NOTHING);
             }
-            assert!(*shard != own || part.ask.keys.is_empty(), "own entries stay");
+            assert!(
+                *shard != own || part.ask.keys.is_empty(),
+                "own entries stay"
+            );
         }
         if needs.parts.is_empty() {
             needs.part(own).1.claims.push(NOTHING);

@@ -3,22 +3,24 @@
 
 use super::engine::Engine;
 use super::session::{ConnId, Peer, Stall, flag};
-use crate::command::registry::RowId;
 use crate::server::log;
 
 /// Milliseconds between ticks.
 const TICK_MS: u64 = 1000;
 
-const PROTECTED: &str = "-DENIED Ringdove is running in protected mode because protected mode is \
+/// Attacks are logged at most so often, since the log must not grow by what strangers send.
+const ATTACK_LOG_PAUSE_MS: u64 = 60_000;
+/// Redis's own text, which clients and scanners look for.
+const PROTECTED: &str = "-DENIED Redis is running in protected mode because protected mode is \
 enabled and no password is set for the default user. In this mode connections are only accepted \
-from the loopback interface. If you want to connect from external computers to Ringdove you may \
+from the loopback interface. If you want to connect from external computers to Redis you may \
 adopt one of the following solutions: 1) Just disable protected mode sending the command \
-'CONFIG SET protected-mode no' from the loopback interface by connecting to Ringdove from the same \
-host the server is running, however MAKE SURE Ringdove is not publicly accessible from internet if \
+'CONFIG SET protected-mode no' from the loopback interface by connecting to Redis from the same \
+host the server is running, however MAKE SURE Redis is not publicly accessible from internet if \
 you do so. Use CONFIG REWRITE to make this change permanent. 2) Alternatively you can just disable \
-the protected mode by editing the configuration file, and setting the protected mode option to \
-'no', and then restarting the server. 3) If you started the server manually just for testing, \
-restart it with the '--protected-mode no' option. 4) Set up an authentication password for the \
+the protected mode by editing the Redis configuration file, and setting the protected mode option \
+to 'no', and then restarting the server. 3) If you started the server manually just for testing, \
+restart it with the '--protected-mode no' option. 4) Setup a an authentication password for the \
 default user. NOTE: You only need to do one of the above things in order for the server to start \
 accepting connections from the outside.\r\n";
 
@@ -46,20 +48,11 @@ impl Engine {
         log::warning(format_args!("Accepting client connection: {error}"));
     }
 
-    /// Closes a connection whose output has grown over its limits.
-    pub fn watch_output(&mut self, conn: ConnId) {
-        let hard = self.shard.config.client_output_buffer_limit.normal.hard as usize;
-        let session = self.session(conn);
-        if hard > 0 && session.output_bytes() > hard {
-            self.shard.stats.output_buffer_limit_disconnections += 1;
-            self.close(conn);
-        }
-    }
-
-    /// Work that is due now and then: timeouts. Milliseconds until the next tick.
+    /// Work that is due now and then: timeouts, soft limits. Milliseconds until the next tick.
     pub fn tick(&mut self) -> u64 {
         if !self.shard.expiry.paused {
             self.close_idle();
+            self.watch_soft_limits();
         }
         TICK_MS
     }
@@ -75,19 +68,14 @@ impl Engine {
         self.shard.background();
     }
 
-    fn close_idle(&mut self) {
-        let timeout_ms = i64::from(self.shard.config.timeout) * 1000;
-        if timeout_ms == 0 {
-            return;
-        }
-        let now = self.shard.now_ms as i64;
-        let idle = |s: &super::session::Session| now - s.info.active_ms > timeout_ms;
-        let idle: Vec<ConnId> = self
-            .sessions()
-            .filter(|(_, s)| !s.is(flag::BLOCKED | flag::MONITOR) && idle(s))
-            .map(|(conn, _)| conn)
-            .collect();
-        idle.into_iter().for_each(|conn| self.close(conn));
+    /// Ends what was to last until now.
+    pub fn end_what_is_due(&mut self) {
+        self.end_pause_if_due();
+    }
+
+    /// Unix time in milliseconds at which a turn is due though nothing happens, if there is one.
+    pub fn due_ms(&self) -> Option<u64> {
+        self.pause_end_ms()
     }
 
     /// Whether the loop must not sleep.
@@ -95,13 +83,23 @@ impl Engine {
         !self.resumable.is_empty() || !self.dirty.is_empty()
     }
 
-    /// Whether CLIENT PAUSE holds this command back.
-    pub(super) fn is_paused(&mut self, _conn: ConnId, _row: RowId) -> bool {
-        false
+    /// HTTP's first words are no commands but a browser that was sent here: the connection ends.
+    pub(super) fn is_attack(&mut self, conn: ConnId, name: &[u8]) -> bool {
+        let attack = name.eq_ignore_ascii_case(b"post") || name.eq_ignore_ascii_case(b"host:");
+        if attack && self.shard.now_ms >= self.attack_logged_ms + ATTACK_LOG_PAUSE_MS {
+            self.attack_logged_ms = self.shard.now_ms;
+            let from = self.session(conn).peer.addr();
+            log::warning(format_args!(
+                "Possible SECURITY ATTACK detected. It looks like somebody is sending POST or \
+                 Host: commands to Ringdove from {from}. This is likely due to an attacker \
+                 attempting to use Cross Protocol Scripting. Connection aborted."
+            ));
+        }
+        if attack {
+            self.close(conn);
+        }
+        attack
     }
-
-    /// Shows a command to those who monitor.
-    pub(super) fn feed_monitors(&mut self, _conn: ConnId, _row: RowId, _args: &[&[u8]]) {}
 
     /// Ends all connections once what they asked for is answered.
     pub fn stop_serving(&mut self) {

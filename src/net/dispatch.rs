@@ -8,7 +8,7 @@
 
 use super::batch::{Batch, Command, Origin, RemoteCall};
 use super::engine::{Engine, slow};
-use super::session::{ConnId, Held, Stall, WAITING_MAX, flag};
+use super::session::{ConnId, Stall, WAITING_MAX, flag};
 use crate::command::context::{Caller, Ctx, HomeCtx, OwnedArgs, caller};
 use crate::command::error::Error;
 use crate::command::registry::{Route, RowId, Spread};
@@ -93,27 +93,32 @@ impl Engine {
         if session.is(flag::BLOCKED) {
             return Flow::Wait(Stall::Blocked);
         }
-        if session.is(flag::NEED_AUTH) && !self.allowed_without_auth(command.row) {
-            self.reject(conn, command.row, &Error::NO_AUTH);
-            return Flow::Done;
+        if session.is(flag::BARRIER) {
+            return Flow::Wait(Stall::Answers);
         }
-        if self.slow & slow::PAUSE != 0 && self.is_paused(conn, command.row) {
-            return Flow::Wait(Stall::Paused);
+        if session.is(flag::REPLY_SKIP_NEXT) {
+            // Stays until the command has been taken up, though it may have to wait before.
+            session.flags = session.flags & !flag::REPLY_SKIP_NEXT | flag::REPLY_SKIP;
         }
-        let queued = self.session(conn).is(flag::MULTI) && self.is_queued(command.row);
-        if self.slow & slow::MONITORS != 0 && !queued {
-            self.feed_monitors(conn, command.row, batch.args_of(command));
-        }
-        let session = self.session(conn);
-        if !session.is(flag::REPLY_OFF | flag::REPLY_SKIP) {
-            let flow = self.dispatch_or_queue(conn, batch, command);
-            let session = self.session(conn);
-            if session.is(flag::REPLY_SKIP_NEXT) {
-                session.flags = session.flags & !flag::REPLY_SKIP_NEXT | flag::REPLY_SKIP;
+        let silent = session.is(flag::REPLY_OFF | flag::REPLY_SKIP);
+        // What is wrong in itself is answered first, to anybody and at any time.
+        if self.is_well_formed(command) {
+            if let Some(refusal) = self.refusal(conn, command.row) {
+                if !silent {
+                    self.reject(conn, command.row, &refusal);
+                }
+                self.session(conn).flags &= !flag::REPLY_SKIP;
+                return Flow::Done;
             }
-            return flow;
+            if self.slow & slow::PAUSE != 0 && self.is_paused(conn, command.row) {
+                return Flow::Wait(Stall::Paused);
+            }
+            let queued = self.session(conn).is(flag::MULTI) && self.is_queued(command.row);
+            if self.slow & slow::MONITORS != 0 && !queued {
+                return self.dispatch_shown(conn, batch, command);
+            }
         }
-        self.dispatch_silently(conn, batch, command)
+        self.dispatch_heard(conn, batch, command)
     }
 
     /// Runs a command, or keeps it for EXEC.
@@ -125,36 +130,79 @@ impl Engine {
         self.dispatch(conn, batch, command)
     }
 
-    fn allowed_without_auth(&self, row: RowId) -> bool {
-        row != RowId::UNKNOWN && self.shard.registry.row(row).spec.flags.has(Flags::NO_AUTH)
+    /// Whether the command exists and has a right number of arguments.
+    fn is_well_formed(&self, command: &Command) -> bool {
+        command.row != RowId::UNKNOWN && {
+            let row = self.shard.registry.row(command.row);
+            row.route != Route::Container && row.spec.arity_fits(command.argc as usize)
+        }
+    }
+
+    /// Why a connection in a special state may not use a command.
+    fn refusal(&mut self, conn: ConnId, row: RowId) -> Option<Error> {
+        let flags = self.shard.registry.row(row).spec.flags;
+        let protected = !self.shard.config.requirepass.is_empty();
+        let session = self.session(conn);
+        if protected && session.is(flag::NEED_AUTH) && !flags.has(Flags::NO_AUTH) {
+            return Some(Error::NO_AUTH);
+        }
+        let touches = Flags::WRITE | Flags::READONLY | Flags::MAY_REPLICATE;
+        (session.is(flag::MONITOR) && flags.any(touches)).then_some(Error::MONITOR_KEYSPACE)
+    }
+
+    /// Runs a command that monitors are shown.
+    fn dispatch_shown(&mut self, conn: ConnId, batch: &mut Batch, command: &Command) -> Flow {
+        let spec = self.shard.registry.row(command.row).spec;
+        if spec.flags.any(Flags::SKIP_MONITOR | Flags::ADMIN) {
+            return self.dispatch_heard(conn, batch, command);
+        }
+        if let Some(stall) = self.no_room_to_show(conn) {
+            return Flow::Wait(stall);
+        }
+        // A command at home is shown as it leaves the connection: SELECT with the new database.
+        // Others are formatted before they run, since large arguments may go with them.
+        let at_home = matches!(spec.run, Run::Home(_));
+        if !at_home {
+            self.format_shown(conn, command.row, batch.args_of(command));
+        }
+        let flow = self.dispatch_heard(conn, batch, command);
+        if let Flow::Done = flow {
+            if at_home {
+                self.format_shown(conn, command.row, batch.args_of(command));
+            }
+            self.feed_monitors();
+        }
+        flow
+    }
+
+    /// Runs a command whose reply the client may not want to hear.
+    fn dispatch_heard(&mut self, conn: ConnId, batch: &mut Batch, command: &Command) -> Flow {
+        if self.session(conn).is(flag::REPLY_OFF | flag::REPLY_SKIP) {
+            self.dispatch_silently(conn, batch, command)
+        } else {
+            self.dispatch_or_queue(conn, batch, command)
+        }
     }
 
     /// CLIENT REPLY OFF and SKIP: the command runs and its reply is dropped.
     fn dispatch_silently(&mut self, conn: ConnId, batch: &mut Batch, command: &Command) -> Flow {
         let session = self.session(conn);
-        let places = session.held.len();
         let target = session.target();
         let (bytes, shared) = (target.buf.len(), target.shared.len());
+        let places = session.held.len();
         let flow = self.dispatch_or_queue(conn, batch, command);
         let session = self.session(conn);
         if !session.is(flag::REPLY_OFF | flag::REPLY_SKIP) {
             return flow; // CLIENT REPLY ON answers
         }
-        if session.held.len() <= places.max(1) {
+        if session.held.len() == places {
             // Nothing was sent elsewhere; what was written here goes.
-            if let Some(Held::Ready(output)) = session.held.back_mut() {
-                output.buf.truncate(bytes);
-                output.shared.truncate(shared);
-            } else if session.held.is_empty() {
-                session.out.buf.truncate(bytes);
-                session.out.shared.truncate(shared);
-            }
+            let target = session.target();
+            target.buf.truncate(bytes);
+            target.shared.truncate(shared);
         }
         if let Flow::Done = flow {
             session.flags &= !flag::REPLY_SKIP;
-            if session.is(flag::REPLY_SKIP_NEXT) {
-                session.flags = session.flags & !flag::REPLY_SKIP_NEXT | flag::REPLY_SKIP;
-            }
         }
         flow
     }
@@ -162,6 +210,9 @@ impl Engine {
     /// Routes a command of a connection in the ordinary state.
     fn dispatch(&mut self, conn: ConnId, batch: &mut Batch, command: &Command) -> Flow {
         if command.row == RowId::UNKNOWN {
+            if self.is_attack(conn, batch.args_of(command)[0]) {
+                return Flow::Done;
+            }
             let error = unknown_command(batch.args_of(command));
             self.reject(conn, command.row, &error);
             return Flow::Done;
@@ -307,7 +358,13 @@ impl Engine {
     }
 
     /// Runs a command that needs its connection.
-    pub(super) fn run_home(&mut self, conn: ConnId, args: &[&[u8]], row: RowId, spec: &'static Spec) {
+    pub(super) fn run_home(
+        &mut self,
+        conn: ConnId,
+        args: &[&[u8]],
+        row: RowId,
+        spec: &'static Spec,
+    ) {
         let Run::Home(function) = spec.run else {
             unreachable!("routed by its kind")
         };

@@ -8,14 +8,15 @@
 
 use super::batch::{Batch, Command, Input, Origin, lend};
 use super::gather::Gathers;
+use super::session::{ConnId, Kept, KeptArg, Peer, Session, Stall, flag};
 use super::steps::Steps;
 use super::transaction::Running;
-use super::session::{ConnId, Kept, KeptArg, Peer, Session, Stall, flag};
 use crate::command::registry::{Route, RowId};
 use crate::keyspace::Pos;
 use crate::mesh::ShardId;
 use crate::resp::decode::{BIG_MIN, Decoded, Frame, Limits, decode};
 use crate::resp::encode::{Output, Reply};
+use crate::server::log;
 use crate::shard::Shard;
 use crate::txn::TxnId;
 use rustc_hash::FxHashMap;
@@ -25,6 +26,9 @@ pub const STALLED_INPUT_MAX: usize = 1 << 20;
 /// A connection is not read from while this much output waits: far above what any client that
 /// sends a whole pipeline before it reads may need, and far below what endangers the machine.
 pub const WAITING_OUTPUT_MAX: usize = 1 << 30;
+/// Output buffers kept for reuse, and the largest that is.
+const SPARE_BUFFERS: usize = 256;
+const SPARE_BYTES_MAX: usize = 64 * 1024;
 /// Commands of a stalled connection that are looked at when it may go on.
 const RESUMED_COMMANDS_MAX: usize = 16;
 
@@ -59,6 +63,18 @@ pub struct Engine {
     pub adopted: Vec<(i32, u32)>,
     /// Non-zero: commands do not take the short way. Bits of [`slow`].
     pub(super) slow: u32,
+    /// CLIENT PAUSE.
+    pub(super) pause: super::pause::Pause,
+    /// MONITOR.
+    pub(super) monitors: super::monitor::Monitors,
+    /// For `timeout`.
+    pub(super) idle: super::idle::IdleWatch,
+    /// For the soft limits of `client-output-buffer-limit`.
+    pub(super) over_soft: super::limits::OverSoft,
+    /// When an attack was logged last, Unix time in milliseconds.
+    pub(super) attack_logged_ms: u64,
+    /// Output buffers without a connection: an idle one holds none.
+    spare: Vec<Vec<u8>>,
     /// Keys of a command with several, kept for reuse.
     pub(super) key_scratch: Vec<crate::command::keys::KeyAt>,
 }
@@ -91,6 +107,12 @@ impl Engine {
             block_out: Output::default(),
             adopted: Vec::new(),
             slow: 0,
+            pause: super::pause::Pause::default(),
+            monitors: super::monitor::Monitors::new(shards),
+            idle: super::idle::IdleWatch::default(),
+            over_soft: Vec::new(),
+            attack_logged_ms: 0,
+            spare: Vec::new(),
             key_scratch: Vec::new(),
         }
     }
@@ -124,7 +146,7 @@ impl Engine {
             session.flags |= flag::NEED_AUTH;
         }
         self.shard.stats.connections_received += 1;
-        match self.free.pop() {
+        let conn = match self.free.pop() {
             Some(conn) => {
                 assert!(self.sessions[conn as usize].is_none(), "a free slot");
                 self.sessions[conn as usize] = Some(session);
@@ -134,7 +156,9 @@ impl Engine {
                 self.sessions.push(Some(session));
                 (self.sessions.len() - 1) as ConnId
             }
-        }
+        };
+        self.watch_idle(conn, id);
+        conn
     }
 
     /// Lists a connection for the reactor: it has something to send, or is to be closed.
@@ -167,6 +191,7 @@ impl Engine {
         session.flags |= flag::CLOSING;
         session.kept = None;
         session.fd = -1;
+        self.stop_monitor(conn);
         self.abandon(conn);
         if self.session_if(conn).is_some() {
             self.free_if_done(conn);
@@ -192,7 +217,8 @@ impl Engine {
     fn limits(&self, session: &Session) -> Limits {
         Limits {
             bulk_max: self.shard.config.proto_max_bulk_len,
-            unauthenticated: session.is(flag::NEED_AUTH),
+            unauthenticated: session.is(flag::NEED_AUTH)
+                && !self.shard.config.requirepass.is_empty(),
         }
     }
 
@@ -202,8 +228,10 @@ impl Engine {
         if self.session(conn).is(flag::IN_BATCH) {
             self.run_batch();
         }
+        let now_ms = self.shard.now_ms as i64;
         let session = self.session(conn);
         session.info.bytes_in += data.len() as u64;
+        session.info.active_ms = now_ms;
         let closing = session.is(flag::CLOSING | flag::CLOSE_AFTER_REPLY);
         let kept = session.kept.is_some() || session.stall != Stall::No;
         self.shard.stats.bytes_in += data.len() as u64;
@@ -265,13 +293,15 @@ impl Engine {
         let session = self.session(conn);
         let bytes = session.input_bytes();
         if bytes > limit {
+            log::warning(format_args!(
+                "Closing client that reached max query buffer length: id={} addr={} qbuf={bytes}",
+                session.id,
+                session.peer.addr()
+            ));
             self.shard.stats.query_buffer_limit_disconnections += 1;
             self.close(conn);
         } else if bytes > STALLED_INPUT_MAX
-            && matches!(
-                session.stall,
-                Stall::Writes | Stall::Answers | Stall::Room
-            )
+            && matches!(session.stall, Stall::Writes | Stall::Answers | Stall::Room)
             && !session.is(flag::READ_PAUSED)
         {
             session.flags |= flag::READ_PAUSED;
@@ -383,7 +413,9 @@ impl Engine {
             self.batch = batch;
             self.push_input(conn, bytes, kept, at, Frame::default(), Vec::new());
             self.run_batch(); // what came before is answered first
-            self.violate(conn, &what.text());
+            if self.session(conn).stall == Stall::No {
+                self.violate(conn, &what.text());
+            } // else the bytes were kept, and it is found again when what came before is done
             return (at, false);
         }
         self.batch = batch;
@@ -403,7 +435,13 @@ impl Engine {
         frame: Frame,
         args: Vec<KeptArg>,
     ) {
-        self.session(conn).flags |= flag::IN_BATCH;
+        let session = self.sessions[conn as usize].as_deref_mut().expect("in use");
+        session.flags |= flag::IN_BATCH;
+        if session.out.buf.capacity() == 0
+            && let Some(spare) = self.spare.pop()
+        {
+            session.out.buf = spare;
+        }
         self.batch.inputs.push(Input {
             conn,
             bytes,
@@ -430,7 +468,9 @@ impl Engine {
         self.shard.stats.count_error("ERR");
         let session = self.session(conn);
         let version = session.version;
-        Reply::new(session.target(), version).error_bytes(text);
+        if !session.is(flag::REPLY_OFF) {
+            Reply::new(session.target(), version).error_bytes(text);
+        }
         session.kept = None;
         session.flags |= flag::CLOSE_AFTER_REPLY;
         self.mark_dirty(conn);
@@ -536,13 +576,11 @@ impl Engine {
 
     /// After the batch: keeps what a connection has not had executed.
     fn settle(&mut self, input: &mut Input) {
-        let now_ms = self.shard.now_ms as i64;
         let session = self.sessions[input.conn as usize]
             .as_deref_mut()
             .expect("in use");
         session.flags &= !flag::IN_BATCH;
         if input.executed > 0 {
-            session.info.active_ms = now_ms;
             session.info.last_row = input.last_row;
             session.info.commands += u64::from(input.executed);
         }
@@ -573,6 +611,9 @@ impl Engine {
         let dirty = !session.out.is_empty() || session.is(flag::CLOSING | flag::CLOSE_AFTER_REPLY);
         if dirty {
             self.mark_dirty(input.conn);
+        } else {
+            let unused = std::mem::take(&mut session.out.buf);
+            self.recycle(unused);
         }
         self.end_if_hung_up(input.conn);
     }
@@ -626,6 +667,15 @@ impl Engine {
     /// Connections that waited for room in a lane try again; called after lanes were flushed.
     pub fn room_again(&mut self) {
         self.resumable.append(&mut self.want_room);
+    }
+
+    /// Takes an output buffer back that has been sent.
+    pub fn recycle(&mut self, mut buf: Vec<u8>) {
+        let fits = (1..=SPARE_BYTES_MAX).contains(&buf.capacity());
+        if fits && self.spare.len() < SPARE_BUFFERS {
+            buf.clear();
+            self.spare.push(buf);
+        }
     }
 
     /// Whether something goes to `peer`.

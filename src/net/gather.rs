@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 use super::batch::{Batch, Command, RemoteCall};
 use super::dispatch::{Flow, count_call};
 use super::engine::Engine;
-use super::session::ConnId;
+use super::session::{ConnId, flag};
 use super::steps::Steps;
 use super::transaction::{Job, Needs, whole};
 use crate::command::context::{Caller, HomeCtx, MergeCtx, PartCtx};
@@ -120,6 +120,8 @@ impl Engine {
         let mut needs = Needs::default();
         self.claim_everywhere(&mut needs, claims);
         if write {
+            // Its steps take the database from the connection, which must not move on meanwhile.
+            self.session(conn).flags |= flag::BARRIER;
             let steps = Box::new(Steps::single(command));
             return self.begin(conn, needs, Job::Steps(steps), true);
         }

@@ -11,6 +11,8 @@
 //! PART     u32 gather | u8 version | u8 flags | u16 row | u16 db | u64 client | u32 argc | ...
 //! ANSWER   u32 gather | u32 shared | bytes | shared * (u64 offset, u64 pointer)
 //! CONNECTION u32 descriptor | u32 listener
+//! MONITORS u32 number of the sender's monitors
+//! SHOWN    a line for the receiver's monitors
 //! TRANSACTION u64 pointer to a message of the transaction machine
 //! ERRAND   u64 pointer to an errand
 //! ```
@@ -41,7 +43,9 @@ pub(super) mod kind {
     pub(super) const ANSWER: u8 = 4;
     pub(super) const CONNECTION: u8 = 5;
     pub(super) const TRANSACTION: u8 = 6;
-    pub(super) const ERRAND: u8 = 7;
+    pub(in crate::net) const ERRAND: u8 = 9;
+    pub(in crate::net) const MONITORS: u8 = 7;
+    pub(in crate::net) const SHOWN: u8 = 8;
 }
 
 /// The length that stands for a pointer.
@@ -187,6 +191,11 @@ impl Engine {
                     let errand = wire::unpack(reader.u64());
                     self.run_errand(from, errand);
                     self.work_off_transactions();
+                }
+                kind::MONITORS => self.know_monitors(from, reader.u32()),
+                kind::SHOWN => {
+                    let line = reader.bytes(reader.left());
+                    self.show(line);
                 }
                 kind::CONNECTION => self.adopted.push((reader.u32() as i32, reader.u32())),
                 other => unreachable!("a message of kind {other}"),

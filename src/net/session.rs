@@ -23,6 +23,9 @@ pub type ConnId = u32;
 /// Requests of one connection that may wait for other shards; more are not taken up meanwhile.
 pub const WAITING_MAX: usize = 4096;
 
+/// Places for replies whose memory a connection keeps while none is taken.
+const HELD_KEPT_MAX: usize = 64;
+
 /// The other end.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Peer {
@@ -85,7 +88,7 @@ pub mod flag {
     pub const REPLY_OFF: u32 = 1 << 3;
     /// CLIENT REPLY SKIP: this command's reply is dropped.
     pub const REPLY_SKIP: u32 = 1 << 4;
-    /// CLIENT REPLY SKIP was said by the command that runs.
+    /// CLIENT REPLY SKIP: the next command's reply is dropped.
     pub const REPLY_SKIP_NEXT: u32 = 1 << 5;
     /// CLIENT NO-EVICT.
     pub const NO_EVICT: u32 = 1 << 6;
@@ -105,14 +108,23 @@ pub mod flag {
     pub const READ_PAUSED: u32 = 1 << 13;
     /// The peer sends no more.
     pub const HUNG_UP: u32 = 1 << 14;
+    /// Has a subscription.
+    pub const PUBSUB: u32 = 1 << 15;
+    /// CLIENT CAPA REDIRECT.
+    pub const CAPA_REDIRECT: u32 = 1 << 16;
+    /// MONITOR is to be answered.
+    pub const MONITOR_NEW: u32 = 1 << 18;
+    /// Over its soft output limit, and listed for it.
+    pub const OVER_SOFT: u32 = 1 << 17;
     /// An EXEC is under way that stands alone: what follows it waits.
-    pub const BARRIER: u32 = 1 << 15;
+    pub const BARRIER: u32 = 1 << 19;
     /// Any of these, and a command does not take the short way.
     pub const SLOW: u32 = NEED_AUTH
         | CLOSE_AFTER_REPLY
         | CLOSING
         | REPLY_OFF
         | REPLY_SKIP
+        | REPLY_SKIP_NEXT
         | MONITOR
         | MULTI
         | BARRIER
@@ -262,6 +274,20 @@ impl Session {
         }
     }
 
+    /// Whether the socket is there and stays there: what CLIENT LIST shows and CLIENT KILL finds.
+    pub fn is_alive(&self) -> bool {
+        self.fd >= 0 && !self.is(flag::CLOSING)
+    }
+
+    /// Sets or clears bits of [`flag`].
+    pub fn set(&mut self, flags: u32, on: bool) {
+        if on {
+            self.flags |= flags;
+        } else {
+            self.flags &= !flags;
+        }
+    }
+
     /// Whether any of these bits of [`flag`] is set.
     pub fn is(&self, flags: u32) -> bool {
         self.flags & flags != 0
@@ -317,6 +343,9 @@ impl Session {
                 };
                 self.held_base = self.held_base.wrapping_add(1);
                 self.out.append(&mut output);
+            }
+            if self.held.is_empty() && self.held.capacity() > HELD_KEPT_MAX {
+                self.held = VecDeque::new();
             }
         } else {
             let mut output = Output::default();

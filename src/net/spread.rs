@@ -177,7 +177,11 @@ struct Elements<'a> {
 
 impl<'a> Elements<'a> {
     fn of(from: &'a Output) -> Self {
-        assert_eq!(from.buf.first(), Some(&b'*'), "an owner answers with an array");
+        assert_eq!(
+            from.buf.first(),
+            Some(&b'*'),
+            "an owner answers with an array"
+        );
         let mut elements = Self {
             from,
             at: 0,

@@ -11,9 +11,9 @@ use super::engine::Engine;
 use super::errand::Errand;
 use crate::command::context::caller;
 use crate::command::registry::Route;
+use crate::keyspace::OwnedEntry;
 use crate::mesh::ShardId;
 use crate::resp::encode::{Output, Reply};
-use crate::keyspace::OwnedEntry;
 use crate::shard::lending::{Ask, Carried, Loan, OwnedCommand, Wanted};
 use crate::txn::{Loans, TxnId};
 
@@ -108,7 +108,10 @@ impl Engine {
             let shards = self.shard.node.shards;
             steps.parts = (0..shards).map(|_| Output::default()).collect();
             let own = self.shard.id;
-            for peer in (0..shards).map(|at| ShardId(at as u16)).filter(|p| *p != own) {
+            for peer in (0..shards)
+                .map(|at| ShardId(at as u16))
+                .filter(|p| *p != own)
+            {
                 let command = command.clone();
                 self.shard.stats.hops += 1;
                 self.send_errand(peer, Errand::Step { txn, call, command });

@@ -205,8 +205,7 @@ impl Engine {
     /// Whether something with these claims must wait here.
     pub(super) fn is_held_up(&self, connection: ConnectionId, claims: &[Claim]) -> bool {
         let txns = &self.shard.txns;
-        !claims.is_empty()
-            && (txns.holds_back(connection) || !txns.admits(connection, claims))
+        !claims.is_empty() && (txns.holds_back(connection) || !txns.admits(connection, claims))
     }
 
     /// What a command claims at the only owner of its keys.
@@ -258,9 +257,7 @@ impl Engine {
     /// Keeps something until its claims are free.
     pub(super) fn park_work(&mut self, call: RemoteCall, claims: &[Claim], work: Work) {
         let parked = Box::new(Parked { call, work });
-        self.shard
-            .txns
-            .park(connection_of(&call), claims, parked);
+        self.shard.txns.park(connection_of(&call), claims, parked);
         self.work_off_transactions();
     }
 
@@ -325,8 +322,7 @@ impl Engine {
 
     /// A transaction is over, or gives way: takes back what it was lent.
     fn take_back(&mut self, txn: TxnId, mut loan: Loan) {
-        self.shard
-            .put_entries(&loan.ask.keys, &mut loan.entries);
+        self.shard.put_entries(&loan.ask.keys, &mut loan.entries);
         self.shard.tell_changes(loan.changes);
         if let Some(mut apply) = loan.apply {
             let mut dropped = Output::default();
@@ -411,14 +407,9 @@ impl Engine {
     }
 
     /// Lets `run` see lent entries in this shard's tables, and takes them out again.
-    pub(super) fn with_loans(
-        &mut self,
-        loans: &mut Loans<Carried>,
-        run: impl FnOnce(&mut Self),
-    ) {
+    pub(super) fn with_loans(&mut self, loans: &mut Loans<Carried>, run: impl FnOnce(&mut Self)) {
         for (_, loan) in loans.iter_mut() {
-            self.shard
-                .put_entries(&loan.ask.keys, &mut loan.entries);
+            self.shard.put_entries(&loan.ask.keys, &mut loan.entries);
         }
         self.shard.changes = Some(Vec::new());
         run(self);
@@ -446,6 +437,37 @@ impl Engine {
             return self.answered(call.conn);
         }
         super::remote::put_reply(&mut self.outgoing[call.home.index()], call, &mut output);
+    }
+
+    /// Every transaction that this shard coordinates and everything that holds or waits for its
+    /// keys, a line each, oldest first: for a debugging command.
+    pub fn transactions_text(&self) -> String {
+        use std::fmt::Write;
+        let mut text = String::new();
+        for (txn, connection, missing) in self.shard.txns.running() {
+            let (number, client) = (txn.number, connection.number);
+            let _ = writeln!(
+                text,
+                "coordinates txn={number} client={client} missing={missing}"
+            );
+        }
+        for queued in self.shard.txns.queued() {
+            let state = match (queued.held, queued.parked_for) {
+                (true, _) => "held",
+                (false, Some(_)) => "parked",
+                (false, None) => "waits",
+            };
+            let _ = writeln!(
+                text,
+                "{state} txn={} coordinator={} locks={} clear={} wounded={}",
+                queued.txn.number,
+                queued.txn.coordinator.0,
+                queued.locks,
+                queued.clear,
+                u8::from(queued.wounded),
+            );
+        }
+        text
     }
 
     /// A connection is gone: gives up its transactions that have not executed, what it has parked
@@ -483,7 +505,9 @@ pub(super) fn own(batch: &mut Batch, command: &Command) -> OwnedCommand {
         let moved = batch
             .owned
             .extract_if(.., |(index, _)| range.contains(index));
-        moved.map(|(index, memory)| (index - first, memory)).collect()
+        moved
+            .map(|(index, memory)| (index - first, memory))
+            .collect()
     };
     let head = Head {
         row: command.row,
@@ -507,7 +531,10 @@ pub(super) fn whole(spec: &Spec, args: &[&[u8]], db: u16) -> SmallVec<[Claim; 2]
     let mode = mode_of(spec);
     if mode == Mode::Read {
         let reads = spec.flags.has(Flags::READONLY);
-        return reads.then_some(Claim::Db { db, mode }).into_iter().collect();
+        return reads
+            .then_some(Claim::Db { db, mode })
+            .into_iter()
+            .collect();
     }
     let number = |at: usize| crate::resp::number::parse_i64(args.get(at)?);
     match spec.name {

@@ -38,9 +38,6 @@ mod op {
 
 /// A send of what waits is cut into pieces of this size, so that none keeps the loop for long.
 const PIECE_BYTES: usize = 256 * 1024;
-/// Send buffers kept for reuse, and the largest that is.
-const SPARE_BUFFERS: usize = 256;
-const SPARE_BYTES_MAX: usize = 64 * 1024;
 /// Milliseconds between two looks at what is left while the server stops.
 const STOPPING_TICK_MS: u64 = 10;
 /// Batches taken from one lane in one turn.
@@ -89,7 +86,6 @@ pub struct Reactor {
     links: Vec<Option<Link>>,
     completions: Vec<Completion>,
     sending: Vec<Sending>,
-    spare: Vec<Vec<u8>>,
     used_buffers: Vec<u16>,
     /// Connections whose receive must be taken up again once buffers are back.
     starved: Vec<ConnId>,
@@ -118,7 +114,6 @@ impl Reactor {
             links: Vec::new(),
             completions: Vec::new(),
             sending: Vec::new(),
-            spare: Vec::new(),
             used_buffers: Vec::new(),
             starved: Vec::new(),
             again: Vec::new(),
@@ -142,6 +137,7 @@ impl Reactor {
         self.set_clock();
         self.work_off_completions();
         self.take_from_lanes();
+        self.engine.end_what_is_due();
         self.engine.resume();
         if self.engine.shard.now_ms >= self.next_tick_ms {
             self.tick();
@@ -170,7 +166,7 @@ impl Reactor {
             self.sent_short((done.user_data & 0xFFFF_FFFF) as usize, done.result);
         }
         while let Some(sent) = self.sending.pop() {
-            self.recycle(sent.buf);
+            self.engine.recycle(sent.buf);
         }
         for done in &completions {
             let number = done.user_data & 0xFF_FFFF_FFFF_FFFF;
@@ -237,6 +233,7 @@ impl Reactor {
         let backlog = link.backlog.get_or_insert_with(Default::default);
         backlog.chunks.push_front(rest);
         self.send_backlog(conn);
+        self.engine.watch_output(conn);
     }
 
     fn sent_later(&mut self, conn: ConnId, result: i32) {
@@ -439,9 +436,13 @@ impl Reactor {
             return self.end(conn);
         }
         if !session.out.is_empty() {
+            self.engine.watch_output(conn);
+            let session = self.engine.session(conn);
+            if session.is(flag::CLOSING) {
+                return self.end(conn);
+            }
             if session.out.shared.is_empty() && link.backlog.is_none() {
-                let spare = self.spare.pop().unwrap_or_default();
-                let buf = std::mem::replace(&mut session.out.buf, spare);
+                let buf = std::mem::take(&mut session.out.buf);
                 session.info.bytes_out += buf.len() as u64;
                 self.engine.shard.stats.bytes_out += buf.len() as u64;
                 let user_data = op::with(op::SEND_NOW, self.sending.len() as u64);
@@ -455,7 +456,6 @@ impl Reactor {
                 into_chunks(out, &mut backlog.chunks);
                 self.send_backlog(conn);
             }
-            self.engine.watch_output(conn);
         }
         let Some(link) = self.links[conn as usize].as_mut() else {
             return;
@@ -531,17 +531,6 @@ impl Reactor {
         }
     }
 
-    fn recycle(&mut self, mut buf: Vec<u8>) {
-        if buf.capacity() == 0
-            || buf.capacity() > SPARE_BYTES_MAX
-            || self.spare.len() >= SPARE_BUFFERS
-        {
-            return;
-        }
-        buf.clear();
-        self.spare.push(buf);
-    }
-
     /// Submits, and sleeps if there is nothing to do. Background work has its turn when everything
     /// that clients wait for is on its way.
     fn sleep(&mut self, lanes_full: bool) {
@@ -561,8 +550,10 @@ impl Reactor {
             self.wiring.endpoint.bedside.awake();
             return self.ring.enter(0, None);
         }
+        let due_ms = self.engine.due_ms().unwrap_or(u64::MAX);
         let until_tick = self
             .next_tick_ms
+            .min(due_ms)
             .saturating_sub(self.engine.shard.now_ms)
             .min(background.unwrap_or(u64::MAX))
             .max(1);

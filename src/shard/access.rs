@@ -11,7 +11,10 @@ use super::Shard;
 use super::lending::Change;
 use crate::command::context::{Caller, caller};
 use crate::command::error::Error;
-use crate::keyspace::{CLOCK_BITS, CLOCK_OF_NEW, EntryMut, EntryRef, Kind, Lookup, Place, Pos};
+use crate::keyspace::{
+    CLOCK_BITS, CLOCK_OF_NEW, EntryMut, EntryRef, Expiry, Kind, Lookup, NewValue, Place, Pos, Value,
+};
+use bytes::Bytes;
 
 /// Classes of keyspace events, as `notify-keyspace-events` names them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -81,8 +84,9 @@ impl Shard {
     }
 
     /// Looks a key up for reading.
+    #[inline]
     pub fn read(&mut self, caller: Caller, pos: Pos, key: &[u8]) -> Option<EntryRef<'_>> {
-        let place = self.locate(caller.db, pos, key);
+        let place = self.locate_to_read(caller.db, pos, key);
         let Some(place) = place else {
             self.stats.misses += 1;
             return None;
@@ -130,7 +134,7 @@ impl Shard {
 
     /// Looks a key up for reading without counting or remembering it.
     pub fn peek(&mut self, caller: Caller, pos: Pos, key: &[u8]) -> Option<EntryRef<'_>> {
-        let place = self.locate(caller.db, pos, key)?;
+        let place = self.locate_to_read(caller.db, pos, key)?;
         Some(
             self.keyspace
                 .db_mut(usize::from(caller.db))
@@ -140,6 +144,7 @@ impl Shard {
     }
 
     /// Looks a key up for writing.
+    #[inline]
     pub fn write(&mut self, caller: Caller, pos: Pos, key: &[u8]) -> Option<EntryMut<'_>> {
         let place = self.locate(caller.db, pos, key)?;
         let clock = self.clock_after(caller.db, place);
@@ -150,8 +155,27 @@ impl Shard {
         Some(entry)
     }
 
-    /// Where a live key's entry stands; an expired one is removed.
-    fn locate(&mut self, db: u16, pos: Pos, key: &[u8]) -> Option<Place> {
+    /// Where a live key's entry stands; an expired one is removed, unless CLIENT PAUSE keeps the
+    /// dataset as it is.
+    #[inline]
+    fn locate_to_read(&mut self, db: u16, pos: Pos, key: &[u8]) -> Option<Place> {
+        if !self.paused {
+            return self.locate(db, pos, key);
+        }
+        match self
+            .keyspace
+            .db(usize::from(db))
+            .locate(pos, key, self.now_ms)
+        {
+            Lookup::Live(place) => Some(place),
+            Lookup::Missing | Lookup::Expired => None,
+        }
+    }
+
+    /// Where a live key's entry stands, for [`at`](Self::at) and [`store_at`](Self::store_at); an
+    /// expired one is removed. Neither counted nor remembered.
+    #[inline]
+    pub fn locate(&mut self, db: u16, pos: Pos, key: &[u8]) -> Option<Place> {
         match self
             .keyspace
             .db(usize::from(db))
@@ -166,7 +190,108 @@ impl Shard {
         }
     }
 
+    /// The entry at a place that was located since the database's last change.
+    #[inline]
+    pub fn at(&mut self, db: u16, place: Place) -> EntryMut<'_> {
+        self.keyspace.db_mut(usize::from(db)).at(place)
+    }
+
+    /// Stores a value, whatever was there.
+    #[inline]
+    pub fn store(
+        &mut self,
+        caller: Caller,
+        pos: Pos,
+        key: &[u8],
+        value: NewValue<'_>,
+        expiry: Expiry,
+    ) {
+        let place = self.locate(caller.db, pos, key);
+        self.store_at(caller, pos, key, place, value, expiry);
+    }
+
+    /// Stores a value under a key that was just looked up: `place` is what
+    /// [`locate`](Self::locate) has found.
+    #[inline]
+    pub fn store_at(
+        &mut self,
+        caller: Caller,
+        pos: Pos,
+        key: &[u8],
+        place: Option<Place>,
+        value: NewValue<'_>,
+        expiry: Expiry,
+    ) {
+        let clock = self.access_clock();
+        let db = self.keyspace.db_mut(usize::from(caller.db));
+        match place {
+            Some(place) => {
+                let mut entry = db.at(place);
+                entry.set(value, expiry);
+                if clock & CLOCK_OF_NEW == 0 {
+                    entry.touch(clock);
+                }
+            }
+            None => {
+                let expiry = match expiry {
+                    Expiry::At(ms) => Some(ms),
+                    Expiry::Keep | Expiry::Clear => None,
+                };
+                db.insert(pos, key, value, expiry, clock);
+                self.changed(caller.db, pos, key, EventClass::New, "new");
+            }
+        }
+    }
+
+    /// Changes a string's bytes in place after making it at least `len` long with zeros; a missing
+    /// key becomes such a string. `change` is told whether the string became longer. Another type is
+    /// the client's error.
+    pub fn edit_string<R>(
+        &mut self,
+        caller: Caller,
+        pos: Pos,
+        key: &[u8],
+        len: usize,
+        change: impl FnOnce(&mut [u8], bool) -> R,
+    ) -> Result<R, Error> {
+        if let Some(mut entry) = self.write_kind(caller, pos, key, Kind::String)? {
+            let grows = entry.value().string_len().is_some_and(|old| old < len);
+            return Ok(entry.edit_string(len, |bytes| change(bytes, grows)));
+        }
+        /// A longer one is made in a buffer of its own, which then is the value.
+        const SHORT_BYTES_MAX: usize = 512;
+        let mut short = [0; SHORT_BYTES_MAX];
+        if len <= SHORT_BYTES_MAX {
+            let bytes = &mut short[..len];
+            let result = change(bytes, true);
+            let value = NewValue::Str { bytes, raw: true };
+            self.store_at(caller, pos, key, None, value, Expiry::Clear);
+            return Ok(result);
+        }
+        let mut bytes = vec![0; len];
+        let result = change(&mut bytes, true);
+        let value = NewValue::Large(Bytes::from(bytes));
+        self.store_at(caller, pos, key, None, value, Expiry::Clear);
+        Ok(result)
+    }
+
+    /// Reads a key that is to hold a string: its value, or None if it is missing. Another type is
+    /// the client's error.
+    #[inline]
+    pub fn read_string(
+        &mut self,
+        caller: Caller,
+        pos: Pos,
+        key: &[u8],
+    ) -> Result<Option<Value<'_>>, Error> {
+        match self.read(caller, pos, key) {
+            Some(entry) if entry.kind() != Kind::String => Err(Error::WRONG_TYPE),
+            found => Ok(found.map(|entry| entry.value())),
+        }
+    }
+
     /// Looks a key of one type up for writing; another type is the client's error.
+    #[inline]
     pub fn write_kind(
         &mut self,
         caller: Caller,
@@ -200,6 +325,7 @@ impl Shard {
 
     /// A key was changed: to be called once for each event, after the change, with the name that
     /// Redis gives the event.
+    #[inline]
     pub fn changed(
         &mut self,
         db: u16,

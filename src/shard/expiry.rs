@@ -70,7 +70,8 @@ impl Shard {
             return Some(0);
         }
         let soonest = self.keyspace.soonest_expiry();
-        if soonest == u64::MAX && self.expiry.round_at.is_none() || !self.expiry.active {
+        let idle = soonest == u64::MAX && self.expiry.round_at.is_none();
+        if idle || !self.expiry.active || self.paused {
             return None;
         }
         if self.expiry.round_at.is_some() {
@@ -94,7 +95,7 @@ impl Shard {
                 .soonest_expiry()
                 .max(self.expiry.not_before_ms)
                 <= self.now_ms;
-        if !self.expiry.active || !due {
+        if !self.expiry.active || self.paused || !due {
             return;
         }
         let expiry_began = (self.ticks.read)();

@@ -5,6 +5,7 @@ pub mod expiry;
 pub mod lending;
 pub mod lfu;
 pub mod node;
+pub mod prefetch;
 pub mod stats;
 
 use std::sync::Arc;
@@ -40,6 +41,8 @@ pub struct Shard {
     pub now_ms: u64,
     /// Unix time in microseconds, set once a turn.
     pub now_us: u64,
+    /// CLIENT PAUSE: nothing expires or is evicted, so that the dataset stays as it is.
+    pub paused: bool,
     /// A counter that advances steadily, and how fast: see [`Ticks`].
     pub ticks: Ticks,
     /// Commands that need more than one shard, and what waits for them.
@@ -111,6 +114,7 @@ impl Shard {
             registry,
             now_ms: 0,
             now_us: 0,
+            paused: false,
             ticks,
             dirty: 0,
         }
@@ -158,8 +162,12 @@ pub mod testing {
 
     /// The only shard of a process with the default configuration.
     pub fn shard() -> Shard {
-        let registry = Registry::new(crate::command::FAMILIES, &[]).expect("rows");
-        let node = Node::new(1, Config::default(), [1, 2], "0".repeat(40), 0);
+        let registry = Registry::new(crate::command::FAMILIES);
+        let config = Config {
+            shards: 1,
+            ..Config::default()
+        };
+        let node = Node::new(config, [1, 2], "0".repeat(40), 0, Vec::new(), |_| ());
         let ticks = Ticks {
             read: || {
                 static BEGAN: std::sync::OnceLock<std::time::Instant> = std::sync::OnceLock::new();
@@ -168,7 +176,7 @@ pub mod testing {
             },
             per_us: 1,
         };
-        Shard::new(ShardId(0), Arc::new(node), Arc::new(registry), ticks)
+        Shard::new(ShardId(0), Arc::new(node), Arc::new(registry), ticks, None)
     }
 }
 

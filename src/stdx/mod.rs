@@ -1,3 +1,4 @@
 //! What the standard library lacks, without a word of the server's domain.
 pub mod bytes;
+pub mod extended;
 pub mod glob;

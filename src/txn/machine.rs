@@ -166,13 +166,7 @@ impl<T: Types> Txns<T> {
 
     /// Registers a watch on a key of this shard. WATCH is a read of the key: it is admitted or
     /// parked like one. A key that has expired is to be removed before.
-    pub fn watch(
-        &mut self,
-        connection: ConnectionId,
-        db: DbIndex,
-        position: Position,
-        key: &[u8],
-    ) {
+    pub fn watch(&mut self, connection: ConnectionId, db: DbIndex, position: Position, key: &[u8]) {
         self.watches.watch(connection, db, position, key);
     }
 

@@ -1,17 +1,10 @@
-//! Connection commands.
+//! First sketches of server commands; each goes when its family comes.
 use super::context::HomeCtx;
 use super::error::Outcome;
-use super::spec::{Flags, Run, Spec};
+use super::spec::{Run, Spec};
 
 /// The commands of the group.
 pub const COMMANDS: &[Spec] = &[
-    Spec {
-        name: "ping",
-        arity: -1,
-        flags: Flags::FAST,
-        run: Run::Home(ping),
-        ..Spec::BASE
-    },
     Spec {
         name: "command",
         arity: -1,
@@ -32,15 +25,6 @@ pub const COMMANDS: &[Spec] = &[
     },
 ];
 
-fn ping(ctx: &mut HomeCtx<'_>) -> Outcome {
-    let args = ctx.args;
-    match args {
-        [_] => ctx.reply().simple("PONG"),
-        [_, text, ..] => ctx.reply().bulk(text),
-        [] => {}
-    }
-    Ok(())
-}
 fn command(ctx: &mut HomeCtx<'_>) -> Outcome {
     ctx.reply().array(0);
     Ok(())

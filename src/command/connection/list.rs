@@ -1,0 +1,197 @@
+//! CLIENT LIST and CLIENT INFO.
+
+use super::filter::{Filter, Use};
+use crate::command::context::{HomeCtx, MergeCtx, PartCtx};
+use crate::command::error::{Error, Outcome};
+use crate::command::registry::{Registry, RowId};
+use crate::net::session::{Peer, Session, Stall, flag};
+use crate::resp::Version;
+
+/// What the connection that asks is just doing.
+struct Asking<'a> {
+    args: &'a [&'a [u8]],
+    row: RowId,
+}
+
+/// CLIENT INFO
+pub(super) fn info(ctx: &mut HomeCtx<'_>) -> Outcome {
+    let asking = Asking {
+        args: ctx.args,
+        row: ctx.row,
+    };
+    let now_ms = ctx.shard().now_ms as i64;
+    let registry = ctx.shard().registry.clone();
+    let mut line = Vec::new();
+    write_line(&mut line, ctx.session(), now_ms, &registry, Some(&asking));
+    ctx.reply().verbatim("txt", &line);
+    Ok(())
+}
+
+/// CLIENT LIST: whether the filters are right.
+pub(super) fn list(ctx: &mut HomeCtx<'_>) -> Outcome {
+    if ctx.args.len() == 3 {
+        return Err(Error::SYNTAX);
+    }
+    let databases = ctx.shard().keyspace.databases();
+    Filter::parse(&ctx.args[2..], Use::List, databases).map(|_| ())
+}
+
+/// The lines of a shard's connections, each behind its client's id and its length.
+pub(super) fn list_part(ctx: &mut PartCtx<'_>) -> Outcome {
+    let shard = &ctx.engine.shard;
+    let filter = Filter::parse(&ctx.args[2..], Use::List, shard.keyspace.databases())?;
+    let now_ms = shard.now_ms as i64;
+    let row = shard.registry.resolve(ctx.args).unwrap_or_default();
+    let asking = Asking {
+        args: ctx.args,
+        row,
+    };
+    let mut line = Vec::new();
+    for (_, session) in ctx.engine.sessions() {
+        if !session.is_alive() || !filter.matches(session, ctx.caller.client, now_ms) {
+            continue;
+        }
+        line.clear();
+        let own = (session.id == ctx.caller.client).then_some(&asking);
+        write_line(&mut line, session, now_ms, &shard.registry, own);
+        let out = &mut ctx.out.buf;
+        out.extend_from_slice(&session.id.to_le_bytes());
+        out.extend_from_slice(&(line.len() as u32).to_le_bytes());
+        out.extend_from_slice(&line);
+    }
+    Ok(())
+}
+
+/// All lines, by the clients' ids.
+pub(super) fn list_merge(ctx: &mut MergeCtx<'_>) -> Outcome {
+    let mut lines: Vec<(u64, &[u8])> = Vec::new();
+    for part in ctx.parts.iter() {
+        let mut rest = &part.buf[..];
+        while let Some((id, after)) = rest.split_first_chunk::<8>() {
+            let (length, after) = after.split_first_chunk::<4>().expect("a length");
+            let (line, after) = after.split_at(u32::from_le_bytes(*length) as usize);
+            lines.push((u64::from_le_bytes(*id), line));
+            rest = after;
+        }
+    }
+    lines.sort_unstable_by_key(|(id, _)| *id);
+    let text: Vec<u8> = lines.iter().flat_map(|(_, line)| *line).copied().collect();
+    ctx.reply.verbatim("txt", &text);
+    Ok(())
+}
+
+/// The letters that CLIENT LIST prints.
+pub(super) fn flags_of(session: &Session) -> String {
+    let blocked = session.is(flag::BLOCKED) || session.stall == Stall::Paused;
+    let letters = [
+        ('O', session.is(flag::MONITOR)),
+        ('P', session.is(flag::PUBSUB)),
+        ('x', session.is(flag::MULTI)),
+        ('b', blocked),
+        ('c', session.is(flag::CLOSE_AFTER_REPLY)),
+        ('U', matches!(session.peer, Peer::Unix(_))),
+        ('e', session.is(flag::NO_EVICT)),
+        ('T', session.is(flag::NO_TOUCH)),
+    ];
+    let text: String = letters.iter().filter(|l| l.1).map(|l| l.0).collect();
+    if text.is_empty() { "N".into() } else { text }
+}
+
+/// One connection as Redis 7.4 prints it, with the traffic counters of Redis 8 at the end.
+fn write_line(
+    line: &mut Vec<u8>,
+    session: &Session,
+    now_ms: i64,
+    registry: &Registry,
+    asking: Option<&Asking<'_>>,
+) {
+    let info = &session.info;
+    let since = |then_ms: i64| now_ms / 1000 - then_ms / 1000;
+    let row = asking.map_or(info.last_row, |asking| asking.row);
+    let command = if row == RowId::UNKNOWN {
+        "NULL"
+    } else {
+        &registry.row(row).full_name
+    };
+    let args = asking.map_or(&[][..], |asking| asking.args);
+    let arg_bytes: usize = args.iter().map(|arg| arg.len()).sum();
+    let asked_bytes = asking.map_or(0, |asking| encoded_bytes(asking.args));
+    let kept = session.kept.as_ref();
+    let input_free = kept.map_or(0, |kept| kept.buf.capacity() - kept.buf.len());
+    let output_buffer = session.out.buf.capacity();
+    let waiting = session.output_bytes();
+    let chunks = match asking {
+        Some(_) => 0,
+        None => usize::from(info.backlog_bytes > 0) + session.held.len(),
+    };
+    let memory = size_of::<Session>()
+        + size_of_val(&**info)
+        + info.name.capacity()
+        + info.lib_name.capacity()
+        + info.lib_ver.capacity()
+        + kept.map_or(0, |kept| kept.buf.capacity())
+        + output_buffer
+        + waiting;
+    let version = if session.version == Version::Resp3 {
+        3
+    } else {
+        2
+    };
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let head = format!(
+        "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub=0 psub=0 ssub=0 \
+         multi={} watch={} qbuf={} qbuf-free={input_free} argv-mem={arg_bytes} multi-mem={} \
+         rbs={output_buffer} rbp={output_buffer} obl={} oll={chunks} omem={} tot-mem={memory} \
+         events={} cmd={command} user=default redir=-1 resp={version} lib-name={} lib-ver={} \
+         tot-net-in={} tot-net-out={} tot-cmds={}\n",
+        session.id,
+        session.peer.addr(),
+        session.peer.laddr(),
+        session.fd,
+        text(&info.name),
+        since(info.created_ms),
+        since(info.active_ms),
+        flags_of(session),
+        session.db,
+        session.queued(),
+        session.watches(),
+        session.input_bytes() + asked_bytes,
+        session.queued_bytes(),
+        if asking.is_some() {
+            0
+        } else {
+            session.out.buf.len()
+        },
+        if asking.is_some() {
+            0
+        } else {
+            waiting - session.out.buf.len()
+        },
+        if info.backlog_bytes > 0 { "rw" } else { "r" },
+        text(&info.lib_name),
+        text(&info.lib_ver),
+        info.bytes_in,
+        info.bytes_out,
+        info.commands,
+    );
+    line.extend_from_slice(head.as_bytes());
+}
+
+/// Bytes of a command as an array of bulk strings.
+fn encoded_bytes(args: &[&[u8]]) -> usize {
+    let digits = |n: usize| n.checked_ilog10().unwrap_or(0) as usize + 1;
+    let bulk = |arg: &&[u8]| 1 + digits(arg.len()) + 2 + arg.len() + 2;
+    1 + digits(args.len()) + 2 + args.iter().map(bulk).sum::<usize>()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_is_as_long_as_it_was_sent() {
+        assert_eq!(encoded_bytes(&[b"client", b"list"]), 26);
+        let long = [b'x'; 100];
+        assert_eq!(encoded_bytes(&[&long, b""]), 4 + 1 + 3 + 2 + 100 + 2 + 6);
+    }
+}
