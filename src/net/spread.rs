@@ -86,13 +86,13 @@ impl Engine {
         let questions = shares.into_iter().map(|share| {
             let command = OwnedCommand::new(head, share.args.iter().copied(), share.large);
             let commands = vec![command];
-            (share.owner, Box::new(Questions { call, commands }))
+            (share.owner, Questions { call, commands })
         });
         let job = match spread {
             Spread::Apply => Job::Apply(command.row, questions.map(|(_, part)| part).collect()),
             reads => {
                 for (owner, part) in questions {
-                    needs.part(owner).1.ask.questions = Some(part);
+                    needs.part(owner).1.ask.questions = Some(Box::new(part));
                 }
                 match reads {
                     Spread::Sum => Job::Sum(command.row),

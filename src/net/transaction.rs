@@ -57,7 +57,7 @@ pub(super) enum Job {
     /// Put the answers to a block's commands in their order: for each command its participant.
     Answers(Vec<u16>),
     /// Let each owner run its part in the end. In the order of the participants.
-    Apply(RowId, Vec<Box<Questions>>),
+    Apply(RowId, Vec<Questions>),
     /// Run step by step.
     Steps(Box<Steps>),
 }
@@ -395,7 +395,7 @@ impl Engine {
             }
             Job::Apply(row, parts) => {
                 for ((_, loan), part) in loans.iter_mut().zip(parts) {
-                    loan.apply = Some(part);
+                    loan.apply = Some(Box::new(part));
                 }
                 Reply::new(&mut output, call.version).ok();
                 self.count(row);

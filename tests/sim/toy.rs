@@ -251,7 +251,7 @@ impl ToyNode {
         self.collect(op, &mut asks);
         if matches!(op, Op::Exec(_)) {
             for (&owner, keys) in watching {
-                let ask = asks.entry(owner).or_insert_with(Ask::default);
+                let ask = asks.entry(owner).or_default();
                 for &key in keys {
                     ask.keys.entry(key).or_default();
                 }
@@ -262,7 +262,7 @@ impl ToyNode {
 
     fn collect(&self, op: &Op, asks: &mut BTreeMap<ShardId, Ask>) {
         let mut want = |key: Key, write: bool| {
-            let ask = asks.entry(self.owner(key)).or_insert_with(Ask::default);
+            let ask = asks.entry(self.owner(key)).or_default();
             *ask.keys.entry(key).or_default() |= write;
         };
         match op {
@@ -270,7 +270,7 @@ impl ToyNode {
             Op::Get(keys) | Op::Watch(keys) => keys.iter().for_each(|&key| want(key, false)),
             Op::Keys | Op::Flush => {
                 for id in 0..self.nodes {
-                    let ask = asks.entry(ShardId(id)).or_insert_with(Ask::default);
+                    let ask = asks.entry(ShardId(id)).or_default();
                     *ask.all.get_or_insert(false) |= matches!(op, Op::Flush);
                 }
             }
