@@ -14,6 +14,7 @@ pub mod registry;
 pub mod server;
 pub mod spec;
 pub mod string;
+pub mod transaction;
 
 /// Every family's table.
 pub const FAMILIES: &[&[spec::Spec]] = &[
@@ -28,4 +29,5 @@ pub const FAMILIES: &[&[spec::Spec]] = &[
     debug::COMMANDS,
     memory::COMMANDS,
     server::COMMANDS,
+    transaction::COMMANDS,
 ];

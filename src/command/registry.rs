@@ -1,6 +1,6 @@
 //! The table of commands as the server runs with it: every row numbered, found by name without
 //! allocation, with what `rename-command` has changed.
-use super::spec::{Begin, Find, Run, Spec};
+use super::spec::{Begin, Find, Flags, Run, Spec};
 use crate::stdx::bytes::word;
 
 /// The number of a row: an index into [`Registry::rows`] and into per-command counters.
@@ -38,8 +38,23 @@ pub enum Route {
     At,
     /// Runs everywhere.
     Gather,
+    /// Acts on the connection's transaction.
+    Control,
     /// Has subcommands only.
     Container,
+}
+
+/// How a command whose keys have several owners is run.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Spread {
+    /// The entries are lent to the client's home, which runs it.
+    Lend,
+    /// Each owner answers for its keys with an array; the elements stand in the order of the keys.
+    InKeyOrder,
+    /// Each owner answers for its keys with a number, and the reply is the sum.
+    Sum,
+    /// It only writes and always succeeds: each owner runs it for its keys in the end.
+    Apply,
 }
 
 /// A row of the running table.
@@ -52,6 +67,8 @@ pub struct Row {
     pub called: String,
     /// How it is routed.
     pub route: Route,
+    /// How it is run when its keys have several owners.
+    pub spread: Spread,
     /// Its container, for a subcommand.
     pub parent: Option<RowId>,
     /// Its subcommands.
@@ -106,6 +123,7 @@ impl Registry {
                 full_name: spec.name.to_string(),
                 called: spec.name.to_string(),
                 route: route_of(spec),
+                spread: spread_of(spec),
                 parent: None,
                 children: 0..0,
             });
@@ -116,6 +134,7 @@ impl Registry {
                     full_name: format!("{}|{}", spec.name, sub.name),
                     called: sub.name.to_string(),
                     route: route_of(sub),
+                    spread: spread_of(sub),
                     parent: Some(parent),
                     children: 0..0,
                 });
@@ -228,6 +247,7 @@ fn route_of(spec: &Spec) -> Route {
         Run::Home(_) => Route::Home,
         Run::At { .. } => Route::At,
         Run::Gather { .. } => Route::Gather,
+        Run::Control(_) => Route::Control,
         Run::Container => Route::Container,
         Run::Keyed(_) => match spec.keys {
             [] => Route::Here,
@@ -237,6 +257,27 @@ fn route_of(spec: &Spec) -> Route {
             },
             _ => Route::ManyKeys,
         },
+    }
+}
+
+/// The command tips say it, and the keys must stand in groups of a fixed size behind the name.
+fn spread_of(spec: &Spec) -> Spread {
+    let [one] = spec.keys else {
+        return Spread::Lend;
+    };
+    let (Begin::Index(1), Find::Range { last: -1, .. }) = (one.begin, one.find) else {
+        return Spread::Lend;
+    };
+    let policy = |kind: &str| spec.tips.iter().find_map(|tip| tip.strip_prefix(kind));
+    if policy("request_policy:") != Some("multi_shard") {
+        return Spread::Lend;
+    }
+    let reads = spec.flags.has(Flags::READONLY);
+    match (policy("response_policy:"), reads) {
+        (None, true) => Spread::InKeyOrder,
+        (Some("agg_sum"), true) => Spread::Sum,
+        (Some("all_succeeded"), false) => Spread::Apply,
+        _ => Spread::Lend,
     }
 }
 

@@ -7,6 +7,7 @@ use super::context::{Ctx, HomeCtx, MergeCtx, PartCtx};
 use super::error::Outcome;
 use crate::mesh::ShardId;
 use crate::shard::Shard;
+use crate::txn::multi::Control;
 
 /// A set of named bits.
 macro_rules! bitset {
@@ -297,6 +298,8 @@ pub enum Run {
         /// Makes the reply of all parts, in the order of the shards.
         merge: fn(&mut MergeCtx<'_>) -> Outcome,
     },
+    /// Acts on the connection's transaction (MULTI and the like).
+    Control(Control),
     /// Has subcommands only.
     Container,
 }

@@ -11,7 +11,7 @@ use super::engine::{Engine, slow};
 use super::session::{ConnId, Stall, WAITING_MAX, flag};
 use crate::command::context::{Caller, Ctx, HomeCtx, OwnedArgs, caller};
 use crate::command::error::Error;
-use crate::command::registry::{Route, RowId};
+use crate::command::registry::{Route, RowId, Spread};
 use crate::command::spec::{Flags, Run, Spec};
 use crate::keyspace::{Pos, Slot};
 use crate::mesh::ShardId;
@@ -19,6 +19,7 @@ use crate::resp::Version;
 use crate::resp::decode::Frame;
 use crate::resp::encode::{Output, Reply};
 use crate::shard::Shard;
+use crate::txn::multi::Control;
 
 /// Bytes that may wait for a lane before connections that want to add to them are held back.
 const OUTGOING_MAX: usize = 1 << 20;
@@ -92,6 +93,9 @@ impl Engine {
         if session.is(flag::BLOCKED) {
             return Flow::Wait(Stall::Blocked);
         }
+        if session.is(flag::BARRIER) {
+            return Flow::Wait(Stall::Answers);
+        }
         if session.is(flag::REPLY_SKIP_NEXT) {
             // Stays until the command has been taken up, though it may have to wait before.
             session.flags = session.flags & !flag::REPLY_SKIP_NEXT | flag::REPLY_SKIP;
@@ -109,11 +113,21 @@ impl Engine {
             if self.slow & slow::PAUSE != 0 && self.is_paused(conn, command.row) {
                 return Flow::Wait(Stall::Paused);
             }
-            if self.slow & slow::MONITORS != 0 {
+            let queued = self.session(conn).is(flag::MULTI) && self.is_queued(command.row);
+            if self.slow & slow::MONITORS != 0 && !queued {
                 return self.dispatch_shown(conn, batch, command);
             }
         }
         self.dispatch_heard(conn, batch, command)
+    }
+
+    /// Runs a command, or keeps it for EXEC.
+    fn dispatch_or_queue(&mut self, conn: ConnId, batch: &mut Batch, command: &Command) -> Flow {
+        if self.session(conn).is(flag::MULTI) && self.is_queued(command.row) {
+            self.queue_command(conn, batch, command);
+            return Flow::Done;
+        }
+        self.dispatch(conn, batch, command)
     }
 
     /// Whether the command exists and has a right number of arguments.
@@ -166,7 +180,7 @@ impl Engine {
         if self.session(conn).is(flag::REPLY_OFF | flag::REPLY_SKIP) {
             self.dispatch_silently(conn, batch, command)
         } else {
-            self.dispatch(conn, batch, command)
+            self.dispatch_or_queue(conn, batch, command)
         }
     }
 
@@ -176,7 +190,7 @@ impl Engine {
         let target = session.target();
         let (bytes, shared) = (target.buf.len(), target.shared.len());
         let places = session.held.len();
-        let flow = self.dispatch(conn, batch, command);
+        let flow = self.dispatch_or_queue(conn, batch, command);
         let session = self.session(conn);
         if !session.is(flag::REPLY_OFF | flag::REPLY_SKIP) {
             return flow; // CLIENT REPLY ON answers
@@ -243,12 +257,8 @@ impl Engine {
                 }
                 self.forward(conn, batch, command, spec, owner)
             }
-            Route::Gather => {
-                if spec.flags.has(Flags::WRITE) && self.session(conn).writes_out > 0 {
-                    return Flow::Wait(Stall::Writes);
-                }
-                self.run_gather(conn, batch.args_of(command), command.row, spec)
-            }
+            Route::Gather => self.run_gather(conn, batch, command, spec),
+            Route::Control => self.run_control(conn, batch, command),
             Route::Container => {
                 let error = match batch.args_of(command) {
                     [_, sub, ..] => Error::unknown_subcommand(sub, spec.name),
@@ -287,7 +297,10 @@ impl Engine {
                 }
                 self.forward(conn, batch, command, spec, owner)
             }
-            None => self.run_transaction(conn, batch, command, spec),
+            None => match self.shard.registry.row(command.row).spread {
+                Spread::Lend => self.run_transaction(conn, batch, command, spec),
+                spread => self.run_spread(conn, batch, command, spec, spread),
+            },
         }
     }
 
@@ -306,7 +319,7 @@ impl Engine {
     }
 
     /// Runs a command on this shard, for a connection of this shard.
-    fn run_here(
+    pub(super) fn run_here(
         &mut self,
         conn: ConnId,
         batch: &mut Batch,
@@ -346,7 +359,13 @@ impl Engine {
     }
 
     /// Runs a command that needs its connection.
-    fn run_home(&mut self, conn: ConnId, args: &[&[u8]], row: RowId, spec: &'static Spec) {
+    pub(super) fn run_home(
+        &mut self,
+        conn: ConnId,
+        args: &[&[u8]],
+        row: RowId,
+        spec: &'static Spec,
+    ) {
         let Run::Home(function) = spec.run else {
             unreachable!("routed by its kind")
         };
@@ -444,9 +463,16 @@ impl Engine {
         if row != RowId::UNKNOWN {
             self.shard.stats.commands[row.index()].rejected += 1;
         }
+        let is_exec = row != RowId::UNKNOWN
+            && matches!(
+                self.shard.registry.row(row).spec.run,
+                Run::Control(Control::Exec)
+            );
+        let refused = is_exec.then(|| self.exec_refused(conn, error));
         let session = self.session(conn);
+        session.info.multi.refused();
         let version = session.version;
-        Reply::new(session.target(), version).error(&error.0);
+        Reply::new(session.target(), version).error(&refused.as_ref().unwrap_or(error).0);
     }
 }
 
@@ -456,6 +482,35 @@ pub(super) fn run(shard: &mut Shard, call: Call<'_>, large: OwnedArgs<'_>, out: 
         unreachable!("routed by its kind")
     };
     run_function(shard, function, call, large, out);
+}
+
+/// The same for a part of a command that is counted elsewhere.
+pub(super) fn run_quietly(
+    shard: &mut Shard,
+    call: Call<'_>,
+    large: OwnedArgs<'_>,
+    out: &mut Output,
+) {
+    let (Run::Keyed(function) | Run::At { run: function, .. }) = call.spec.run else {
+        unreachable!("routed by its kind")
+    };
+    let (bytes, shared) = (out.buf.len(), out.shared.len());
+    let version = call.version;
+    let outcome = function(&mut Ctx {
+        shard,
+        args: call.args,
+        reply: Reply::new(out, version),
+        caller: call.caller,
+        pos: call.pos,
+        row: call.row,
+        large,
+    });
+    if let Err(error) = outcome {
+        shard.stats.count_error(error.code());
+        out.buf.truncate(bytes);
+        out.shared.truncate(shared);
+        Reply::new(out, version).error(&error.0);
+    }
 }
 
 /// Runs `function` for a command; counts it, and writes its error.
@@ -498,6 +553,15 @@ pub(super) fn count_call(
     caller: Caller,
     args: &[&[u8]],
 ) {
+    count(shard, row, took, failed);
+    if took >= shard.watch.slow_ticks {
+        shard.note_slow(row, took, caller, args);
+    }
+}
+
+/// Counts a command that ran, without an entry in the slow log: what only coordinates others.
+#[inline]
+pub(super) fn count(shard: &mut Shard, row: RowId, took: u64, failed: bool) {
     shard.stats.commands_processed += 1;
     let stats = &mut shard.stats.commands[row.index()];
     stats.calls += 1;
@@ -505,9 +569,6 @@ pub(super) fn count_call(
     stats.failed += u64::from(failed);
     if shard.watch.tracking {
         stats.track(shard.watch.bucket(took));
-    }
-    if took >= shard.watch.slow_ticks {
-        shard.note_slow(row, took, caller, args);
     }
 }
 
@@ -539,7 +600,7 @@ fn keep_large(batch: &mut Batch, command: &Command, input_at: usize) {
 }
 
 /// Redis's text for a command that does not exist: name and arguments, cut at 128 bytes.
-fn unknown_command(args: &[&[u8]]) -> Error {
+pub(super) fn unknown_command(args: &[&[u8]]) -> Error {
     const SHOWN_MAX: usize = 128;
     let shown = |bytes: &[u8], max: usize| {
         String::from_utf8_lossy(&bytes[..bytes.len().min(max)]).into_owned()

@@ -9,6 +9,8 @@
 use super::batch::{Batch, Command, Input, Origin, lend};
 use super::gather::Gathers;
 use super::session::{ConnId, Kept, KeptArg, Peer, Session, Stall, flag};
+use super::steps::Steps;
+use super::transaction::Running;
 use crate::command::registry::{Route, RowId};
 use crate::keyspace::Pos;
 use crate::mesh::ShardId;
@@ -16,6 +18,8 @@ use crate::resp::decode::{BIG_MIN, Decoded, Frame, Limits, decode};
 use crate::resp::encode::{Output, Reply};
 use crate::server::log;
 use crate::shard::Shard;
+use crate::txn::TxnId;
+use rustc_hash::FxHashMap;
 
 /// A connection that is stalled by other shards is not read from while it has this much input.
 pub const STALLED_INPUT_MAX: usize = 1 << 20;
@@ -48,7 +52,13 @@ pub struct Engine {
     /// Commands that every shard takes part in.
     pub(super) gathers: Gathers,
     /// Transactions that this shard coordinates.
-    pub(super) running: Vec<super::transaction::Running>,
+    pub(super) running: FxHashMap<TxnId, Running>,
+    /// Those of them that run step by step and wait for other shards.
+    pub(super) stepping: FxHashMap<TxnId, Box<Steps>>,
+    /// Whether actions of the transaction machine are being carried out.
+    pub(super) working_off: bool,
+    /// Replies of a block that runs here, kept for reuse.
+    pub(super) block_out: Output,
     /// Connections that another shard has dealt to this one: descriptor and listener.
     pub adopted: Vec<(i32, u32)>,
     /// Non-zero: commands do not take the short way. Bits of [`slow`].
@@ -91,7 +101,10 @@ impl Engine {
             resumable: Vec::new(),
             want_room: Vec::new(),
             gathers: Gathers::default(),
-            running: Vec::new(),
+            running: FxHashMap::default(),
+            stepping: FxHashMap::default(),
+            working_off: false,
+            block_out: Output::default(),
             adopted: Vec::new(),
             slow: 0,
             pause: super::pause::Pause::default(),
@@ -179,7 +192,10 @@ impl Engine {
         session.kept = None;
         session.fd = -1;
         self.stop_monitor(conn);
-        self.free_if_done(conn);
+        self.abandon(conn);
+        if self.session_if(conn).is_some() {
+            self.free_if_done(conn);
+        }
     }
 
     /// Frees the slot of a connection that is gone if nothing waits for it.
@@ -286,7 +302,7 @@ impl Engine {
             self.shard.stats.query_buffer_limit_disconnections += 1;
             self.close(conn);
         } else if bytes > STALLED_INPUT_MAX
-            && matches!(session.stall, Stall::Writes | Stall::Room)
+            && matches!(session.stall, Stall::Writes | Stall::Answers | Stall::Room)
             && !session.is(flag::READ_PAUSED)
         {
             session.flags |= flag::READ_PAUSED;

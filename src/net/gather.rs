@@ -1,15 +1,23 @@
 //! Commands that every shard takes part in: each shard runs its part, and the client's home puts
 //! the parts together.
 
-use super::dispatch::{Flow, count_call};
+use smallvec::SmallVec;
+
+use super::batch::{Batch, Command, RemoteCall};
+use super::dispatch::{Flow, count, count_call};
 use super::engine::Engine;
 use super::session::{ConnId, flag};
-use crate::command::context::{Caller, HomeCtx, MergeCtx, PartCtx, caller};
+use super::steps::Steps;
+use super::transaction::{Job, Needs, whole};
+use crate::command::context::{Caller, HomeCtx, MergeCtx, PartCtx};
+use crate::command::error::{Error, Outcome};
 use crate::command::registry::RowId;
 use crate::command::spec::{Flags, Run, Spec};
 use crate::mesh::ShardId;
 use crate::resp::Version;
 use crate::resp::encode::{Output, Reply};
+use crate::shard::lending::{OwnedCommand, Questions, caller_of};
+use crate::txn::Claim;
 
 /// A command whose parts are being awaited.
 struct Gather {
@@ -32,48 +40,60 @@ pub(super) struct Gathers {
     slots: Vec<Option<Gather>>,
 }
 
+impl Gathers {
+    fn add(&mut self, gather: Gather) -> u32 {
+        let at = self.slots.iter().position(Option::is_none);
+        let at = at.unwrap_or_else(|| {
+            self.slots.push(None);
+            self.slots.len() - 1
+        });
+        self.slots[at] = Some(gather);
+        at as u32
+    }
+}
+
 impl Engine {
-    /// Starts a command that every shard takes part in.
+    /// Starts a command that every shard takes part in. One that reads or writes the keyspace is a
+    /// transaction over whole databases when there are several shards; another (about the process,
+    /// say) asks each shard at its own time.
     pub(super) fn run_gather(
         &mut self,
         conn: ConnId,
-        args: &[&[u8]],
-        row: RowId,
+        batch: &mut Batch,
+        command: &Command,
         spec: &'static Spec,
     ) -> Flow {
+        let (row, shards) = (command.row, self.shard.node.shards);
+        let db = self.session(conn).db;
+        let claims = if shards > 1 {
+            whole(spec, batch.args_of(command), db)
+        } else {
+            SmallVec::new()
+        };
+        let write = spec.flags.has(Flags::WRITE);
+        if !claims.is_empty()
+            && let Some(stall) = self.not_yet(conn, write)
+        {
+            return Flow::Wait(stall);
+        }
         let own = self.shard.id.index();
-        let shards = self.shard.node.shards;
         for peer in (0..shards).filter(|peer| *peer != own) {
             if let Some(stall) = self.no_room(conn, ShardId(peer as u16)) {
                 return Flow::Wait(stall);
             }
         }
-        let Run::Gather { prepare, .. } = spec.run else {
-            unreachable!("routed by its kind")
-        };
-        if let Some(prepare) = prepare
-            && let Err(error) = prepare(&mut HomeCtx {
-                engine: self,
-                conn,
-                args,
-                row,
-            })
-        {
+        if let Err(error) = self.prepare(conn, batch.args_of(command), row) {
             self.reject(conn, row, &error);
             return Flow::Done;
         }
-        let session = self.session(conn);
-        let version = session.version;
-        let caller = Caller {
-            client: session.id,
-            db: session.db,
-            flags: if session.is(flag::NO_TOUCH) {
-                caller::NO_TOUCH
-            } else {
-                0
-            },
-            home: self.shard.id,
-        };
+        if !claims.is_empty() {
+            let owned = super::transaction::own(batch, command);
+            self.begin_gather(conn, owned, write, &claims);
+            return Flow::Done;
+        }
+        let args = batch.args_of(command);
+        let call = self.remote_call(conn, 0);
+        let (caller, version) = (caller_of(&call), call.version);
         let mut parts: Vec<Output> = (0..shards).map(|_| Output::default()).collect();
         if shards == 1 {
             self.run_part(row, caller, version, args, &mut parts[0]);
@@ -82,11 +102,7 @@ impl Engine {
             self.session(conn).target().append(&mut output);
             return Flow::Done;
         }
-        let write = spec.flags.has(Flags::WRITE);
-        if write {
-            self.writes_everywhere(conn);
-        }
-        let seq = self.session(conn).hold(write);
+        let seq = self.session(conn).hold(false);
         self.run_part(row, caller, version, args, &mut parts[own]);
         let gather = Gather {
             conn,
@@ -98,14 +114,123 @@ impl Engine {
             parts,
             missing: shards - 1,
         };
-        let slots = &mut self.gathers.slots;
-        let at = slots.iter().position(Option::is_none).unwrap_or_else(|| {
-            slots.push(None);
-            slots.len() - 1
-        });
-        slots[at] = Some(gather);
-        self.put_parts(at as u32, row, caller, version, args);
+        let at = self.gathers.add(gather);
+        self.put_parts(at, row, caller, version, args);
         Flow::Done
+    }
+
+    /// Begins a gather as a transaction: one that reads is answered with the grants, one that writes
+    /// runs while all is held.
+    fn begin_gather(&mut self, conn: ConnId, command: OwnedCommand, write: bool, claims: &[Claim]) {
+        let mut needs = Needs::default();
+        self.claim_everywhere(&mut needs, claims);
+        if write {
+            // Its steps take the database from the connection, which must not move on meanwhile.
+            self.session(conn).flags |= flag::BARRIER;
+            let steps = Box::new(Steps::single(command));
+            return self.begin(conn, needs, Job::Steps(steps), true);
+        }
+        let call = self.remote_call(conn, 0);
+        for (_, part) in &mut needs.parts {
+            let commands = vec![command.clone()];
+            part.ask.questions = Some(Box::new(Questions { call, commands }));
+        }
+        self.begin(conn, needs, Job::Gathered(command), false);
+    }
+
+    /// Awaits the registration of watches at so many owners.
+    pub(super) fn await_watches(&mut self, call: &RemoteCall, row: RowId, owners: usize) -> u32 {
+        let shards = self.shard.node.shards;
+        self.gathers.add(Gather {
+            conn: call.conn,
+            seq: call.seq,
+            row,
+            caller: caller_of(call),
+            version: call.version,
+            args: Vec::new(),
+            parts: (0..shards).map(|_| Output::default()).collect(),
+            missing: owners,
+        })
+    }
+
+    fn prepare(&mut self, conn: ConnId, args: &[&[u8]], row: RowId) -> Outcome {
+        let spec = self.shard.registry.row(row).spec;
+        let Run::Gather { prepare, .. } = spec.run else {
+            unreachable!("routed by its kind")
+        };
+        prepare.map_or(Ok(()), |prepare| {
+            prepare(&mut HomeCtx {
+                engine: self,
+                conn,
+                args,
+                row,
+            })
+        })
+    }
+
+    /// What `prepare` has against a command of a block; counted.
+    pub(super) fn prepare_owned(
+        &mut self,
+        call: &RemoteCall,
+        command: &OwnedCommand,
+    ) -> Option<Error> {
+        let args: Vec<&[u8]> = command.args().collect();
+        let row = command.command.row;
+        let error = self.prepare(call.conn, &args, row).err()?;
+        self.shard.stats.count_error(error.code());
+        let took = self.shard.lap();
+        count(&mut self.shard, row, took, true);
+        Some(error)
+    }
+
+    /// Runs this shard's part of a command that has its own copy.
+    pub(super) fn run_part_of(
+        &mut self,
+        call: &RemoteCall,
+        command: &mut OwnedCommand,
+        out: &mut Output,
+    ) {
+        let args: Vec<&[u8]> = command.args().collect();
+        let row = command.command.row;
+        self.run_part(row, caller_of(call), call.version, &args, out);
+    }
+
+    /// Puts the parts of such a command together.
+    pub(super) fn merge_owned(
+        &mut self,
+        call: &RemoteCall,
+        command: &OwnedCommand,
+        parts: &mut [Output],
+        out: &mut Output,
+    ) {
+        let args: Vec<&[u8]> = command.args().collect();
+        let row = command.command.row;
+        self.merge(
+            call.conn,
+            row,
+            caller_of(call),
+            &args,
+            parts,
+            call.version,
+            out,
+        );
+    }
+
+    /// Runs a command of a block that every shard takes part in, where there is only this one.
+    pub(super) fn gather_alone(
+        &mut self,
+        call: &RemoteCall,
+        command: &mut OwnedCommand,
+        out: &mut Output,
+    ) {
+        if let Some(error) = self.prepare_owned(call, command) {
+            return Reply::new(out, call.version).error(&error.0);
+        }
+        let mut parts = [Output::default()];
+        self.run_part_of(call, command, &mut parts[0]);
+        let mut reply = Output::default();
+        self.merge_owned(call, command, &mut parts, &mut reply);
+        out.append(&mut reply);
     }
 
     /// Runs this shard's part. In front of what it writes stand one byte, whether it succeeded,
@@ -125,13 +250,26 @@ impl Engine {
         out.buf.push(1);
         out.buf.extend_from_slice(&[0; size_of::<u64>()]);
         let began = (self.shard.ticks.read)();
-        if let Err(error) = part(&mut PartCtx {
+        // A change of whole databases is not told key by key, so watches are looked after here.
+        let watches = spec.flags.has(Flags::WRITE) && self.shard.txns.has_watches();
+        let before = watches.then(|| self.shard.watched_and_there());
+        let outcome = part(&mut PartCtx {
             engine: self,
             args,
             caller,
             version,
             out,
-        }) {
+        });
+        if let Some(before) = before {
+            let claims = whole(spec, args, caller.db);
+            self.shard.touch_watched(before, |in_db| {
+                claims.iter().any(|claim| match *claim {
+                    Claim::Db { db, .. } | Claim::Key { db, .. } => db == in_db,
+                    Claim::All { .. } => true,
+                })
+            });
+        }
+        if let Err(error) = outcome {
             out.clear();
             out.buf.extend_from_slice(&[0; PART_HEAD]);
             Reply::new(out, version).error(&error.0);
@@ -150,6 +288,12 @@ impl Engine {
             return;
         }
         let mut gather = slot.take().expect("just seen");
+        if let Run::Control(_) = self.shard.registry.row(gather.row).spec.run {
+            let version = gather.version;
+            self.session(gather.conn)
+                .complete(gather.seq, |out| Reply::new(out, version).ok());
+            return self.answered(gather.conn);
+        }
         let args: Vec<&[u8]> = gather.args.iter().map(Vec::as_slice).collect();
         let mut output = Output::default();
         self.merge(

@@ -2,15 +2,20 @@
 //! and the dispatch of each to where it runs. State machines only: bytes and messages come in,
 //! bytes and messages go out; sockets and rings belong to the reactor.
 pub mod batch;
+mod block;
 mod care;
 pub mod dispatch;
 pub mod engine;
+mod errand;
 pub mod gather;
 pub mod idle;
 pub mod limits;
 pub mod monitor;
+mod multi;
 pub mod pause;
 pub mod remote;
 pub mod session;
 mod slow;
+mod spread;
+mod steps;
 mod transaction;

@@ -15,6 +15,7 @@
 //! SHOWN    a line for the receiver's monitors
 //! TRANSACTION u64 pointer to a message of the transaction machine
 //! SLOW     u64 pointer to a slow call of a client of the receiver
+//! ERRAND   u64 pointer to an errand
 //! ```
 //! A large argument, and a large value in a reply, crosses as a pointer to memory that changes
 //! hands; the length of such an argument is `LARGE` and the pointer stands in its place.
@@ -22,7 +23,7 @@
 use super::batch::{Batch, Command, Origin, RemoteCall};
 use super::dispatch::{Call, run};
 use super::engine::Engine;
-use super::session::flag;
+use super::session::{Stall, flag};
 use crate::command::context::{Caller, OwnedArgs};
 use crate::command::registry::RowId;
 use crate::keyspace::Pos;
@@ -44,9 +45,10 @@ pub(super) mod kind {
     pub(super) const ANSWER: u8 = 4;
     pub(super) const CONNECTION: u8 = 5;
     pub(super) const TRANSACTION: u8 = 6;
+    pub(in crate::net) const ERRAND: u8 = 9;
     pub(in crate::net) const MONITORS: u8 = 7;
     pub(in crate::net) const SHOWN: u8 = 8;
-    pub(super) const SLOW: u8 = 9;
+    pub(super) const SLOW: u8 = 10;
 }
 
 /// The length that stands for a pointer.
@@ -150,6 +152,13 @@ pub(super) fn end_reply(out: &mut Output, open: OpenReply) {
     wire::end(&mut out.buf, open.message);
 }
 
+/// Appends a whole reply to `call`.
+pub(super) fn put_reply(out: &mut Output, call: &RemoteCall, reply: &mut Output) {
+    let open = begin_reply(out, call);
+    out.append(reply);
+    end_reply(out, open);
+}
+
 /// Reads an encoded output: bytes, then pointers to large values.
 fn read_output(reader: &mut Reader<'_>, shared: u32, out: &mut Output) {
     let bytes = reader.bytes(reader.left() - 16 * shared as usize);
@@ -183,6 +192,12 @@ impl Engine {
                 kind::SLOW => {
                     let call = wire::unpack(reader.u64());
                     self.log_slow_call(call);
+                }
+                kind::ERRAND => {
+                    self.run_batch(); // what came before is executed before
+                    let errand = wire::unpack(reader.u64());
+                    self.run_errand(from, errand);
+                    self.work_off_transactions();
                 }
                 kind::MONITORS => self.know_monitors(from, reader.u32()),
                 kind::SHOWN => {
@@ -268,7 +283,18 @@ impl Engine {
     /// A reply has come in for a connection: it may have something to send, or may go on.
     pub(super) fn answered(&mut self, conn: super::session::ConnId) {
         let session = self.session(conn);
-        if session.stall == super::session::Stall::Writes && session.writes_out == 0 {
+        if session.waiting == 0 && session.is(flag::BARRIER) {
+            session.flags &= !flag::BARRIER;
+            if session.is(flag::REPLY_SKIP_NEXT) {
+                session.flags = session.flags & !flag::REPLY_SKIP_NEXT | flag::REPLY_SKIP;
+            }
+        }
+        let goes_on = match session.stall {
+            Stall::Writes => session.writes_out == 0,
+            Stall::Answers => session.waiting == 0,
+            _ => false,
+        };
+        if goes_on {
             self.resumable.push(conn);
         }
         let session = self.session(conn);

@@ -13,6 +13,8 @@ use crate::command::registry::RowId;
 use crate::resp::Version;
 use crate::resp::decode::Frame;
 use crate::resp::encode::Output;
+use crate::shard::lending::Head;
+use crate::txn::multi::Multi;
 
 /// Index of a connection among those of its home shard. Reused, but not while anything that was
 /// asked on the connection's behalf is unanswered.
@@ -114,6 +116,8 @@ pub mod flag {
     pub const MONITOR_NEW: u32 = 1 << 18;
     /// Over its soft output limit, and listed for it.
     pub const OVER_SOFT: u32 = 1 << 17;
+    /// An EXEC is under way that stands alone: what follows it waits.
+    pub const BARRIER: u32 = 1 << 19;
     /// Any of these, and a command does not take the short way.
     pub const SLOW: u32 = NEED_AUTH
         | CLOSE_AFTER_REPLY
@@ -123,6 +127,7 @@ pub mod flag {
         | REPLY_SKIP_NEXT
         | MONITOR
         | MULTI
+        | BARRIER
         | BLOCKED;
 }
 
@@ -134,6 +139,8 @@ pub enum Stall {
     No,
     /// A write must not become visible before earlier ones on other shards.
     Writes,
+    /// Everything before it must be answered first.
+    Answers,
     /// The lane to another shard is full, or [`WAITING_MAX`] requests wait.
     Room,
     /// CLIENT PAUSE.
@@ -233,6 +240,10 @@ pub struct Info {
     pub bytes_out: u64,
     /// Commands executed.
     pub commands: u64,
+    /// MULTI and WATCH.
+    pub multi: Multi<Head>,
+    /// Whether it has ever watched a key.
+    pub watched: bool,
     /// Bytes that the kernel has not taken yet, as the reactor knows them.
     pub backlog_bytes: usize,
 }
@@ -344,6 +355,21 @@ impl Session {
             }
             self.held[at] = Held::Ready(output);
         }
+    }
+
+    /// CLIENT LIST's `multi`: commands that wait for EXEC, -1 outside of MULTI.
+    pub fn queued(&self) -> i64 {
+        self.info.multi.queued()
+    }
+
+    /// CLIENT LIST's `watch`: watched keys.
+    pub fn watches(&self) -> usize {
+        self.info.multi.watches()
+    }
+
+    /// CLIENT LIST's `multi-mem`: bytes of what waits for EXEC.
+    pub fn queued_bytes(&self) -> usize {
+        self.info.multi.queued_bytes()
     }
 
     /// Bytes of input that are kept, for `client-query-buffer-limit`.

@@ -1,36 +1,95 @@
-//! Commands whose keys have several owners: the glue between the transaction machine
+//! Commands that need several shards at once: the glue between the transaction machine
 //! ([`crate::txn`]) and the shard.
 //!
-//! The owners lend the entries to the client's home, which puts them into its own tables, runs the
-//! ordinary command, takes them out again and sends them back. Between the two nothing else runs
-//! here, so nobody sees a foreign key.
+//! What a transaction does once it holds everything is its [`Job`]:
+//!
+//! | job | what the owners do | rounds before the reply |
+//! | --- | --- | --- |
+//! | `Lent` | lend entries; the home runs the command or the block, and sends them back | 1 |
+//! | `InKeyOrder`, `Sum`, `Gathered`, `Answers` | answer for what they own, under read claims; the home puts the answers together | 1 |
+//! | `Apply` | nothing; they run their part when the locks are released | 1 |
+//! | `Steps` | run one step after the other (see `steps`) | 1 + one for each step |
+//!
+//! Lent entries stand in the home's own tables while the command runs. Nothing else runs there
+//! meanwhile, so nobody sees a foreign key.
+//!
+//! # Order within a connection
+//! The age of a transaction may be lower than the ticket of a command of the same connection that
+//! is parked at an owner. So a transaction that writes waits until the connection has nothing under
+//! way, and one that reads until no write is under way. What comes after it is behind it in the
+//! lanes and finds its claims.
+
+use smallvec::SmallVec;
 
 use super::batch::{Batch, Command, RemoteCall};
-use super::dispatch::{Call, Flow, run};
+use super::dispatch::{Flow, count};
 use super::engine::Engine;
-use super::remote::{begin_reply, end_reply};
 use super::session::{ConnId, Stall};
-use crate::command::context::{Caller, OwnedArgs};
+use super::steps::Steps;
 use crate::command::generic::keys::other_database;
 use crate::command::keys::keys_of;
-use crate::command::registry::RowId;
+use crate::command::registry::{Route, RowId};
 use crate::command::spec::{Flags, Spec};
-use crate::keyspace::Pos;
+use crate::keyspace::{Pos, Slot};
 use crate::mesh::ShardId;
-use crate::resp::encode::Output;
-use crate::shard::lending::{Ask, Carried, Parked, Wanted};
+use crate::resp::encode::{Output, Reply};
+use crate::shard::lending::{Carried, Head, Loan, OwnedCommand, Parked, Questions, Wanted, Work};
 use crate::txn::{Action, Claim, Claims, ConnectionId, Loans, Mode, Part, Parts, TxnId};
 
 /// A transaction that this shard coordinates.
 pub(super) struct Running {
-    txn: TxnId,
-    call: RemoteCall,
-    row: RowId,
-    args: Vec<Vec<u8>>,
+    pub(super) call: RemoteCall,
+    pub(super) job: Job,
+}
+
+/// What is to be done when everything is held.
+pub(super) enum Job {
+    /// Run a command here, with the entries that were lent.
+    Command(OwnedCommand),
+    /// Run a block here, with the entries that were lent.
+    Block(Vec<OwnedCommand>),
+    /// Put the elements of the owners' arrays in the order of the keys: for each key its
+    /// participant.
+    InKeyOrder(RowId, SmallVec<[u16; 16]>),
+    /// Add up the owners' numbers.
+    Sum(RowId),
+    /// Put the parts of all shards together.
+    Gathered(OwnedCommand),
+    /// Put the answers to a block's commands in their order: for each command its participant.
+    Answers(Vec<u16>),
+    /// Let each owner run its part in the end. In the order of the participants.
+    Apply(RowId, Vec<Questions>),
+    /// Run step by step.
+    Steps(Box<Steps>),
+}
+
+/// What a transaction needs, owner by owner.
+#[derive(Default)]
+pub(super) struct Needs {
+    pub(super) parts: Parts<Carried>,
+}
+
+impl Needs {
+    /// The part of a shard, and its place among the participants.
+    pub(super) fn part(&mut self, shard: ShardId) -> (u16, &mut Part<Carried>) {
+        let place = match self.parts.iter().position(|(other, _)| *other == shard) {
+            Some(place) => place,
+            None => {
+                let part = Part {
+                    claims: Claims::new(),
+                    ask: Default::default(),
+                    watcher: None,
+                };
+                self.parts.push((shard, part));
+                self.parts.len() - 1
+            }
+        };
+        (place as u16, &mut self.parts[place].1)
+    }
 }
 
 impl Engine {
-    /// Begins a command whose keys have several owners.
+    /// Runs a command whose keys have several owners.
     pub(super) fn run_transaction(
         &mut self,
         conn: ConnId,
@@ -38,83 +97,96 @@ impl Engine {
         command: &Command,
         spec: &'static Spec,
     ) -> Flow {
-        let write = spec.flags.has(Flags::WRITE);
-        if write && self.session(conn).writes_out > 0 {
-            return Flow::Wait(Stall::Writes);
+        if let Some(stall) = self.not_yet(conn, spec.flags.has(Flags::WRITE)) {
+            return Flow::Wait(stall);
         }
-        let args = batch.args_of(command);
         let db = self.session(conn).db;
-        let parts = self.parts(db, args, spec);
-        for (shard, _) in &parts {
-            if let Some(stall) = self.no_room(conn, *shard) {
-                return Flow::Wait(stall);
-            }
+        let mut needs = Needs::default();
+        let args = batch.args_of(command);
+        self.lend_keys(&mut needs, db, spec, args);
+        if let Some(stall) = self.no_room_for(conn, &needs) {
+            return Flow::Wait(stall);
         }
-        let args = args.iter().map(|a| a.to_vec()).collect();
+        let owned = own(batch, command);
+        self.begin(
+            conn,
+            needs,
+            Job::Command(owned),
+            spec.flags.has(Flags::WRITE),
+        );
+        Flow::Done
+    }
+
+    /// Why a transaction of this connection must wait for what is under way.
+    pub(super) fn not_yet(&mut self, conn: ConnId, write: bool) -> Option<Stall> {
+        let session = self.session(conn);
+        if write && session.waiting > 0 {
+            return Some(Stall::Answers);
+        }
+        (session.writes_out > 0).then_some(Stall::Writes)
+    }
+
+    /// Why what a transaction needs cannot be asked for now.
+    pub(super) fn no_room_for(&mut self, conn: ConnId, needs: &Needs) -> Option<Stall> {
+        let mut shards = needs.parts.iter().map(|(shard, _)| *shard);
+        shards.find_map(|shard| self.no_room(conn, shard))
+    }
+
+    /// Begins a transaction of a connection.
+    pub(super) fn begin(&mut self, conn: ConnId, needs: Needs, job: Job, write: bool) {
         if write {
             self.writes_everywhere(conn);
         }
         let seq = self.session(conn).hold(write);
         let call = self.remote_call(conn, seq);
-        let connection = connection_of(&call);
-        let txn = self.shard.txns.begin(connection, parts);
-        self.running.push(Running {
-            txn,
-            call,
-            row: command.row,
-            args,
-        });
+        let own = self.shard.id;
+        let hops = needs.parts.iter().filter(|(shard, _)| *shard != own);
+        self.shard.stats.hops += hops.count() as u64;
+        let txn = self.shard.txns.begin(connection_of(&call), needs.parts);
+        self.running.insert(txn, Running { call, job });
         self.work_off_transactions();
-        Flow::Done
     }
 
-    /// What a command needs of each owner of its keys: of the caller's database, and of the other
-    /// one where it names one.
-    fn parts(&mut self, db: u16, args: &[&[u8]], spec: &Spec) -> Parts<Carried> {
+    /// Claims the keys of a command and asks for their entries. Those of this shard stay where they
+    /// are.
+    pub(super) fn lend_keys(&mut self, needs: &mut Needs, db: u16, spec: &Spec, args: &[&[u8]]) {
+        let own = self.shard.id;
+        self.each_key(db, spec, args, |engine, db, pos, key| {
+            let owner = engine.shard.owner(pos.slot());
+            let (_, part) = needs.part(owner);
+            part.claims.push(Claim::Key {
+                db,
+                position: pos.to_bits(),
+                mode: Mode::Write,
+            });
+            if owner != own {
+                let key = key.into();
+                part.ask.keys.push(Wanted { db, pos, key });
+            }
+        });
+    }
+
+    /// Visits every key of a command, in every database in which it may stand.
+    pub(super) fn each_key(
+        &mut self,
+        db: u16,
+        spec: &Spec,
+        args: &[&[u8]],
+        mut visit: impl FnMut(&mut Self, u16, Pos, &[u8]),
+    ) {
         let mut keys = std::mem::take(&mut self.key_scratch);
         keys.clear();
         keys_of(spec, args, &mut keys);
         let other = other_database(spec.name, args, self.shard.keyspace.databases());
-        let mut parts: Parts<Carried> = Parts::new();
         for at in &keys {
             let key = args[at.index];
             let pos = self.shard.pos(key);
-            let owner = self.shard.owner(pos.slot());
-            let place = match parts.iter().position(|(shard, _)| *shard == owner) {
-                Some(place) => place,
-                None => {
-                    let ask = Ask { keys: Vec::new() };
-                    parts.push((
-                        owner,
-                        Part {
-                            claims: Claims::new(),
-                            ask,
-                            watcher: None,
-                        },
-                    ));
-                    parts.len() - 1
-                }
-            };
-            let part = &mut parts[place].1;
-            for db in [Some(db), other].into_iter().flatten() {
-                let there = |wanted: &Wanted| wanted.db == db && *wanted.key == *key;
-                if part.ask.keys.iter().any(there) {
-                    continue;
-                }
-                part.claims.push(Claim::Key {
-                    db,
-                    position: pos.to_bits(),
-                    mode: Mode::Write,
-                });
-                part.ask.keys.push(Wanted {
-                    db,
-                    pos,
-                    key: key.into(),
-                });
+            visit(self, db, pos, key);
+            if let Some(other) = other {
+                visit(self, other, pos, key);
             }
         }
         self.key_scratch = keys;
-        parts
     }
 
     /// Whether a command of this shard's keys must wait for a transaction. Asked only while one is
@@ -126,33 +198,27 @@ impl Engine {
         batch: &Batch,
         command: &Command,
     ) -> bool {
-        let connection = connection_of(call);
-        if self.shard.txns.holds_back(connection) {
-            return true;
-        }
-        let claims = self.claims(call.db, spec, batch.args_of(command));
-        !claims.is_empty() && !self.shard.txns.admits(connection, &claims)
+        let mut claims = Claims::new();
+        self.claim(call.db, spec, batch.args_of(command), &mut claims);
+        self.is_held_up(connection_of(call), &claims)
     }
 
-    fn claims(&mut self, db: u16, spec: &Spec, args: &[&[u8]]) -> Claims {
-        let mode = if spec.flags.has(Flags::WRITE) {
-            Mode::Write
-        } else {
-            Mode::Read
-        };
-        let mut keys = std::mem::take(&mut self.key_scratch);
-        keys.clear();
-        keys_of(spec, args, &mut keys);
-        let other = other_database(spec.name, args, self.shard.keyspace.databases());
-        let mut claims = Claims::new();
-        for at in &keys {
-            let position = self.shard.pos(args[at.index]).to_bits();
-            for db in [Some(db), other].into_iter().flatten() {
-                claims.push(Claim::Key { db, position, mode });
-            }
+    /// Whether something with these claims must wait here.
+    pub(super) fn is_held_up(&self, connection: ConnectionId, claims: &[Claim]) -> bool {
+        let txns = &self.shard.txns;
+        !claims.is_empty() && (txns.holds_back(connection) || !txns.admits(connection, claims))
+    }
+
+    /// What a command claims at the only owner of its keys.
+    pub(super) fn claim(&mut self, db: u16, spec: &Spec, args: &[&[u8]], claims: &mut Claims) {
+        let mode = mode_of(spec);
+        self.each_key(db, spec, args, |_, db, pos, _| {
+            let position = pos.to_bits();
+            claims.push(Claim::Key { db, position, mode });
+        });
+        if let crate::command::spec::Run::At { .. } = spec.run {
+            claims.extend(whole(spec, args, db));
         }
-        self.key_scratch = keys;
-        claims
     }
 
     /// Parks a command of a connection of this shard.
@@ -163,7 +229,13 @@ impl Engine {
         batch: &mut Batch,
         command: &Command,
     ) -> Flow {
-        let write = spec.flags.has(Flags::WRITE);
+        let call = self.hold_here(conn, spec.flags.has(Flags::WRITE));
+        self.park(call, batch, command);
+        Flow::Done
+    }
+
+    /// Takes the next place of a connection's replies for something that waits at this shard.
+    pub(super) fn hold_here(&mut self, conn: ConnId, write: bool) -> RemoteCall {
         let here = self.shard.id.0;
         let session = self.session(conn);
         if write {
@@ -171,153 +243,324 @@ impl Engine {
             session.writes_at = here;
         }
         let seq = session.hold(write);
-        let call = self.remote_call(conn, seq);
-        self.park(call, batch, command);
-        Flow::Done
+        self.remote_call(conn, seq)
     }
 
     /// Parks a command until the transactions that it conflicts with are done.
     pub(super) fn park(&mut self, call: RemoteCall, batch: &mut Batch, command: &Command) {
         let spec = self.shard.registry.row(command.row).spec;
-        let claims = self.claims(call.db, spec, batch.args_of(command));
-        let args = batch.args_of(command).iter().map(|a| a.to_vec()).collect();
-        let parked = Parked {
-            call,
-            row: command.row,
-            args,
-            pos: command.pos,
-        };
-        self.shard
-            .txns
-            .park(connection_of(&call), &claims, Box::new(parked));
+        let mut claims = Claims::new();
+        self.claim(call.db, spec, batch.args_of(command), &mut claims);
+        let work = Work::Command(own(batch, command));
+        self.park_work(call, &claims, work);
+    }
+
+    /// Keeps something until its claims are free.
+    pub(super) fn park_work(&mut self, call: RemoteCall, claims: &[Claim], work: Work) {
+        let parked = Box::new(Parked { call, work });
+        self.shard.txns.park(connection_of(&call), claims, parked);
         self.work_off_transactions();
     }
 
-    /// Does what the transaction machine asks for.
+    /// Does what the transaction machine asks for. What this does may call it again; the outer call
+    /// then goes on with what came of it, so that actions are carried out one after the other.
     pub(super) fn work_off_transactions(&mut self) {
+        if std::mem::replace(&mut self.working_off, true) {
+            return;
+        }
         while let Some(action) = self.shard.txns.next_action() {
             match action {
                 Action::Send(to, message) => self.send_transaction(to, message),
-                Action::Lend(txn) => {
-                    let wanted = self.shard.txns.ask(txn).0.keys.clone();
-                    let loan = self.shard.lend(wanted);
-                    self.shard.txns.lent(txn, loan);
-                }
-                Action::TakeBack(_, loan) => self.shard.take_back(loan),
+                Action::Lend(txn) => self.lend(txn),
+                Action::TakeBack(txn, loan) => self.take_back(txn, loan),
                 Action::Run(parked) => self.run_parked(*parked),
-                Action::Discard(parked) => self.answer(&parked.call, Output::default()),
-                Action::Execute { txn, loans, .. } => self.run_with_loans(txn, loans),
+                Action::Discard(parked) => self.discard(*parked),
+                Action::Execute { txn, loans, .. } => self.run_job(txn, loans),
                 Action::Dirty { txn, .. } => {
-                    let at = self
-                        .running
-                        .iter()
-                        .position(|r| r.txn == txn)
-                        .expect("begun here");
-                    let running = self.running.swap_remove(at);
-                    self.answer(&running.call, Output::default());
+                    let running = self.running.remove(&txn).expect("begun here");
+                    let mut output = Output::default();
+                    Reply::new(&mut output, running.call.version).null_array();
+                    self.answer(&running.call, output);
                 }
             }
         }
+        self.working_off = false;
     }
 
-    /// Runs a command whose wait is over.
-    fn run_parked(&mut self, parked: Parked) {
-        let args: Vec<&[u8]> = parked.args.iter().map(Vec::as_slice).collect();
-        let mut output = Output::default();
-        self.run_for(&parked.call, parked.row, &args, parked.pos, &mut output);
-        self.answer(&parked.call, output);
-    }
-
-    /// Runs a transaction with everything that it was lent.
-    fn run_with_loans(&mut self, txn: TxnId, loans: Loans<Carried>) {
-        let at = self
-            .running
-            .iter()
-            .position(|r| r.txn == txn)
-            .expect("begun here");
-        let running = self.running.swap_remove(at);
-        let mut lenders: Vec<(ShardId, Vec<Wanted>)> = Vec::with_capacity(loans.len());
-        for (shard, loan) in loans {
-            lenders.push((shard, self.shard.put(loan.keys.into_iter())));
+    /// All of a transaction's claims here are free: gives what it asked for.
+    fn lend(&mut self, txn: TxnId) {
+        let (mut ask, _) = self.shard.txns.take_ask(txn);
+        self.shard.expire_due(&ask.watched);
+        let entries = self.shard.take_entries(&ask.keys);
+        let mut answers = Vec::new();
+        if let Some(questions) = &mut ask.questions {
+            for command in &mut questions.commands {
+                let mut answer = Output::default();
+                self.answer_question(&questions.call, command, &mut answer);
+                answers.push(answer);
+            }
         }
-        self.shard.changes = Some(Vec::new());
-        let args: Vec<&[u8]> = running.args.iter().map(Vec::as_slice).collect();
-        let mut output = Output::default();
-        self.run_for(
-            &running.call,
-            running.row,
-            &args,
-            Pos::default(),
-            &mut output,
-        );
-        let mut changes = self.shard.changes.take().expect("set above");
-        let mut back = Loans::<Carried>::new();
-        for (shard, keys) in lenders {
-            let mut loan = self.shard.lend(keys);
-            let owner = |pos: Pos| self.shard.owner(pos.slot());
-            loan.changes = changes
-                .extract_if(.., |change| owner(change.pos) == shard)
-                .collect();
-            back.push((shard, loan));
-        }
-        assert!(
-            changes.is_empty(),
-            "a command changes only the keys that it names"
-        );
-        self.shard.txns.executed(txn, back);
-        self.answer(&running.call, output);
+        let loan = Loan {
+            ask,
+            entries,
+            answers,
+            ..Loan::default()
+        };
+        self.shard.txns.lent(txn, loan);
     }
 
-    fn run_for(
+    pub(super) fn answer_question(
         &mut self,
         call: &RemoteCall,
-        row: RowId,
-        args: &[&[u8]],
-        pos: Pos,
+        command: &mut OwnedCommand,
         out: &mut Output,
     ) {
-        let call = Call {
-            row,
-            spec: self.shard.registry.row(row).spec,
-            args,
-            pos,
-            caller: Caller {
-                client: call.client,
-                db: call.db,
-                flags: call.flags,
-                home: call.home,
-            },
-            version: call.version,
-        };
-        run(
-            &mut self.shard,
-            call,
-            OwnedArgs {
-                first: 0,
-                owned: &mut Vec::new(),
-            },
-            out,
-        );
+        match self.shard.registry.row(command.command.row).route {
+            Route::Gather => self.run_part_of(call, command, out),
+            _ => self.run_owned(call, command, out),
+        }
+    }
+
+    /// A transaction is over, or gives way: takes back what it was lent.
+    fn take_back(&mut self, txn: TxnId, mut loan: Loan) {
+        self.shard.put_entries(&loan.ask.keys, &mut loan.entries);
+        self.shard.tell_changes(loan.changes);
+        if let Some(mut apply) = loan.apply {
+            let mut dropped = Output::default();
+            for command in &mut apply.commands {
+                self.run_owned(&apply.call, command, &mut dropped);
+                dropped.clear();
+            }
+        }
+        self.shard.txns.put_ask(txn, loan.ask);
+    }
+
+    /// Runs what has waited long enough.
+    fn run_parked(&mut self, parked: Parked) {
+        let call = parked.call;
+        let mut output = Output::default();
+        match parked.work {
+            Work::Command(mut command) => self.run_owned_counted(&call, &mut command, &mut output),
+            Work::Block(block) => self.run_block(&call, block, &mut output),
+            Work::Watch(gather, keys) => {
+                self.shard.watch(connection_of(&call), &keys);
+                return self.watch_answered(call.home, gather);
+            }
+        }
+        self.answer(&call, output);
+    }
+
+    /// Drops what waited on behalf of a connection that is gone.
+    fn discard(&mut self, parked: Parked) {
+        match parked.work {
+            Work::Watch(gather, _) => self.watch_answered(parked.call.home, gather),
+            _ => self.answer(&parked.call, Output::default()),
+        }
+    }
+
+    /// Everything is held: does what the transaction is for.
+    fn run_job(&mut self, txn: TxnId, mut loans: Loans<Carried>) {
+        let Running { call, job } = self.running.remove(&txn).expect("begun here");
+        let mut output = Output::default();
+        match job {
+            Job::Command(mut command) => self.with_loans(&mut loans, |engine| {
+                engine.run_owned_counted(&call, &mut command, &mut output);
+            }),
+            Job::Block(commands) => self.with_loans(&mut loans, |engine| {
+                engine.run_commands(&call, commands, &mut output);
+            }),
+            Job::InKeyOrder(row, owners) => {
+                super::spread::in_key_order(call.version, &owners, &mut loans, &mut output);
+                self.count(row);
+            }
+            Job::Sum(row) => {
+                super::spread::sum(call.version, &mut loans, &mut output);
+                self.count(row);
+            }
+            Job::Gathered(command) => {
+                let mut parts: Vec<Output> = Vec::with_capacity(loans.len());
+                loans.sort_by_key(|(shard, _)| *shard);
+                for (_, loan) in &mut loans {
+                    parts.append(&mut loan.answers);
+                }
+                self.merge_owned(&call, &command, &mut parts, &mut output);
+            }
+            Job::Answers(owners) => {
+                Reply::new(&mut output, call.version).array(owners.len());
+                let mut taken = vec![0; loans.len()];
+                for owner in owners {
+                    let owner = usize::from(owner);
+                    output.append(&mut loans[owner].1.answers[taken[owner]]);
+                    taken[owner] += 1;
+                }
+            }
+            Job::Apply(row, parts) => {
+                for ((_, loan), part) in loans.iter_mut().zip(parts) {
+                    loan.apply = Some(Box::new(part));
+                }
+                Reply::new(&mut output, call.version).ok();
+                self.count(row);
+            }
+            Job::Steps(steps) => return self.begin_steps(txn, call, steps, loans),
+        }
+        self.shard.txns.executed(txn, loans);
+        self.answer(&call, output);
+    }
+
+    /// Lets `run` see lent entries in this shard's tables, and takes them out again.
+    pub(super) fn with_loans(&mut self, loans: &mut Loans<Carried>, run: impl FnOnce(&mut Self)) {
+        for (_, loan) in loans.iter_mut() {
+            self.shard.put_entries(&loan.ask.keys, &mut loan.entries);
+        }
+        self.shard.changes = Some(Vec::new());
+        run(self);
+        let mut changes = self.shard.changes.take().expect("set above");
+        for (shard, loan) in loans.iter_mut() {
+            loan.entries = self.shard.take_entries(&loan.ask.keys);
+            let owner = |pos: Pos| self.shard.owner(pos.slot());
+            loan.changes = changes
+                .extract_if(.., |change| owner(change.pos) == *shard)
+                .collect();
+        }
+        self.shard.tell_changes(changes);
+    }
+
+    fn count(&mut self, row: RowId) {
+        let took = self.shard.lap();
+        count(&mut self.shard, row, took, false);
     }
 
     /// Sends a reply to the connection that it is for, here or at another shard.
-    fn answer(&mut self, call: &RemoteCall, mut output: Output) {
+    pub(super) fn answer(&mut self, call: &RemoteCall, mut output: Output) {
         if call.home == self.shard.id {
             self.session(call.conn)
                 .complete(call.seq, |out| out.append(&mut output));
             return self.answered(call.conn);
         }
-        let out = &mut self.outgoing[call.home.index()];
-        let open = begin_reply(out, call);
-        out.append(&mut output);
-        end_reply(out, open);
+        super::remote::put_reply(&mut self.outgoing[call.home.index()], call, &mut output);
+    }
+
+    /// Every transaction that this shard coordinates and everything that holds or waits for its
+    /// keys, a line each, oldest first: for a debugging command.
+    pub fn transactions_text(&self) -> String {
+        use std::fmt::Write;
+        let mut text = String::new();
+        for (txn, connection, missing) in self.shard.txns.running() {
+            let (number, client) = (txn.number, connection.number);
+            let _ = writeln!(
+                text,
+                "coordinates txn={number} client={client} missing={missing}"
+            );
+        }
+        for queued in self.shard.txns.queued() {
+            let state = match (queued.held, queued.parked_for) {
+                (true, _) => "held",
+                (false, Some(_)) => "parked",
+                (false, None) => "waits",
+            };
+            let _ = writeln!(
+                text,
+                "{state} txn={} coordinator={} locks={} clear={} wounded={}",
+                queued.txn.number,
+                queued.txn.coordinator.0,
+                queued.locks,
+                queued.clear,
+                u8::from(queued.wounded),
+            );
+        }
+        text
+    }
+
+    /// A connection is gone: gives up its transactions that have not executed, what it has parked
+    /// anywhere, and its watches.
+    pub(super) fn abandon(&mut self, conn: ConnId) {
+        let session = self.session(conn);
+        let may_watch = session.info.watched;
+        session.info.multi.reset();
+        if session.waiting == 0 && !may_watch {
+            return;
+        }
+        let connection = connection_of(&self.remote_call(conn, 0));
+        let own = self.running.iter().filter(|(_, r)| r.call.conn == conn);
+        let own: Vec<TxnId> = own.map(|(txn, _)| *txn).collect();
+        for txn in own {
+            if self.shard.txns.cancel(txn) {
+                let running = self.running.remove(&txn).expect("just seen");
+                self.answer(&running.call, Output::default());
+            }
+        }
+        for shard in 0..self.shard.node.shards {
+            self.shard.txns.leave(ShardId(shard as u16), connection);
+        }
+        self.work_off_transactions();
+    }
+}
+
+/// Copies a command out of its batch, but for large arguments, whose memory moves.
+pub(super) fn own(batch: &mut Batch, command: &Command) -> OwnedCommand {
+    let first = command.args_at as usize;
+    let range = first..first + command.argc as usize;
+    let large = if batch.owned.is_empty() {
+        Vec::new()
+    } else {
+        let moved = batch
+            .owned
+            .extract_if(.., |(index, _)| range.contains(index));
+        moved
+            .map(|(index, memory)| (index - first, memory))
+            .collect()
+    };
+    let head = Head {
+        row: command.row,
+        pos: command.pos,
+    };
+    OwnedCommand::new(head, batch.args[range].iter().copied(), large)
+}
+
+/// How a command claims its keys.
+pub(super) fn mode_of(spec: &Spec) -> Mode {
+    if spec.flags.has(Flags::WRITE) {
+        Mode::Write
+    } else {
+        Mode::Read
+    }
+}
+
+/// What a command on whole databases claims at every shard; nothing for one that neither reads nor
+/// writes the keyspace as far as the command table says.
+pub(super) fn whole(spec: &Spec, args: &[&[u8]], db: u16) -> SmallVec<[Claim; 2]> {
+    let mode = mode_of(spec);
+    if mode == Mode::Read {
+        let reads = spec.flags.has(Flags::READONLY);
+        return reads
+            .then_some(Claim::Db { db, mode })
+            .into_iter()
+            .collect();
+    }
+    let number = |at: usize| crate::resp::number::parse_i64(args.get(at)?);
+    match spec.name {
+        "flushdb" => SmallVec::from_iter([Claim::Db { db, mode }]),
+        "swapdb" => [1, 2]
+            .into_iter()
+            .filter_map(number)
+            .map(|db| Claim::Db {
+                db: db as u16,
+                mode,
+            })
+            .collect(),
+        _ => SmallVec::from_iter([Claim::All { mode }]),
     }
 }
 
 /// The connection as the transaction machine knows it.
-fn connection_of(call: &RemoteCall) -> ConnectionId {
+pub(super) fn connection_of(call: &RemoteCall) -> ConnectionId {
     ConnectionId {
         home: call.home,
         number: call.client,
     }
+}
+
+/// The shard that owns a key.
+pub(super) fn owner_of(engine: &Engine, key: &[u8]) -> ShardId {
+    engine.shard.owner(Slot::of(key))
 }

@@ -1,12 +1,22 @@
-//! What a transaction's machine carries between shards: entries that are lent to the shard that
-//! runs the command, and what became of them.
+//! What the transaction machine carries between shards: what a transaction wants of an owner, and
+//! what comes of it.
+//!
+//! A part of a transaction asks for any of three things:
+//! - entries, which move to the transaction's home and back (`keys`);
+//! - answers: commands that read and whose keys all have this owner, run here and answered
+//!   (`questions`);
+//! - nothing but its locks: commands that only write and cannot fail come with the release and are
+//!   run here then (`apply`), or the home runs them step by step meanwhile.
 
 use super::Shard;
 use super::access::EventClass;
+use crate::command::context::Caller;
 use crate::command::registry::RowId;
-use crate::keyspace::{OwnedEntry, Pos};
+use crate::keyspace::{Lookup, OwnedEntry, Pos};
 use crate::net::batch::RemoteCall;
-use crate::txn::Types;
+use crate::resp::encode::Output;
+use crate::txn::multi::QueuedCommand;
+use crate::txn::{ConnectionId, DbIndex, Position, Types};
 
 /// The machine's types.
 #[derive(Debug)]
@@ -17,6 +27,18 @@ impl Types for Carried {
     type Loan = Loan;
     type Parked = Box<Parked>;
 }
+
+/// What is known of a command whose arguments stand elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// Its row.
+    pub row: RowId,
+    /// The position of its only key, where the row has exactly one.
+    pub pos: Pos,
+}
+
+/// A command with its own copy of its arguments.
+pub type OwnedCommand = QueuedCommand<Head>;
 
 /// A key that a transaction wants.
 #[derive(Clone, Debug)]
@@ -30,10 +52,23 @@ pub struct Wanted {
 }
 
 /// What a transaction wants of a participant.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Ask {
-    /// Keys whose entries are to be lent, each once.
+    /// Keys whose entries are to be lent.
     pub keys: Vec<Wanted>,
+    /// Keys that the connection watches: to be expired first if they are due.
+    pub watched: Vec<Wanted>,
+    /// Commands that are to be answered, and on whose behalf.
+    pub questions: Option<Box<Questions>>,
+}
+
+/// Commands that are run where their keys live, once these are held.
+#[derive(Debug)]
+pub struct Questions {
+    /// On whose behalf.
+    pub call: RemoteCall,
+    /// The commands.
+    pub commands: Vec<OwnedCommand>,
 }
 
 /// A change that a transaction made to a lent key, told to the key's owner.
@@ -51,13 +86,19 @@ pub struct Change {
     pub event: &'static str,
 }
 
-/// Lent entries on their way there or back.
+/// What was lent, on its way there or back.
 #[derive(Debug, Default)]
 pub struct Loan {
-    /// Each key that was wanted, and its entry if there is one.
-    pub keys: Vec<(Wanted, Option<OwnedEntry>)>,
+    /// What was asked: it travels along, so that no name is copied.
+    pub ask: Ask,
+    /// For each key that was asked for its entry, if there is one.
+    pub entries: Vec<Option<OwnedEntry>>,
+    /// On the way there: the replies to the questions.
+    pub answers: Vec<Output>,
     /// On the way back: what was changed, in order.
     pub changes: Vec<Change>,
+    /// On the way back: commands to be run now.
+    pub apply: Option<Box<Questions>>,
 }
 
 /// A command that waits for a transaction.
@@ -65,60 +106,113 @@ pub struct Loan {
 pub struct Parked {
     /// On whose behalf.
     pub call: RemoteCall,
-    /// The command.
-    pub row: RowId,
-    /// Its arguments.
-    pub args: Vec<Vec<u8>>,
-    /// The position of its only key.
-    pub pos: Pos,
+    /// What waits.
+    pub work: Work,
+}
+
+/// What may wait for a transaction.
+#[derive(Debug)]
+pub enum Work {
+    /// A command.
+    Command(OwnedCommand),
+    /// An EXEC all of whose keys have this owner.
+    Block(Block),
+    /// WATCH of keys of this shard; the number is the gather that its answer is for.
+    Watch(u32, Vec<Wanted>),
+}
+
+/// The commands of an EXEC, and what it watches, at the only owner of all its keys.
+#[derive(Debug)]
+pub struct Block {
+    /// The commands.
+    pub commands: Vec<OwnedCommand>,
+    /// The watched keys.
+    pub watched: Vec<Wanted>,
 }
 
 impl Shard {
-    /// Takes what a transaction wants out of the tables.
-    pub fn lend(&mut self, ask: Vec<Wanted>) -> Loan {
-        let mut keys = Vec::with_capacity(ask.len());
-        for wanted in ask {
-            let entry = self
-                .keyspace
-                .db_mut(usize::from(wanted.db))
-                .take(wanted.pos, &wanted.key);
-            let wanted = Wanted {
-                db: wanted.db,
-                pos: wanted.pos,
-                key: wanted.key.clone(),
-            };
-            keys.push((wanted, entry));
-        }
-        Loan {
-            keys,
-            changes: Vec::new(),
-        }
+    /// Takes entries out of the tables.
+    pub fn take_entries(&mut self, keys: &[Wanted]) -> Vec<Option<OwnedEntry>> {
+        let take = |wanted: &Wanted| {
+            let db = self.keyspace.db_mut(usize::from(wanted.db));
+            db.take(wanted.pos, &wanted.key)
+        };
+        keys.iter().map(take).collect()
     }
 
-    /// Puts what comes back into the tables, and tells of the changes.
-    pub fn take_back(&mut self, loan: Loan) {
-        self.put(loan.keys.into_iter());
-        for change in loan.changes {
-            self.changed(
-                change.db,
-                change.pos,
-                &change.key,
-                change.class,
-                change.event,
-            );
-        }
-    }
-
-    /// Puts entries into the tables; the keys are what is left.
-    pub fn put(&mut self, keys: impl Iterator<Item = (Wanted, Option<OwnedEntry>)>) -> Vec<Wanted> {
-        keys.map(|(wanted, entry)| {
+    /// Puts entries into the tables. A key that was asked for twice had its entry in its first
+    /// place.
+    pub fn put_entries(&mut self, keys: &[Wanted], entries: &mut Vec<Option<OwnedEntry>>) {
+        for (wanted, entry) in keys.iter().zip(entries.drain(..)) {
             if let Some(entry) = entry {
-                self.keyspace
-                    .db_mut(usize::from(wanted.db))
-                    .attach(wanted.pos, entry);
+                let db = self.keyspace.db_mut(usize::from(wanted.db));
+                db.attach(wanted.pos, entry);
             }
-            wanted
-        })
-        .collect()
+        }
+    }
+
+    /// Tells of the changes that a transaction has made elsewhere to entries of this shard.
+    pub fn tell_changes(&mut self, changes: Vec<Change>) {
+        for change in changes {
+            let Change {
+                db,
+                pos,
+                key,
+                class,
+                event,
+            } = change;
+            self.changed(db, pos, &key, class, event);
+        }
+    }
+
+    /// Removes those of these keys that have expired, so that whoever watches them hears of it.
+    pub fn expire_due(&mut self, keys: &[Wanted]) {
+        for Wanted { db, pos, key } in keys {
+            let found = self.keyspace.db(usize::from(*db));
+            if let Lookup::Expired = found.locate(*pos, key, self.now_ms) {
+                self.expire(*db, *pos, key);
+            }
+        }
+    }
+
+    /// Registers a watch on keys of this shard.
+    pub fn watch(&mut self, connection: ConnectionId, keys: &[Wanted]) {
+        self.expire_due(keys);
+        for Wanted { db, pos, key } in keys {
+            self.txns.watch(connection, *db, pos.to_bits(), key);
+        }
+    }
+
+    /// The watched keys that exist, for [`touch_watched`](Self::touch_watched).
+    pub fn watched_and_there(&self) -> Vec<(DbIndex, Position)> {
+        let mut there = Vec::new();
+        self.txns.each_watched(|db, position, key| {
+            let found = self.keyspace.db(usize::from(db));
+            if let Lookup::Live(_) = found.locate(Pos::from_bits(position), key, self.now_ms) {
+                there.push((db, position));
+            }
+        });
+        there
+    }
+
+    /// Databases were emptied or exchanged: marks the watched keys in them that were there before
+    /// it or are there now.
+    pub fn touch_watched(&mut self, before: Vec<(DbIndex, Position)>, in_db: impl Fn(u16) -> bool) {
+        let after = self.watched_and_there();
+        for (db, position) in before.into_iter().chain(after) {
+            if in_db(db) {
+                self.txns.touched(db, position);
+            }
+        }
+    }
+}
+
+/// The caller of a command that runs on behalf of `call`.
+pub fn caller_of(call: &RemoteCall) -> Caller {
+    Caller {
+        home: call.home,
+        client: call.client,
+        db: call.db,
+        flags: call.flags,
     }
 }

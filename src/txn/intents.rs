@@ -178,13 +178,18 @@ impl<T: Types> Intents<T> {
         }
     }
 
-    /// What the coordinator asked of a part that is held.
-    pub(super) fn ask(&self, txn: TxnId) -> (&T::Ask, Option<ConnectionId>) {
-        let entry = self.entries.get(&txn).expect("the part is held");
-        match &entry.work {
+    /// What the coordinator asked of a part, and the connection that watches.
+    pub(super) fn ask_mut(&mut self, txn: TxnId) -> (&mut T::Ask, Option<ConnectionId>) {
+        let entry = self.entries.get_mut(&txn).expect("the part is there");
+        match &mut entry.work {
             Work::Part { ask, watcher } => (ask, *watcher),
             Work::Parked { .. } => panic!("a parked command is asked for nothing"),
         }
+    }
+
+    /// Whether a part or a parked command of this age is here.
+    pub(super) fn has(&self, txn: TxnId) -> bool {
+        self.entries.contains_key(&txn)
     }
 
     /// A held part goes back to its place in the queues.

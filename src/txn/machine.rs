@@ -140,16 +140,25 @@ impl<T: Types> Txns<T> {
         cancelled
     }
 
-    /// What is wanted of this shard in [`Action::Lend`], and the watcher whose keys are to be
-    /// expired before the loan is made.
-    pub fn ask(&self, txn: TxnId) -> (&T::Ask, Option<ConnectionId>) {
-        self.intents.ask(txn)
+    /// Takes what is wanted of this shard in [`Action::Lend`], and the watcher whose keys are to be
+    /// expired before the loan is made. It travels with the loan, or comes back at once.
+    pub fn take_ask(&mut self, txn: TxnId) -> (T::Ask, Option<ConnectionId>) {
+        let (ask, watcher) = self.intents.ask_mut(txn);
+        (std::mem::take(ask), watcher)
+    }
+
+    /// Puts back what [`take_ask`](Self::take_ask) took: with [`Action::TakeBack`], whose part may
+    /// be lent to again.
+    pub fn put_ask(&mut self, txn: TxnId, ask: T::Ask) {
+        if self.intents.has(txn) {
+            *self.intents.ask_mut(txn).0 = ask;
+        }
     }
 
     /// Answers [`Action::Lend`].
     pub fn lent(&mut self, txn: TxnId, loan: T::Loan) {
         assert_eq!(self.lending.take(), Some(txn), "a loan answers its Lend");
-        let (_, watcher) = self.intents.ask(txn);
+        let (_, watcher) = self.intents.ask_mut(txn);
         let dirty = watcher.is_some_and(|connection| self.watches.is_dirty(connection));
         self.out
             .send_now(txn.coordinator, Body::Granted { txn, loan, dirty });
@@ -157,8 +166,8 @@ impl<T: Types> Txns<T> {
 
     /// Registers a watch on a key of this shard. WATCH is a read of the key: it is admitted or
     /// parked like one. A key that has expired is to be removed before.
-    pub fn watch(&mut self, connection: ConnectionId, db: DbIndex, position: Position) {
-        self.watches.watch(connection, db, position);
+    pub fn watch(&mut self, connection: ConnectionId, db: DbIndex, position: Position, key: &[u8]) {
+        self.watches.watch(connection, db, position, key);
     }
 
     /// Drops all watches of a connection at this shard (EXEC, DISCARD, UNWATCH, RESET).
@@ -184,10 +193,15 @@ impl<T: Types> Txns<T> {
         self.watches.touched(db, position);
     }
 
-    /// A database was emptied or swapped: marks the watched positions for which `hit` says that
-    /// a key was there before or is there now.
-    pub fn touched_db(&mut self, db: DbIndex, hit: impl FnMut(Position) -> bool) {
-        self.watches.touched_db(db, hit);
+    /// Every key of this shard that is watched. When a database is emptied or swapped,
+    /// [`touched`](Self::touched) is due for those that were there before or are there after it.
+    pub fn each_watched(&self, seen: impl FnMut(DbIndex, Position, &[u8])) {
+        self.watches.each(seen);
+    }
+
+    /// Whether any key of this shard is watched.
+    pub fn has_watches(&self) -> bool {
+        self.watches.keys() > 0
     }
 
     /// Tells an owner that a connection of this shard is gone. Its commands that are parked

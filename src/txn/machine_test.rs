@@ -50,7 +50,9 @@ impl Pair {
                     self.lanes[at].push_back(message);
                 }
                 Action::Lend(txn) => {
-                    assert_eq!(shard.ask(txn), (&"both", None));
+                    let asked = shard.take_ask(txn);
+                    assert_eq!(asked, ("both", None));
+                    shard.put_ask(txn, asked.0);
                     shard.lent(txn, "entry");
                     seen.push(format!("lend {}", txn.number));
                 }
@@ -200,7 +202,7 @@ fn parked_commands_of_a_client_that_goes_are_discarded() {
 fn a_change_under_watch_stops_the_transaction() {
     let mut pair = Pair::new();
     let client = connection(0, 1);
-    pair.shards[1].watch(client, 0, 7);
+    pair.shards[1].watch(client, 0, 7, b"k");
     assert_eq!(pair.shards[1].counts().watched_keys, 1);
     pair.shards[1].touched(0, 7);
     let part = Part {

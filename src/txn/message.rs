@@ -14,7 +14,7 @@ use super::ids::{Claims, ConnectionId, ShardId, TxnId};
 /// What the machine carries without looking inside.
 pub trait Types {
     /// What the coordinator wants of a participant: the key names, and how to answer.
-    type Ask: Debug;
+    type Ask: Debug + Default;
     /// What is lent and comes back: entries, 'absent' marks, copies or answers for reads, and
     /// on the way back what was modified.
     type Loan: Debug;
@@ -118,10 +118,10 @@ pub enum Action<T: Types> {
     /// Hand a message to another shard, in order.
     Send(ShardId, Message<T>),
     /// Everything of the transaction's part is free. Expire its watched keys that are due
-    /// (saying `touched`), take out what `Txns::ask` names, and call `Txns::lent` before the
+    /// (saying `touched`), take out what `Txns::take_ask` names, and call `Txns::lent` before the
     /// next action is asked for.
     Lend(TxnId),
-    /// Put back what was lent; call `Txns::touched` for each key that was modified.
+    /// Put back what was lent, and with `Txns::put_ask` what was asked; call `Txns::touched` for each key that was modified.
     TakeBack(TxnId, T::Loan),
     /// Run a parked command now: nothing that it conflicts with is held.
     Run(T::Parked),

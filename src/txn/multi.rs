@@ -49,8 +49,8 @@ impl MultiError {
 /// word `ERR`, but with any other code (`OOM`, `NOAUTH`).
 pub const EXEC_REFUSED: &str = "EXECABORT Transaction discarded because of: ";
 
-/// The commands that a block does not queue, whatever the command table says: they act on the
-/// block or end the connection.
+/// The commands that a block does not queue, whatever the command table says (they act on the
+/// block or end the connection), and UNWATCH.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Control {
     /// Opens a block.
@@ -61,6 +61,8 @@ pub enum Control {
     Discard,
     /// Watches keys; not inside a block.
     Watch,
+    /// Watches nothing any more. A block queues it.
+    Unwatch,
     /// Takes the connection back to its beginning, block and watches included.
     Reset,
     /// Ends the connection.
@@ -68,7 +70,7 @@ pub enum Control {
 }
 
 impl Control {
-    /// By the command's name in lower case. UNWATCH is none of them: a block queues it.
+    /// What a block does not queue, by the command's name in lower case.
     pub fn of(name: &[u8]) -> Option<Self> {
         Some(match name {
             b"multi" => Self::Multi,
@@ -82,8 +84,8 @@ impl Control {
     }
 }
 
-/// A command that waits for EXEC, with its own copy of the arguments: one allocation for the
-/// bytes, none for the list of usual commands.
+/// A command with its own copy of the arguments: one allocation for the bytes, none for the list of
+/// usual commands. Arguments that were received into memory of their own keep it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QueuedCommand<C> {
     /// What the command table knows of it.
@@ -91,19 +93,33 @@ pub struct QueuedCommand<C> {
     bytes: Box<[u8]>,
     /// Where each argument ends in `bytes`.
     ends: SmallVec<[usize; 6]>,
+    /// Large arguments, by their index; they take no room in `bytes`.
+    large: Vec<(usize, Vec<u8>)>,
 }
 
 impl<C> QueuedCommand<C> {
-    fn new(command: C, args: &[&[u8]]) -> Self {
-        let mut end = 0;
-        let ends = args.iter().map(|arg| {
-            end += arg.len();
-            end
+    /// Copies the arguments, but for those whose memory is given in `large` with their index.
+    pub fn new<'a>(
+        command: C,
+        args: impl Iterator<Item = &'a [u8]> + Clone,
+        large: Vec<(usize, Vec<u8>)>,
+    ) -> Self {
+        let small = || {
+            let is_large = |at: usize| large.iter().any(|(index, _)| *index == at);
+            args.clone()
+                .enumerate()
+                .map(move |(at, arg)| if is_large(at) { &[][..] } else { arg })
+        };
+        let mut bytes = Vec::with_capacity(small().map(<[u8]>::len).sum());
+        let ends = small().map(|arg| {
+            bytes.extend_from_slice(arg);
+            bytes.len()
         });
         Self {
             command,
             ends: ends.collect(),
-            bytes: args.concat().into_boxed_slice(),
+            bytes: bytes.into_boxed_slice(),
+            large,
         }
     }
 
@@ -119,6 +135,9 @@ impl<C> QueuedCommand<C> {
 
     /// An argument; 0 is the command's name as the client wrote it.
     pub fn arg(&self, at: usize) -> &[u8] {
+        if let Some((_, memory)) = self.large.iter().find(|(index, _)| *index == at) {
+            return memory;
+        }
         let start = if at == 0 { 0 } else { self.ends[at - 1] };
         &self.bytes[start..self.ends[at]]
     }
@@ -126,6 +145,16 @@ impl<C> QueuedCommand<C> {
     /// All arguments in their order.
     pub fn args(&self) -> impl Iterator<Item = &[u8]> + Clone {
         (0..self.len()).map(|at| self.arg(at))
+    }
+
+    /// The memory of the large arguments with their indexes, to be moved into values. The
+    /// arguments are not to be asked for afterwards.
+    pub fn take_large(&mut self) -> Vec<(usize, Vec<u8>)> {
+        std::mem::take(&mut self.large)
+    }
+
+    fn memory_bytes(&self) -> usize {
+        self.bytes.len() + self.large.iter().map(|(_, m)| m.len()).sum::<usize>()
     }
 }
 
@@ -190,6 +219,11 @@ impl<C> Multi<C> {
         self.queue.is_some()
     }
 
+    /// Whether EXEC will be refused, since a command of the open block was.
+    pub fn is_aborted(&self) -> bool {
+        self.aborted
+    }
+
     /// MULTI. Reply OK.
     pub fn multi(&mut self) -> Result<(), MultiError> {
         if self.is_queueing() {
@@ -202,13 +236,22 @@ impl<C> Multi<C> {
 
     /// Keeps a command of an open block. Reply QUEUED. One that is queued behind a refused one
     /// is answered alike and not kept: EXEC will not run it.
-    pub fn queue(&mut self, command: C, args: &[&[u8]]) {
+    pub fn queue(&mut self, command: QueuedCommand<C>) {
         let queue = self.queue.as_mut().expect("a block is open");
         if !self.aborted {
-            let command = QueuedCommand::new(command, args);
-            self.queued_bytes += command.bytes.len();
+            self.queued_bytes += command.memory_bytes();
             queue.push(command);
         }
+    }
+
+    /// The commands of the open block.
+    pub fn commands(&self) -> &[QueuedCommand<C>] {
+        self.queue.as_deref().unwrap_or_default()
+    }
+
+    /// The watched keys.
+    pub fn watched(&self) -> &[WatchedKey] {
+        &self.watched
     }
 
     /// A command was refused before it ran: unknown, wrong number of arguments, no permission,
@@ -316,6 +359,10 @@ pub fn owners(watched: &[WatchedKey]) -> SmallVec<[ShardId; 4]> {
 mod tests {
     use super::*;
 
+    fn command(kind: char, args: &[&[u8]]) -> QueuedCommand<char> {
+        QueuedCommand::new(kind, args.iter().copied(), Vec::new())
+    }
+
     fn key(name: &str) -> WatchedKey {
         WatchedKey {
             db: 0,
@@ -331,8 +378,8 @@ mod tests {
         assert!(multi.watch(key("a")) && !multi.watch(key("a")) && multi.watch(key("bb")));
         multi.multi().unwrap();
         assert_eq!(multi.queued(), 0);
-        multi.queue('s', &[b"SET", b"", b"v"]);
-        multi.queue('p', &[b"PING"]);
+        multi.queue(command('s', &[b"SET", b"", b"v"]));
+        multi.queue(command('p', &[b"PING"]));
         assert_eq!((multi.queued(), multi.watches()), (2, 2));
         let Exec::Run(block) = multi.exec() else {
             panic!("it runs");
@@ -356,10 +403,10 @@ mod tests {
         multi.multi().unwrap();
         assert_eq!(multi.multi(), Err(MultiError::Nested));
         assert_eq!(multi.may_watch(), Err(MultiError::WatchInside));
-        multi.queue('p', &[b"PING"]);
+        multi.queue(command('p', &[b"PING"]));
         assert!(matches!(multi.clone().exec(), Exec::Run(_)));
         multi.refused();
-        multi.queue('p', &[b"PING"]);
+        multi.queue(command('p', &[b"PING"]));
         assert_eq!(
             multi.exec(),
             Exec::Refuse(MultiError::Aborted, vec![key("a")])
@@ -390,6 +437,18 @@ mod tests {
         assert_eq!(multi.exec_refused(), [key("a")]);
         assert!(multi.watch(key("a")));
         assert_eq!(multi.unwatch(), [key("a")]);
+    }
+
+    #[test]
+    fn large_arguments_keep_their_memory() {
+        let args: [&[u8]; 3] = [b"SET", b"k", b"large"];
+        let memory = b"large".to_vec();
+        let place = memory.as_ptr();
+        let mut queued = QueuedCommand::new('s', args.into_iter(), vec![(2, memory)]);
+        assert_eq!(queued.args().collect::<Vec<_>>(), args);
+        assert_eq!((queued.bytes.len(), queued.memory_bytes()), (4, 9));
+        let taken = queued.take_large();
+        assert_eq!((taken[0].0, taken[0].1.as_ptr()), (2, place));
     }
 
     #[test]

@@ -16,24 +16,38 @@ struct Watcher {
     keys: SmallVec<[Key; 4]>,
 }
 
+/// Who watches a key, and its name.
+#[derive(Debug)]
+struct Watched {
+    key: Box<[u8]>,
+    by: SmallVec<[ConnectionId; 2]>,
+}
+
 /// The watches of all connections on one shard's keys.
 #[derive(Default, Debug)]
 pub(super) struct Watches {
     watchers: FxHashMap<ConnectionId, Watcher>,
-    keys: FxHashMap<Key, SmallVec<[ConnectionId; 2]>>,
+    keys: FxHashMap<Key, Watched>,
 }
 
 impl Watches {
-    pub(super) fn watch(&mut self, connection: ConnectionId, db: DbIndex, position: Position) {
+    pub(super) fn watch(
+        &mut self,
+        connection: ConnectionId,
+        db: DbIndex,
+        position: Position,
+        key: &[u8],
+    ) {
         let watcher = self.watchers.entry(connection).or_default();
         if watcher.keys.contains(&(db, position)) {
             return;
         }
         watcher.keys.push((db, position));
-        self.keys
-            .entry((db, position))
-            .or_default()
-            .push(connection);
+        let watched = self.keys.entry((db, position)).or_insert_with(|| Watched {
+            key: key.into(),
+            by: SmallVec::new(),
+        });
+        watched.by.push(connection);
     }
 
     pub(super) fn forget(&mut self, connection: ConnectionId) {
@@ -42,8 +56,8 @@ impl Watches {
         };
         for key in watcher.keys {
             let on_key = self.keys.get_mut(&key).expect("a watched key is listed");
-            on_key.retain(|other| *other != connection);
-            if on_key.is_empty() {
+            on_key.by.retain(|other| *other != connection);
+            if on_key.by.is_empty() {
                 self.keys.remove(&key);
             }
         }
@@ -54,21 +68,16 @@ impl Watches {
             return;
         }
         if let Some(on_key) = self.keys.get(&(db, position)) {
-            for connection in on_key {
+            for connection in &on_key.by {
                 let watcher = self.watchers.get_mut(connection);
                 watcher.expect("a watched key has watchers").dirty = true;
             }
         }
     }
 
-    pub(super) fn touched_db(&mut self, db: DbIndex, mut hit: impl FnMut(Position) -> bool) {
-        for (&(key_db, position), on_key) in &self.keys {
-            if key_db == db && hit(position) {
-                for connection in on_key {
-                    let watcher = self.watchers.get_mut(connection);
-                    watcher.expect("a watched key has watchers").dirty = true;
-                }
-            }
+    pub(super) fn each(&self, mut seen: impl FnMut(DbIndex, Position, &[u8])) {
+        for (&(db, position), watched) in &self.keys {
+            seen(db, position, &watched.key);
         }
     }
 
@@ -100,16 +109,18 @@ mod tests {
         };
         let mut watches = Watches::default();
         watches.touched(0, 1);
-        watches.watch(connection(1), 0, 1);
-        watches.watch(connection(1), 0, 1);
-        watches.watch(connection(2), 0, 2);
-        watches.watch(connection(2), 3, 1);
+        watches.watch(connection(1), 0, 1, b"a");
+        watches.watch(connection(1), 0, 1, b"a");
+        watches.watch(connection(2), 0, 2, b"b");
+        watches.watch(connection(2), 3, 1, b"a");
         assert!(!watches.is_dirty(connection(1)));
         watches.touched(0, 1);
         assert!(watches.is_dirty(connection(1)) && !watches.is_dirty(connection(2)));
-        watches.touched_db(3, |position| position == 2);
-        assert!(!watches.is_dirty(connection(2)));
-        watches.touched_db(3, |position| position == 1);
+        let mut seen = Vec::new();
+        watches.each(|db, position, key| seen.push((db, position, key.to_vec())));
+        seen.sort();
+        assert_eq!(seen.last(), Some(&(3, 1, b"a".to_vec())));
+        watches.touched(3, 1);
         assert!(watches.is_dirty(connection(2)));
         watches.forget(connection(1));
         watches.forget(connection(1));

@@ -55,7 +55,7 @@ impl Types for Toy {
 }
 
 /// The keys that a transaction wants of an owner, and whether it writes them.
-#[derive(Debug)]
+#[derive(Default, Debug)]
 pub(crate) struct Ask {
     keys: BTreeMap<Key, bool>,
     /// All keys of this owner, existing or not; true where they are written.
@@ -251,7 +251,7 @@ impl ToyNode {
         self.collect(op, &mut asks);
         if matches!(op, Op::Exec(_)) {
             for (&owner, keys) in watching {
-                let ask = asks.entry(owner).or_insert_with(Ask::nothing);
+                let ask = asks.entry(owner).or_default();
                 for &key in keys {
                     ask.keys.entry(key).or_default();
                 }
@@ -262,7 +262,7 @@ impl ToyNode {
 
     fn collect(&self, op: &Op, asks: &mut BTreeMap<ShardId, Ask>) {
         let mut want = |key: Key, write: bool| {
-            let ask = asks.entry(self.owner(key)).or_insert_with(Ask::nothing);
+            let ask = asks.entry(self.owner(key)).or_default();
             *ask.keys.entry(key).or_default() |= write;
         };
         match op {
@@ -270,7 +270,7 @@ impl ToyNode {
             Op::Get(keys) | Op::Watch(keys) => keys.iter().for_each(|&key| want(key, false)),
             Op::Keys | Op::Flush => {
                 for id in 0..self.nodes {
-                    let ask = asks.entry(ShardId(id)).or_insert_with(Ask::nothing);
+                    let ask = asks.entry(ShardId(id)).or_default();
                     *ask.all.get_or_insert(false) |= matches!(op, Op::Flush);
                 }
             }
@@ -315,7 +315,7 @@ impl ToyNode {
             Reply::Null
         } else if let Op::Watch(keys) = op {
             for key in keys {
-                self.txns.watch(connection, 0, u64::from(key));
+                self.txns.watch(connection, 0, u64::from(key), &[]);
             }
             Reply::Ok
         } else {
@@ -377,8 +377,9 @@ impl ToyNode {
                     }
                 }
                 Action::Lend(txn) => {
-                    let (ask, _) = self.txns.ask(txn);
-                    let loan = lend(&mut self.table, ask);
+                    let (ask, _) = self.txns.take_ask(txn);
+                    let loan = lend(&mut self.table, &ask);
+                    self.txns.put_ask(txn, ask);
                     self.txns.lent(txn, loan);
                 }
                 Action::TakeBack(txn, loan) => self.take_back(txn, loan),
@@ -517,15 +518,6 @@ impl Node for ToyNode {
 
     fn verify(&self) {
         self.txns.verify();
-    }
-}
-
-impl Ask {
-    fn nothing() -> Self {
-        Self {
-            keys: BTreeMap::new(),
-            all: None,
-        }
     }
 }
 

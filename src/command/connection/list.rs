@@ -140,7 +140,7 @@ fn write_line(
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let head = format!(
         "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub=0 psub=0 ssub=0 \
-         multi=-1 watch=0 qbuf={} qbuf-free={input_free} argv-mem={arg_bytes} multi-mem=0 \
+         multi={} watch={} qbuf={} qbuf-free={input_free} argv-mem={arg_bytes} multi-mem={} \
          rbs={output_buffer} rbp={output_buffer} obl={} oll={chunks} omem={} tot-mem={memory} \
          events={} cmd={command} user=default redir=-1 resp={version} lib-name={} lib-ver={} \
          tot-net-in={} tot-net-out={} tot-cmds={}\n",
@@ -153,7 +153,10 @@ fn write_line(
         since(info.active_ms),
         flags_of(session),
         session.db,
+        session.queued(),
+        session.watches(),
         session.input_bytes() + asked_bytes,
+        session.queued_bytes(),
         if asking.is_some() {
             0
         } else {

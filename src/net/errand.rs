@@ -1,0 +1,91 @@
+//! What one shard asks of another apart from single commands and the messages of the transaction
+//! machine. An errand crosses as a pointer; it is carried out at once, in its place among what the
+//! lane carries.
+
+use super::batch::RemoteCall;
+use super::engine::Engine;
+use super::remote::{kind, wire};
+use crate::keyspace::OwnedEntry;
+use crate::mesh::ShardId;
+use crate::resp::encode::Output;
+use crate::shard::lending::{Block, Change, OwnedCommand, Wanted};
+use crate::txn::TxnId;
+
+/// An errand, or the answer to one.
+pub(super) enum Errand {
+    /// Run an EXEC all of whose keys are yours, when they are free; reply to the connection.
+    Block { call: RemoteCall, block: Block },
+    /// Register watches on your keys, when they are free.
+    Watch {
+        call: RemoteCall,
+        gather: u32,
+        keys: Vec<Wanted>,
+    },
+    /// They are registered.
+    Watched { gather: u32 },
+    /// Run a command, or your part of it, whose transaction holds what it needs.
+    Step {
+        txn: TxnId,
+        call: RemoteCall,
+        command: OwnedCommand,
+    },
+    /// What it answers.
+    Stepped { txn: TxnId, output: Output },
+    /// Lend entries to a transaction that holds them.
+    Lend { txn: TxnId, keys: Vec<Wanted> },
+    /// These are they.
+    Lent {
+        txn: TxnId,
+        keys: Vec<Wanted>,
+        entries: Vec<Option<OwnedEntry>>,
+    },
+    /// Here they are again.
+    Back {
+        keys: Vec<Wanted>,
+        entries: Vec<Option<OwnedEntry>>,
+        changes: Vec<Change>,
+    },
+}
+
+impl Engine {
+    /// Sends an errand to another shard.
+    pub(super) fn send_errand(&mut self, to: ShardId, errand: Errand) {
+        assert_ne!(to, self.shard.id, "a shard sends itself nothing");
+        let buf = &mut self.outgoing[to.index()].buf;
+        let at = wire::begin(buf, kind::ERRAND);
+        wire::put_u64(buf, wire::pack(errand));
+        wire::end(buf, at);
+    }
+
+    /// Carries out an errand of another shard.
+    pub(super) fn run_errand(&mut self, from: ShardId, errand: Errand) {
+        match errand {
+            Errand::Block { call, block } => self.block_arrived(call, block),
+            Errand::Watch { call, gather, keys } => self.register(call, gather, keys),
+            Errand::Watched { gather } => self.gathered(gather, from, Output::default()),
+            Errand::Step {
+                txn,
+                call,
+                mut command,
+            } => {
+                let mut output = Output::default();
+                self.answer_question(&call, &mut command, &mut output);
+                self.send_errand(from, Errand::Stepped { txn, output });
+            }
+            Errand::Stepped { txn, output } => self.stepped(txn, from, output),
+            Errand::Lend { txn, keys } => {
+                let entries = self.shard.take_entries(&keys);
+                self.send_errand(from, Errand::Lent { txn, keys, entries });
+            }
+            Errand::Lent { txn, keys, entries } => self.lent_to_step(txn, from, keys, entries),
+            Errand::Back {
+                keys,
+                mut entries,
+                changes,
+            } => {
+                self.shard.put_entries(&keys, &mut entries);
+                self.shard.tell_changes(changes);
+            }
+        }
+    }
+}

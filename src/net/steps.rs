@@ -1,0 +1,233 @@
+//! A block, or a single command on whole databases, that its home runs step by step while it holds
+//! everything that it needs at every shard.
+//!
+//! Entries stay with their owners here, for a command such as DBSIZE among the steps must find them
+//! there. A step runs where its keys live; one whose keys have several owners borrows the entries
+//! for its own time; one that every shard takes part in sends out its parts. The next step begins
+//! when the last one is answered.
+
+use super::batch::RemoteCall;
+use super::engine::Engine;
+use super::errand::Errand;
+use crate::command::context::caller;
+use crate::command::registry::Route;
+use crate::keyspace::OwnedEntry;
+use crate::mesh::ShardId;
+use crate::resp::encode::{Output, Reply};
+use crate::shard::lending::{Ask, Carried, Loan, OwnedCommand, Wanted};
+use crate::txn::{Loans, TxnId};
+
+/// Where a transaction stands that runs step by step.
+pub(super) struct Steps {
+    /// Whether the reply is an array: EXEC's.
+    array: bool,
+    commands: std::vec::IntoIter<OwnedCommand>,
+    out: Output,
+    /// What the participants lent: nothing, but it must go back to them.
+    loans: Loans<Carried>,
+    call: Option<RemoteCall>,
+    /// The step that waits for other shards, and for how many.
+    current: Option<OwnedCommand>,
+    missing: usize,
+    /// Their answers, by shard.
+    parts: Vec<Output>,
+    /// Their entries.
+    lent: Loans<Carried>,
+}
+
+impl Steps {
+    fn new(array: bool, commands: Vec<OwnedCommand>) -> Self {
+        Self {
+            array,
+            commands: commands.into_iter(),
+            out: Output::default(),
+            loans: Loans::<Carried>::new(),
+            call: None,
+            current: None,
+            missing: 0,
+            parts: Vec::new(),
+            lent: Loans::<Carried>::new(),
+        }
+    }
+
+    /// The commands of an EXEC.
+    pub(super) fn block(commands: Vec<OwnedCommand>) -> Self {
+        Self::new(true, commands)
+    }
+
+    /// One command.
+    pub(super) fn single(command: OwnedCommand) -> Self {
+        Self::new(false, vec![command])
+    }
+}
+
+impl Engine {
+    /// Everything is held: the first step.
+    pub(super) fn begin_steps(
+        &mut self,
+        txn: TxnId,
+        call: RemoteCall,
+        mut steps: Box<Steps>,
+        loans: Loans<Carried>,
+    ) {
+        steps.loans = loans;
+        steps.call = Some(call);
+        if steps.array && !self.is_mute(&call) {
+            let version = self.version_of(&call);
+            Reply::new(&mut steps.out, version).array(steps.commands.len());
+        }
+        self.go_on(txn, steps);
+    }
+
+    /// Runs steps until one waits for other shards, or all are done.
+    fn go_on(&mut self, txn: TxnId, mut steps: Box<Steps>) {
+        while let Some(command) = steps.commands.next() {
+            self.step(txn, &mut steps, command);
+            if steps.current.is_some() {
+                self.stepping.insert(txn, steps);
+                return;
+            }
+        }
+        let call = steps.call.expect("it has begun");
+        self.shard.txns.executed(txn, steps.loans);
+        self.answer(&call, steps.out);
+        self.work_off_transactions();
+    }
+
+    /// Runs a step, or sends out what it needs.
+    fn step(&mut self, txn: TxnId, steps: &mut Steps, mut command: OwnedCommand) {
+        let begun = steps.call.expect("it has begun");
+        let mut call = self.remote_call(begun.conn, begun.seq);
+        call.flags |= caller::IN_EXEC;
+        let row = self.shard.registry.row(command.command.row);
+        let (spec, route) = (row.spec, row.route);
+        if route == Route::Gather {
+            if let Some(error) = self.prepare_owned(&call, &command) {
+                return Reply::new(&mut steps.out, call.version).error(&error.0);
+            }
+            let shards = self.shard.node.shards;
+            steps.parts = (0..shards).map(|_| Output::default()).collect();
+            let own = self.shard.id;
+            for peer in (0..shards)
+                .map(|at| ShardId(at as u16))
+                .filter(|p| *p != own)
+            {
+                let command = command.clone();
+                self.shard.stats.hops += 1;
+                self.send_errand(peer, Errand::Step { txn, call, command });
+            }
+            self.run_part_of(&call, &mut command.clone(), &mut steps.parts[own.index()]);
+            steps.missing = shards - 1;
+            steps.current = Some(command);
+            return;
+        }
+        match self.owner_of_command(&command, call.db) {
+            Some(owner) if owner == self.shard.id => {
+                self.run_in_block(&begun, &mut command, &mut steps.out);
+            }
+            Some(owner) => {
+                steps.missing = 1;
+                self.shard.stats.hops += 1;
+                let errand = Errand::Step {
+                    txn,
+                    call,
+                    command: command.clone(),
+                };
+                self.send_errand(owner, errand);
+                steps.current = Some(command);
+            }
+            None => {
+                assert!(!matches!(route, Route::Home), "it needs no keys");
+                let own = self.shard.id;
+                let mut lenders: Vec<(ShardId, Vec<Wanted>)> = Vec::new();
+                let args: Vec<&[u8]> = command.args().collect();
+                self.each_key(call.db, spec, &args, |engine, db, pos, key| {
+                    let owner = engine.shard.owner(pos.slot());
+                    let key = key.into();
+                    let wanted = Wanted { db, pos, key };
+                    match lenders.iter_mut().find(|(shard, _)| *shard == owner) {
+                        _ if owner == own => {}
+                        Some((_, keys)) => keys.push(wanted),
+                        None => lenders.push((owner, vec![wanted])),
+                    }
+                });
+                steps.missing = lenders.len();
+                for (owner, keys) in lenders {
+                    self.shard.stats.hops += 1;
+                    self.send_errand(owner, Errand::Lend { txn, keys });
+                }
+                steps.current = Some(command);
+            }
+        }
+    }
+
+    /// A shard has answered a step.
+    pub(super) fn stepped(&mut self, txn: TxnId, from: ShardId, mut output: Output) {
+        let mut steps = self.stepping.remove(&txn).expect("a step is answered once");
+        let call = steps.call.expect("it has begun");
+        steps.missing -= 1;
+        if steps.parts.is_empty() {
+            steps.current = None;
+            if !self.is_mute(&call) {
+                steps.out.append(&mut output);
+            }
+            return self.go_on(txn, steps);
+        }
+        steps.parts[from.index()] = output;
+        if steps.missing > 0 {
+            self.stepping.insert(txn, steps);
+            return;
+        }
+        let command = steps.current.take().expect("it waited");
+        let mut parts = std::mem::take(&mut steps.parts);
+        let mut reply = Output::default();
+        let version = self.version_of(&call);
+        let call = RemoteCall { version, ..call };
+        self.merge_owned(&call, &command, &mut parts, &mut reply);
+        if !self.is_mute(&call) {
+            steps.out.append(&mut reply);
+        }
+        self.go_on(txn, steps);
+    }
+
+    /// A shard has lent entries to a step.
+    pub(super) fn lent_to_step(
+        &mut self,
+        txn: TxnId,
+        from: ShardId,
+        keys: Vec<Wanted>,
+        entries: Vec<Option<OwnedEntry>>,
+    ) {
+        let mut steps = self.stepping.remove(&txn).expect("a step is lent to once");
+        let ask = Ask {
+            keys,
+            ..Ask::default()
+        };
+        let loan = Loan {
+            ask,
+            entries,
+            ..Loan::default()
+        };
+        steps.lent.push((from, loan));
+        steps.missing -= 1;
+        if steps.missing > 0 {
+            self.stepping.insert(txn, steps);
+            return;
+        }
+        let call = steps.call.expect("it has begun");
+        let mut command = steps.current.take().expect("it waited");
+        let mut loans = std::mem::take(&mut steps.lent);
+        self.with_loans(&mut loans, |engine| {
+            engine.run_in_block(&call, &mut command, &mut steps.out);
+        });
+        for (shard, loan) in loans {
+            let errand = Errand::Back {
+                keys: loan.ask.keys,
+                entries: loan.entries,
+                changes: loan.changes,
+            };
+            self.send_errand(shard, errand);
+        }
+        self.go_on(txn, steps);
+    }
+}
