@@ -21,6 +21,8 @@ texts! {
     WRONG_TYPE = "WRONGTYPE Operation against a key holding the wrong kind of value";
     /// Not a 64-bit integer.
     NOT_INTEGER = "ERR value is not an integer or out of range";
+    /// Not a 32-bit integer.
+    NOT_INT32 = "ERR value is out of range, value must between -2147483648 and 2147483647";
     /// Not a number.
     NOT_FLOAT = "ERR value is not a valid float";
     /// A number that must not be negative.

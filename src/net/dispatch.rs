@@ -610,8 +610,9 @@ pub(super) fn unknown_command(args: &[&[u8]]) -> Error {
         if list.len() >= SHOWN_MAX {
             break;
         }
+        let room = SHOWN_MAX - list.len();
         list.push('\'');
-        list.push_str(&shown(arg, SHOWN_MAX - list.len().min(SHOWN_MAX)));
+        list.push_str(&shown(arg, room));
         list.push_str("' ");
     }
     Error::new(format!(

@@ -719,7 +719,8 @@ fn tidy(session: &mut Session) {
         kept.start = 0;
     }
     if let Some(len) = kept.frame.bulk
-        && len >= BIG_MIN as u64
+        && kept.buf.len() - kept.start - kept.frame.at >= BIG_MIN
+        && len > BIG_MIN as u64
         && session.stall == Stall::No
         && kept.big.is_none()
     {

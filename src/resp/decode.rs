@@ -9,9 +9,9 @@ use super::number::parse_i64;
 
 /// Longest line of a count, and longest inline command, as on Redis (PROTO_INLINE_MAX_SIZE).
 pub const INLINE_MAX: usize = 64 * 1024;
-/// A bulk of at least this many bytes that has not arrived whole is received into memory of its
-/// own (PROTO_MBULK_BIG_ARG).
-pub const BIG_MIN: usize = 32 * 1024;
+/// An argument of which this many bytes have arrived, and which goes on, is received into memory
+/// of its own. Its announcement alone allocates nothing.
+pub const BIG_MIN: usize = 64 * 1024;
 
 /// What a connection may send.
 #[derive(Clone, Copy, Debug)]

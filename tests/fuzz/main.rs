@@ -53,9 +53,8 @@ impl Pair {
                 "SHUTDOWN",
                 "DEBUG",
                 "MONITOR",
-                "SYNC",
-                "PSYNC",
                 "REPLICAOF",
+                "HELLO",
                 "CONFIG",
             ]
             .iter()

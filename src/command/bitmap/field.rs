@@ -170,6 +170,9 @@ fn run_step(bytes: &mut [u8], step: Step, reply: &mut Reply<'_>) -> Option<bool>
             return None;
         }
         Action::Add(by, overflow) => (i128::from(before) + i128::from(by), overflow, false),
+        Action::Set(number, Overflow::Saturate) if field.is_far_below(number) => {
+            (field.bounds().1, Overflow::Saturate, true)
+        }
         Action::Set(number, overflow) if field.signed => (i128::from(number), overflow, true),
         // A negative number is a very large one to an unsigned field.
         Action::Set(number, overflow) => (i128::from(number as u64), overflow, true),
@@ -192,6 +195,12 @@ impl Field {
         } else {
             (0, (1i128 << self.bits) - 1)
         }
+    }
+
+    /// Whether Redis's test, whose 64-bit difference to the largest number then wraps, takes a
+    /// number for too large; SET saturates it at the upper end.
+    fn is_far_below(self, number: i64) -> bool {
+        self.signed && self.bits < 64 && self.bounds().1 - i128::from(number) > i128::from(i64::MAX)
     }
 
     /// The number as it can be stored; None: it does not fit, and that is to fail.

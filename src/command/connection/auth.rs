@@ -18,8 +18,8 @@ const NO_PASSWORD: Error = Error(std::borrow::Cow::Borrowed(
 ));
 const HELLO_NOAUTH: Error = Error(std::borrow::Cow::Borrowed(
     "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO \
-     <proto> AUTH <user> <pass> option can be used to authenticate the client and select the RESP \
-     protocol version at the same time",
+     AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol \
+     version at the same time",
 ));
 
 /// AUTH `[username] password`

@@ -159,9 +159,8 @@ fn quit(ctx: &mut HomeCtx<'_>) -> Outcome {
 }
 
 fn select(ctx: &mut HomeCtx<'_>) -> Outcome {
-    let index = parse_i64(ctx.args[1])
-        .filter(|n| i32::try_from(*n).is_ok())
-        .ok_or(Error::NOT_INTEGER)?;
+    let index = parse_i64(ctx.args[1]).ok_or(Error::NOT_INTEGER)?;
+    i32::try_from(index).map_err(|_| Error::NOT_INT32)?;
     let databases = ctx.shard().keyspace.databases();
     let db = u16::try_from(index)
         .ok()

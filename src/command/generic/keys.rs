@@ -110,10 +110,8 @@ fn rename_key(ctx: &mut Ctx<'_>, overwrite: bool) -> Result<bool, Error> {
 
 /// The number of a database in an argument.
 pub(super) fn database(shard: &Shard, text: &[u8]) -> Result<u16, Error> {
-    let number = parse_i64(text)
-        .and_then(|n| i32::try_from(n).ok())
-        .ok_or(Error::NOT_INTEGER)?;
-    in_range(shard, number)
+    let number = parse_i64(text).ok_or(Error::NOT_INTEGER)?;
+    in_range(shard, i32::try_from(number).map_err(|_| Error::NOT_INT32)?)
 }
 
 /// A number as that of a database.
