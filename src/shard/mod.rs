@@ -1,6 +1,7 @@
 //! What one core owns: its partition of the keyspace, its view of the configuration, its counters.
 //! Pure state: the clock is set from outside once a turn, and chance comes from a seed.
 pub mod access;
+pub mod channels;
 pub mod expiry;
 pub mod lending;
 pub mod lfu;
@@ -17,6 +18,7 @@ use crate::keyspace::{Hasher, Keyspace, Pos, SLOTS, Slot, Supply};
 use crate::mesh::ShardId;
 use crate::server::config::Config;
 use crate::txn::Txns;
+use channels::Channels;
 use expiry::Expiry;
 use lending::{Carried, Change};
 use lfu::Lfu;
@@ -64,6 +66,8 @@ pub struct Shard {
     pub expiry: Expiry,
     /// What the access clock of entries means.
     pub lfu: Lfu,
+    /// Who subscribes to what, for publishing.
+    pub channels: Channels,
 }
 
 /// Time measured in the cheapest unit that there is (cycles of the time stamp counter).
@@ -115,6 +119,7 @@ impl Shard {
                 | 1,
             lfu: Lfu::of(&config),
             expiry: Expiry::default(),
+            channels: Channels::default(),
             node,
             config,
             registry,
