@@ -580,9 +580,7 @@ impl Engine {
         };
         let owned = &mut command.take_large();
         run(&mut self.shard, call, OwnedArgs { first: 0, owned }, out);
-        if self.shard.channels.has_outbox() {
-            self.send_publications();
-        }
+        self.send_publications();
     }
 
     /// The only owner of a command's keys.

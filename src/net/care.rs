@@ -67,6 +67,7 @@ impl Engine {
     /// A bounded slice of background work: expiry, freeing.
     pub fn background(&mut self) {
         self.shard.background();
+        self.send_publications();
     }
 
     /// Ends what was to last until now.

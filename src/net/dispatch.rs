@@ -391,9 +391,7 @@ impl Engine {
             owned: &mut batch.owned,
         };
         run(&mut self.shard, call, large, session.target());
-        if self.shard.channels.has_outbox() {
-            self.send_publications();
-        }
+        self.send_publications();
         Flow::Done
     }
 

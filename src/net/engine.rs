@@ -541,6 +541,7 @@ impl Engine {
         }
         batch.clear();
         self.batch = batch;
+        self.send_publications();
         if !self.shard.watch.slow_calls.is_empty() {
             self.log_slow_calls();
         }

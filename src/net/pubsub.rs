@@ -20,7 +20,7 @@ use crate::keyspace::Slot;
 use crate::mesh::ShardId;
 use crate::resp::Version;
 use crate::resp::encode::{Output, Reply, SHARED_MIN};
-use crate::shard::channels::{Class, Published};
+use crate::shard::channels::{Class, Published, is_notice};
 
 /// Memory of an encoded message that is kept for the next one.
 const LINE_KEPT_MAX: usize = 64 * 1024;
@@ -227,13 +227,7 @@ impl Engine {
     }
 
     /// Tells those who must know of changes; the reply follows when they do.
-    fn tell_owners(
-        &mut self,
-        conn: ConnId,
-        changes: Vec<Change>,
-        mut reply: Output,
-        waits: bool,
-    ) {
+    fn tell_owners(&mut self, conn: ConnId, changes: Vec<Change>, mut reply: Output, waits: bool) {
         let at = self.subscribers.confirming.iter().position(Option::is_none);
         let at = at.unwrap_or(self.subscribers.confirming.len());
         let missing = self.tell(changes, waits.then_some(at as u32));
@@ -264,6 +258,7 @@ impl Engine {
         for Change { class, name, on } in changes {
             let concerned = match class {
                 Class::Pattern => 0..shards,
+                Class::Channel if is_notice(&name) => 0..shards,
                 Class::Channel | Class::Shard => {
                     let owner = self.shard.owner(Slot::of(&name)).index();
                     owner..owner + 1
@@ -271,7 +266,7 @@ impl Engine {
             };
             for shard in concerned.map(|at| ShardId(at as u16)) {
                 if shard == own {
-                    self.shard.channels.change(class, &name, own, on);
+                    self.know_subscription(own, class, &name, on);
                     continue;
                 }
                 let change = (class, Box::from(&name[..]), on);
@@ -292,10 +287,16 @@ impl Engine {
         count
     }
 
+    /// A connection of a shard has begun or ended a subscription.
+    fn know_subscription(&mut self, of: ShardId, class: Class, name: &[u8], on: bool) {
+        let owned = self.shard.owner(Slot::of(name)) == self.shard.id;
+        self.shard.channels.change(class, name, of, on, owned);
+    }
+
     /// Another shard's connections have begun or ended subscriptions.
     pub(super) fn subscriptions_changed(&mut self, from: ShardId, told: Told) {
         for (class, name, on) in told.changes {
-            self.shard.channels.change(class, &name, from, on);
+            self.know_subscription(from, class, &name, on);
         }
         if let Some(at) = told.confirm {
             self.send_errand(from, Errand::Subscribed(at));
@@ -316,8 +317,16 @@ impl Engine {
         self.answered(done.conn);
     }
 
-    /// Sends what commands have published to the shards that have subscribers.
+    /// Sends what has been published, and told of keys, to the shards that have subscribers.
+    #[inline]
     pub(super) fn send_publications(&mut self) {
+        if self.shard.channels.has_outbox() {
+            self.empty_outbox();
+        }
+    }
+
+    #[cold]
+    fn empty_outbox(&mut self) {
         let outbox = self.shard.channels.take_outbox();
         let own = self.shard.id;
         for (shards, published) in outbox.messages() {
@@ -427,6 +436,8 @@ fn push(session: &mut Session, line: &Output) -> bool {
         target.buf[at] = b'*';
     }
     let shared = line.shared.iter();
-    target.shared.extend(shared.map(|(offset, bytes)| (at + offset, bytes.clone())));
+    target
+        .shared
+        .extend(shared.map(|(offset, bytes)| (at + offset, bytes.clone())));
     true
 }

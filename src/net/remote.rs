@@ -190,6 +190,7 @@ impl Engine {
                     let message = wire::unpack(reader.u64());
                     self.shard.txns.handle(from, message);
                     self.work_off_transactions();
+                    self.send_publications();
                 }
                 kind::SLOW => {
                     let call = wire::unpack(reader.u64());
@@ -200,6 +201,7 @@ impl Engine {
                     let errand = wire::unpack(reader.u64());
                     self.run_errand(from, errand);
                     self.work_off_transactions();
+                    self.send_publications();
                 }
                 kind::MONITORS => self.know_monitors(from, reader.u32()),
                 kind::SHOWN => {
@@ -277,9 +279,7 @@ impl Engine {
         };
         run(&mut self.shard, run_as, large, out);
         end_reply(out, open);
-        if self.shard.channels.has_outbox() {
-            self.send_publications();
-        }
+        self.send_publications();
     }
 
     fn on_reply(&mut self, reader: &mut Reader<'_>) {

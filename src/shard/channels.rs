@@ -6,6 +6,10 @@
 //! subscribers see one order, the publisher learns the true count, and no shard without a subscriber
 //! hears of it. Patterns match channels of any owner, so every shard knows all of them.
 //!
+//! The channels of keyspace notifications have no single publisher: each shard tells of its own keys.
+//! So that this costs one hop, and the events of a key stand in their order, every shard knows the
+//! subscribers of these channels ([`is_notice`]) as it knows the patterns.
+//!
 //! Which connections they are is known at the connections' own shards alone (`net::pubsub`).
 //!
 //! # Outbox
@@ -113,6 +117,27 @@ impl Outbox {
     }
 }
 
+/// Whether a channel is one of keyspace notifications.
+pub fn is_notice(channel: &[u8]) -> bool {
+    channel.starts_with(b"__keyspace@") || channel.starts_with(b"__keyevent@")
+}
+
+fn change(table: &mut HashMap<Box<[u8]>, Counts>, name: &[u8], shard: ShardId, on: bool) {
+    if !on {
+        let counts = table.get_mut(name).expect("it began before");
+        counts.change(shard, -1);
+        if counts.0.is_empty() {
+            table.remove(name);
+        }
+    } else if let Some(counts) = table.get_mut(name) {
+        counts.change(shard, 1);
+    } else {
+        let mut counts = Counts::default();
+        counts.change(shard, 1);
+        table.insert(name.into(), counts);
+    }
+}
+
 /// What a shard knows of subscriptions.
 #[derive(Default, Debug)]
 pub struct Channels {
@@ -120,6 +145,8 @@ pub struct Channels {
     owned: [HashMap<Box<[u8]>, Counts>; 2],
     /// Patterns of all shards.
     patterns: HashMap<Box<[u8]>, Counts>,
+    /// Channels of keyspace notifications, of all shards.
+    notices: HashMap<Box<[u8]>, Counts>,
     outbox: Outbox,
 }
 
@@ -132,26 +159,29 @@ impl Channels {
         }
     }
 
-    /// A connection of `shard` has begun (`on`) or ended a subscription.
-    pub fn change(&mut self, class: Class, name: &[u8], shard: ShardId, on: bool) {
-        let table = self.table(class);
-        if !on {
-            let counts = table.get_mut(name).expect("it began before");
-            counts.change(shard, -1);
-            if counts.0.is_empty() {
-                table.remove(name);
-            }
-        } else if let Some(counts) = table.get_mut(name) {
-            counts.change(shard, 1);
-        } else {
-            let mut counts = Counts::default();
-            counts.change(shard, 1);
-            table.insert(name.into(), counts);
+    /// A connection of `shard` has begun (`on`) or ended a subscription; `owned` says whether this
+    /// shard owns the channel.
+    pub fn change(&mut self, class: Class, name: &[u8], shard: ShardId, on: bool, owned: bool) {
+        if class == Class::Pattern || owned {
+            change(self.table(class), name, shard, on);
+        }
+        if class == Class::Channel && is_notice(name) {
+            change(&mut self.notices, name, shard, on);
         }
     }
 
     /// Publishes on a channel that this shard owns; the number of subscriptions that it reaches.
     pub fn publish(&mut self, class: Class, channel: &[u8], message: &[u8]) -> u64 {
+        self.send(class, channel, message, false)
+    }
+
+    /// Publishes on a channel of keyspace notifications, whoever owns it.
+    pub fn notify(&mut self, channel: &[u8], message: &[u8]) {
+        self.send(Class::Channel, channel, message, true);
+    }
+
+    /// Puts a message into the outbox if anybody subscribes; the number of subscriptions.
+    fn send(&mut self, class: Class, channel: &[u8], message: &[u8], notice: bool) -> u64 {
         let mut shards: SmallVec<[ShardId; 8]> = SmallVec::new();
         let mut reached = 0;
         let mut reach = |counts: &Counts| {
@@ -163,6 +193,7 @@ impl Channels {
             }
         };
         let own = match class {
+            Class::Channel if notice => &self.notices,
             Class::Channel => &self.owned[0],
             Class::Shard => &self.owned[1],
             Class::Pattern => unreachable!("messages have a channel"),
@@ -246,11 +277,11 @@ mod tests {
     fn a_message_goes_once_to_each_shard_that_has_somebody() {
         let (a, b) = (ShardId(0), ShardId(1));
         let mut channels = Channels::default();
-        channels.change(Class::Channel, b"news", a, true);
-        channels.change(Class::Channel, b"news", a, true);
-        channels.change(Class::Channel, b"news", b, true);
-        channels.change(Class::Pattern, b"n*", b, true);
-        channels.change(Class::Shard, b"news", b, true);
+        channels.change(Class::Channel, b"news", a, true, true);
+        channels.change(Class::Channel, b"news", a, true, true);
+        channels.change(Class::Channel, b"news", b, true, true);
+        channels.change(Class::Pattern, b"n*", b, true, true);
+        channels.change(Class::Shard, b"news", b, true, true);
         assert_eq!(channels.publish(Class::Channel, b"news", b"hi"), 4);
         assert_eq!(channels.publish(Class::Channel, b"none", b"hi"), 1);
         assert_eq!(channels.publish(Class::Channel, b"other", b"hi"), 0);
@@ -273,17 +304,37 @@ mod tests {
     }
 
     #[test]
+    fn notices_go_out_from_any_shard() {
+        let mut channels = Channels::default();
+        channels.change(
+            Class::Channel,
+            b"__keyevent@0__:set",
+            ShardId(1),
+            true,
+            false,
+        );
+        assert_eq!(channels.len(Class::Channel), 0, "another shard's");
+        channels.notify(b"__keyevent@0__:set", b"key");
+        channels.notify(b"__keyevent@0__:del", b"key");
+        let outbox = channels.take_outbox();
+        assert_eq!(outbox.messages().count(), 1);
+    }
+
+    #[test]
     fn what_nobody_subscribes_to_is_forgotten() {
         let mut channels = Channels::default();
         for class in Class::ALL {
-            channels.change(class, b"x", ShardId(0), true);
-            channels.change(class, b"x", ShardId(1), true);
+            channels.change(class, b"x", ShardId(0), true, true);
+            channels.change(class, b"x", ShardId(1), true, true);
             assert_eq!(channels.subscribers(class, b"x"), 2);
             assert_eq!(channels.names(class, Some(b"y*")).count(), 0);
-            channels.change(class, b"x", ShardId(0), false);
+            channels.change(class, b"x", ShardId(0), false, true);
             assert_eq!(channels.names(class, None).count(), 1);
-            channels.change(class, b"x", ShardId(1), false);
-            assert_eq!((channels.len(class), channels.subscribers(class, b"x")), (0, 0));
+            channels.change(class, b"x", ShardId(1), false, true);
+            assert_eq!(
+                (channels.len(class), channels.subscribers(class, b"x")),
+                (0, 0)
+            );
         }
     }
 }

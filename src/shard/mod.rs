@@ -16,7 +16,7 @@ use std::sync::Arc;
 use crate::command::registry::Registry;
 use crate::keyspace::{Hasher, Keyspace, Pos, SLOTS, Slot, Supply};
 use crate::mesh::ShardId;
-use crate::server::config::Config;
+use crate::server::config::{Config, NotifyFlags};
 use crate::txn::Txns;
 use channels::Channels;
 use expiry::Expiry;
@@ -68,6 +68,8 @@ pub struct Shard {
     pub lfu: Lfu,
     /// Who subscribes to what, for publishing.
     pub channels: Channels,
+    /// `notify-keyspace-events`; 0 unless events go anywhere.
+    pub(crate) notices: NotifyFlags,
 }
 
 /// Time measured in the cheapest unit that there is (cycles of the time stamp counter).
@@ -120,6 +122,7 @@ impl Shard {
             lfu: Lfu::of(&config),
             expiry: Expiry::default(),
             channels: Channels::default(),
+            notices: config.notify_keyspace_events.effective(),
             node,
             config,
             registry,
@@ -164,6 +167,7 @@ impl Shard {
         self.config = self.node.config();
         self.watch.configure(&self.config, self.ticks);
         self.lfu = Lfu::of(&self.config);
+        self.notices = self.config.notify_keyspace_events.effective();
     }
 }
 
