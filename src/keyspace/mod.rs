@@ -29,6 +29,7 @@ pub use db::{
 };
 pub use entry::{CLOCK_BITS, EntryRef, OwnedEntry};
 pub use hash::{Hasher, Pos};
+pub use node::prefetch;
 pub use slot::{SLOT_BITS, SLOTS, Slot, crc16, hash_tag};
 pub use supply::{Supplier, Supply, supply};
 pub use table::Place;

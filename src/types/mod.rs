@@ -3,6 +3,8 @@
 //!
 //! | module | what |
 //! | --- | --- |
+//! | [`members`] | the table of a large collection's members |
 //! | [`packed`] | the one contiguous block of every small collection |
 
+pub mod members;
 pub mod packed;
