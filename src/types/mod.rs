@@ -3,8 +3,10 @@
 //!
 //! | module | what |
 //! | --- | --- |
+//! | [`hash`] | fields, values and their expiries, small and large |
 //! | [`members`] | the table of a large collection's members |
 //! | [`packed`] | the one contiguous block of every small collection |
 
+pub mod hash;
 pub mod members;
 pub mod packed;
