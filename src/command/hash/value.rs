@@ -361,7 +361,7 @@ pub(super) fn remove_if_empty(ctx: &mut Ctx<'_>) {
 }
 
 /// Removes up to `most` fields of a hash that have expired, and the key with its last one; how many.
-/// What is left is noted to be expired in its time.
+/// Where it is fewer, the next one is noted to be expired in its time.
 pub fn expire_fields(shard: &mut Shard, db: u16, key: &[u8], most: usize) -> usize {
     let pos = shard.pos(key);
     let now = shard.now_ms;
@@ -375,7 +375,9 @@ pub fn expire_fields(shard: &mut Shard, db: u16, key: &[u8], most: usize) -> usi
         Some(HashRef::Table(_)) => edit_table(&mut entry, |table| table.remove_expired(now, most)),
     };
     let is_empty = HashRef::of(entry.value()).is_some_and(|hash| hash.is_empty());
-    entry.note_due_inside();
+    if removed < most {
+        entry.note_due_inside();
+    }
     if removed == 0 {
         return 0;
     }
