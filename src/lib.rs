@@ -135,3 +135,4 @@ pub mod server;
 pub mod shard;
 pub mod stdx;
 pub mod txn;
+pub mod types;
