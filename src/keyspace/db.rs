@@ -20,6 +20,7 @@ use super::segment::{self, NEVER};
 use super::slot::{SLOT_BITS, SLOTS, Slot};
 use super::table::{GROUP_BITS, Place, Span, Table};
 use super::value::{Kind, NewValue, Object, Value};
+use crate::types::packed::Block;
 use std::cell::Cell;
 use std::rc::Rc;
 
@@ -691,6 +692,20 @@ impl<'a> EntryMut<'a> {
         self.db.table.edit_string(self.place, len, change)
     }
 
+    /// The block of a packed collection, to be changed through [`crate::types::packed`]. The entry
+    /// must be one.
+    #[inline]
+    pub fn edit_packed(&mut self) -> PackedMut<'_> {
+        assert!(
+            matches!(self.value(), Value::Packed(..)),
+            "the value is no packed collection"
+        );
+        PackedMut {
+            db: &mut *self.db,
+            place: self.place,
+        }
+    }
+
     /// Changes an object; None if the value is none. Its change of size is accounted for.
     pub fn edit_object<R>(&mut self, change: impl FnOnce(&mut dyn Object) -> R) -> Option<R> {
         self.db.table.edit_object(self.place, change)
@@ -699,5 +714,32 @@ impl<'a> EntryMut<'a> {
     /// The value.
     pub fn value(&self) -> Value<'_> {
         self.get().value()
+    }
+}
+
+/// The block of a packed collection inside its entry, at most 65535 bytes. A change costs the bytes
+/// behind it, and a copy of the entry where that leaves its size class; nothing else is allocated.
+#[derive(Debug)]
+pub struct PackedMut<'a> {
+    db: &'a mut Db,
+    place: Place,
+}
+
+impl Block for PackedMut<'_> {
+    #[inline]
+    fn block(&self) -> &[u8] {
+        match self.db.table.entry(self.place).value() {
+            Value::Packed(_, bytes) => bytes,
+            _ => unreachable!("looked at when it was made"),
+        }
+    }
+
+    #[inline]
+    fn block_mut(&mut self) -> &mut [u8] {
+        self.db.table.packed_mut(self.place)
+    }
+
+    fn splice(&mut self, at: usize, remove: usize, insert: usize) -> &mut [u8] {
+        self.db.table.splice_packed(self.place, at, remove, insert)
     }
 }

@@ -12,6 +12,8 @@
 //! of their shard; an [`OwnedEntry`] is a copy in the process's common memory that may travel.
 #![expect(unsafe_code, reason = "one allocation holds parts of variable length")]
 
+mod packed;
+
 use super::heap::Heap;
 use super::value::{
     Decimal, GROWING_INLINE_BYTES_MAX, INLINE_BYTES_MAX, Kind, LargeString, NewValue, Object,

@@ -24,10 +24,12 @@ mod value;
 
 pub use databases::Keyspace;
 pub use db::{
-    CLOCK_OF_NEW, CURSOR_END, Db, EntryMut, Expiry, Lookup, Sweep, cursor_slot, slot_cursor,
+    CLOCK_OF_NEW, CURSOR_END, Db, EntryMut, Expiry, Lookup, PackedMut, Sweep, cursor_slot,
+    slot_cursor,
 };
 pub use entry::{CLOCK_BITS, EntryRef, OwnedEntry};
 pub use hash::{Hasher, Pos};
+pub use node::prefetch;
 pub use slot::{SLOT_BITS, SLOTS, Slot, crc16, hash_tag};
 pub use supply::{Supplier, Supply, supply};
 pub use table::Place;

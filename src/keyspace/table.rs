@@ -315,6 +315,30 @@ impl Table {
         result
     }
 
+    /// The bytes of a packed collection, to be changed in place.
+    #[inline]
+    pub(super) fn packed_mut(&mut self, place: Place) -> &mut [u8] {
+        // SAFETY: &mut self holds the entry exclusively.
+        unsafe { self.raw(place).packed_mut() }
+    }
+
+    /// Takes bytes out of a packed collection and makes room for others, which is returned.
+    pub(super) fn splice_packed(
+        &mut self,
+        place: Place,
+        at: usize,
+        remove: usize,
+        insert: usize,
+    ) -> &mut [u8] {
+        let old = self.raw(place);
+        // SAFETY: the entry is alive, &mut self holds it, and its slot learns its new place.
+        let raw = unsafe { old.splice_packed(&self.heap, at, remove, insert) };
+        if raw != old {
+            self.set_raw(place, raw);
+        }
+        &mut self.packed_mut(place)[at..at + insert]
+    }
+
     /// Changes an object.
     pub(super) fn edit_object<R>(
         &mut self,

@@ -1,3 +1,12 @@
-//! The data types' own structures: pure, without clock, chance or shard; what they need of these
-//! comes as arguments. Commands on them live in `command`, one folder for each family.
+//! The structures that collections are made of. Pure: no clock, no random source, no shard; what
+//! they need of these comes as arguments. The commands that use them are in [`crate::command`].
+//!
+//! | module | what |
+//! | --- | --- |
+//! | [`members`] | the table of a large collection's members |
+//! | [`packed`] | the one contiguous block of every small collection |
+//! | [`zset`] | the large sorted set |
+
+pub mod members;
+pub mod packed;
 pub mod zset;
