@@ -386,7 +386,7 @@ impl Index {
             let depth = self.depth(number);
             words += bucket.words.len();
             assert_eq!(bucket.filled().count(), bucket.len);
-            assert!(bucket.filled().is_sorted());
+            assert!(bucket.filled().map(hash_of).is_sorted());
             len += bucket.len;
             for (at, word) in bucket.words.iter().enumerate() {
                 if *word == EMPTY {

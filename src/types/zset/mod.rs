@@ -21,6 +21,7 @@
 mod index;
 mod leaf;
 mod slab;
+pub mod small;
 mod tree;
 
 use crate::keyspace::{Hasher, Kind, Object};
@@ -36,11 +37,15 @@ pub struct SortedSet {
     hasher: Hasher,
     tree: Tree,
     index: Index,
+    /// Whether OBJECT ENCODING says `listpack`: the limits of the configuration allow one that is
+    /// longer than a block can be.
+    pub is_listpack: bool,
 }
 
 /// A member that was looked up and found.
 #[derive(Clone, Copy, Debug)]
 pub struct Found {
+    hash: u64,
     word: Word,
     place: Place,
     /// Its score.
@@ -60,6 +65,7 @@ impl SortedSet {
             hasher,
             tree: Tree::new(),
             index: Index::new(),
+            is_listpack: false,
         }
     }
 
@@ -89,7 +95,12 @@ impl SortedSet {
             if let Some(at) = leaf.find(tag_of(hash), member) {
                 let place = Place { leaf: id, at };
                 let score = leaf.scores()[at];
-                return Some(Found { word, place, score });
+                return Some(Found {
+                    hash,
+                    word,
+                    place,
+                    score,
+                });
             }
             candidate = self.index.next(word, wanted);
         }
@@ -108,22 +119,34 @@ impl SortedSet {
 
     /// Adds a member or gives it another score; the score that it had.
     pub fn set(&mut self, member: &[u8], score: f64) -> Option<f64> {
-        match self.find(member) {
-            Some(found) => {
-                self.rescore(found, member, score);
-                Some(found.score)
-            }
-            None => {
-                self.insert(member, score);
-                None
-            }
+        self.update(member, |_| Some(score))
+    }
+
+    /// Gives a member the score, if any, that `decide` says, being told the present one, if any;
+    /// what it was told.
+    pub fn update(
+        &mut self,
+        member: &[u8],
+        decide: impl FnOnce(Option<f64>) -> Option<f64>,
+    ) -> Option<f64> {
+        let hash = self.hasher.hash(member);
+        let found = self.find_hashed(member, hash);
+        let before = found.map(|found| found.score);
+        match (found, decide(before)) {
+            (_, None) => {}
+            (Some(found), Some(score)) => self.rescore(found, member, score),
+            (None, Some(score)) => self.insert_hashed(member, hash, score),
         }
+        before
     }
 
     /// Adds a member that is not there.
     pub fn insert(&mut self, member: &[u8], score: f64) {
+        self.insert_hashed(member, self.hasher.hash(member), score);
+    }
+
+    fn insert_hashed(&mut self, member: &[u8], hash: u64, score: f64) {
         assert!(!score.is_nan());
-        let hash = self.hasher.hash(member);
         let (place, moved) = self.tree.insert((score, member), tag_of(hash));
         self.follow(moved, Some(place));
         self.index.insert(rank_hash(hash), place.leaf);
@@ -135,10 +158,11 @@ impl SortedSet {
         if score == found.score || self.tree.change_score(found.place, score).is_some() {
             return;
         }
-        let tag = tag_of(self.hasher.hash(member));
+        // So that its word is not taken for that of another member with the same hash.
+        self.index.set_leaf(found.word, NONE);
         let moved = self.tree.remove(found.place);
         self.follow(moved, None);
-        let (place, moved) = self.tree.insert((score, member), tag);
+        let (place, moved) = self.tree.insert((score, member), tag_of(found.hash));
         self.follow(moved, Some(place));
         self.index.set_leaf(found.word, place.leaf);
     }
@@ -318,7 +342,11 @@ impl Object for SortedSet {
     }
 
     fn encoding(&self) -> &'static str {
-        "skiplist"
+        if self.is_listpack {
+            "listpack"
+        } else {
+            "skiplist"
+        }
     }
 
     fn heap_bytes(&self) -> usize {

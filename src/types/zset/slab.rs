@@ -41,7 +41,9 @@ impl<T> Slab<T> {
             // Only the first chunk is grown; the others have their size from the start.
             n => (n - 1) * CHUNK * size_of::<Option<Box<T>>>() + self.chunks[0].capacity() * 8,
         };
-        chunks + self.chunks.capacity() * size_of::<Vec<Option<Box<T>>>>() + self.free.capacity() * 4
+        chunks
+            + self.chunks.capacity() * size_of::<Vec<Option<Box<T>>>>()
+            + self.free.capacity() * 4
     }
 
     /// Takes a node in; its number.

@@ -195,7 +195,9 @@ fn a_scan_shows_what_stays() {
         let mut next_new = 10_000;
         let mut growing = true;
         loop {
-            cursor = set.scan(cursor, 10, |(_, m)| *seen.entry(m.to_vec()).or_default() += 1);
+            cursor = set.scan(cursor, 10, |(_, m)| {
+                *seen.entry(m.to_vec()).or_default() += 1
+            });
             if cursor == 0 {
                 break;
             }

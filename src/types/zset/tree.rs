@@ -298,7 +298,10 @@ impl Tree {
             }
             node = inner.children[slot];
         }
-        Place { leaf: node, at: left }
+        Place {
+            leaf: node,
+            at: left,
+        }
     }
 
     /// Adds an element that is not there.
