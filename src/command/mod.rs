@@ -7,6 +7,7 @@ pub mod error;
 #[cfg(test)]
 pub(crate) mod fixture;
 pub mod generic;
+pub mod geo;
 pub mod help;
 pub mod keys;
 pub mod memory;
@@ -15,6 +16,7 @@ pub mod server;
 pub mod spec;
 pub mod string;
 pub mod transaction;
+pub mod zset;
 
 /// Every family's table.
 pub const FAMILIES: &[&[spec::Spec]] = &[
@@ -30,4 +32,6 @@ pub const FAMILIES: &[&[spec::Spec]] = &[
     memory::COMMANDS,
     server::COMMANDS,
     transaction::COMMANDS,
+    zset::COMMANDS,
+    geo::COMMANDS,
 ];
