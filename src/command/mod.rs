@@ -8,6 +8,7 @@ pub mod error;
 pub(crate) mod fixture;
 pub mod generic;
 pub mod hash;
+pub mod geo;
 pub mod help;
 pub mod keys;
 pub mod memory;
@@ -17,6 +18,7 @@ pub mod server;
 pub mod spec;
 pub mod string;
 pub mod transaction;
+pub mod zset;
 
 /// Every family's table.
 pub const FAMILIES: &[&[spec::Spec]] = &[
@@ -34,4 +36,6 @@ pub const FAMILIES: &[&[spec::Spec]] = &[
     pubsub::COMMANDS,
     server::COMMANDS,
     transaction::COMMANDS,
+    zset::COMMANDS,
+    geo::COMMANDS,
 ];

@@ -6,7 +6,9 @@
 //! | [`hash`] | fields, values and their expiries, small and large |
 //! | [`members`] | the table of a large collection's members |
 //! | [`packed`] | the one contiguous block of every small collection |
+//! | [`zset`] | the large sorted set |
 
 pub mod hash;
 pub mod members;
 pub mod packed;
+pub mod zset;

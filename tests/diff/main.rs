@@ -90,7 +90,7 @@ macro_rules! families {
 }
 
 families! {
-    scripts: strings bitmaps generic connection server config hashes;
-    grammars: strings bitmaps generic connection server hashes;
-    newer: strings bitmaps hashes;
+    scripts: strings bitmaps generic connection server config hashes zset;
+    grammars: strings bitmaps generic connection server hashes zset;
+    newer: strings bitmaps hashes zset;
 }

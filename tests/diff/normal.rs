@@ -28,6 +28,8 @@ const RULES: &[(&str, Rule)] = &[
     ("COMMAND DOCS", Rule::SameType),
     ("CONFIG GET", Rule::AnyOrder),
     ("SCAN", Rule::Cursor),
+    ("ZSCAN", Rule::Cursor),
+    ("ZRANDMEMBER", Rule::SameType),
     ("RANDOMKEY", Rule::SameType),
     ("HGETALL", Rule::AnyOrder),
     ("HKEYS", Rule::AnyOrder),
