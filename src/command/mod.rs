@@ -13,6 +13,7 @@ pub mod memory;
 pub mod registry;
 pub mod server;
 pub mod spec;
+pub mod stream;
 pub mod string;
 pub mod transaction;
 
@@ -30,4 +31,5 @@ pub const FAMILIES: &[&[spec::Spec]] = &[
     memory::COMMANDS,
     server::COMMANDS,
     transaction::COMMANDS,
+    stream::COMMANDS,
 ];

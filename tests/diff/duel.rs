@@ -130,6 +130,10 @@ impl Duel {
                 self.send(&[b"TYPE".to_vec(), key.clone()]);
                 self.send(&[b"OBJECT".to_vec(), b"ENCODING".to_vec(), key.clone()]);
                 self.send(&[b"GET".to_vec(), key.clone()]);
+                let range = ["XRANGE", "", "-", "+"].map(|word| word.as_bytes().to_vec());
+                let mut range = range.to_vec();
+                range[1].clone_from(&key);
+                self.send(&range);
                 self.send(&[b"PEXPIRETIME".to_vec(), key]);
             }
         }

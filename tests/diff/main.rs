@@ -90,7 +90,7 @@ macro_rules! families {
 }
 
 families! {
-    scripts: strings bitmaps generic connection server config;
-    grammars: strings bitmaps generic connection server;
-    newer: strings bitmaps;
+    scripts: strings bitmaps generic connection server config streams;
+    grammars: strings bitmaps generic connection server streams;
+    newer: strings bitmaps streams;
 }
