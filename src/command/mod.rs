@@ -16,6 +16,7 @@ pub mod pubsub;
 pub mod registry;
 pub mod server;
 pub mod spec;
+pub mod stream;
 pub mod string;
 pub mod transaction;
 pub mod zset;
@@ -38,4 +39,5 @@ pub const FAMILIES: &[&[spec::Spec]] = &[
     transaction::COMMANDS,
     zset::COMMANDS,
     geo::COMMANDS,
+    stream::COMMANDS,
 ];

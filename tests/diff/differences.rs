@@ -80,6 +80,18 @@ const KNOWN: &[Known] = &[
         reason: "WITHSCORE of newer versions (newer/zset.txt)",
     },
     Known {
+        command: "XREAD",
+        with: &["+"],
+        redis_says: "-ERR Invalid stream ID",
+        reason: "XREAD's + for the last entry (newer/streams.txt)",
+    },
+    Known {
+        command: "XGROUP CREATECONSUMER",
+        with: &[],
+        redis_says: ":1",
+        reason: "since 7.2 a consumer is made by the first command that names it",
+    },
+    Known {
         command: "OBJECT REFCOUNT",
         with: &[],
         redis_says: ":1",

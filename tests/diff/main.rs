@@ -90,7 +90,7 @@ macro_rules! families {
 }
 
 families! {
-    scripts: strings bitmaps generic connection server config hashes zset;
-    grammars: strings bitmaps generic connection server hashes zset;
-    newer: strings bitmaps hashes zset;
+    scripts: strings bitmaps generic connection server config hashes zset streams;
+    grammars: strings bitmaps generic connection server hashes zset streams;
+    newer: strings bitmaps hashes zset streams;
 }
