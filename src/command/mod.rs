@@ -9,9 +9,11 @@ pub(crate) mod fixture;
 pub mod generic;
 pub mod help;
 pub mod keys;
+pub mod member_scan;
 pub mod memory;
 pub mod registry;
 pub mod server;
+pub mod set;
 pub mod spec;
 pub mod string;
 pub mod transaction;
@@ -20,6 +22,7 @@ pub mod transaction;
 pub const FAMILIES: &[&[spec::Spec]] = &[
     string::COMMANDS,
     bitmap::COMMANDS,
+    set::COMMANDS,
     connection::COMMANDS,
     generic::KEYS,
     generic::EXPIRY,

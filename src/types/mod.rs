@@ -5,6 +5,8 @@
 //! | --- | --- |
 //! | [`members`] | the table of a large collection's members |
 //! | [`packed`] | the one contiguous block of every small collection |
+//! | [`set`] | sets in their three forms |
 
 pub mod members;
 pub mod packed;
+pub mod set;
