@@ -11,10 +11,12 @@ pub mod hash;
 pub mod geo;
 pub mod help;
 pub mod keys;
+pub mod member_scan;
 pub mod memory;
 pub mod pubsub;
 pub mod registry;
 pub mod server;
+pub mod set;
 pub mod spec;
 pub mod stream;
 pub mod string;
@@ -25,6 +27,7 @@ pub mod zset;
 pub const FAMILIES: &[&[spec::Spec]] = &[
     string::COMMANDS,
     bitmap::COMMANDS,
+    set::COMMANDS,
     connection::COMMANDS,
     hash::COMMANDS,
     generic::KEYS,

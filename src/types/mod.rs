@@ -6,11 +6,13 @@
 //! | [`hash`] | fields, values and their expiries, small and large |
 //! | [`members`] | the table of a large collection's members |
 //! | [`packed`] | the one contiguous block of every small collection |
+//! | [`set`] | sets in their three forms |
 //! | [`stream`] | blocks of entries with delta-coded IDs, and consumer groups |
 //! | [`zset`] | the large sorted set |
 
 pub mod hash;
 pub mod members;
 pub mod packed;
+pub mod set;
 pub mod stream;
 pub mod zset;
