@@ -249,9 +249,8 @@ impl Engine {
             let claims = self.block_claims(&call, &block);
             if self.is_held_up(connection_of(&call), &claims) {
                 call.seq = self.hold_here(conn, survey.write).seq;
-                if survey.home {
-                    self.session(conn).flags |= flag::BARRIER;
-                }
+                // It takes the database from the connection, which must not move on meanwhile.
+                self.session(conn).flags |= flag::BARRIER;
                 return self.park_work(call, &claims, Work::Block(block));
             }
         }
