@@ -249,9 +249,8 @@ impl Engine {
             let claims = self.block_claims(&call, &block);
             if self.is_held_up(connection_of(&call), &claims) {
                 call.seq = self.hold_here(conn, survey.write).seq;
-                if survey.home {
-                    self.session(conn).flags |= flag::BARRIER;
-                }
+                // It takes the database from the connection, which must not move on meanwhile.
+                self.session(conn).flags |= flag::BARRIER;
                 return self.park_work(call, &claims, Work::Block(block));
             }
         }
@@ -373,7 +372,11 @@ impl Engine {
             if matches!(route, Route::At | Route::Gather) {
                 self.claim_everywhere(&mut needs, &whole(spec, &args, db));
             } else {
-                let mode = super::transaction::mode_of(spec);
+                // A command over several shards borrows the entries, though it only reads them.
+                let mode = match self.owner_of_command(command, db) {
+                    Some(_) => super::transaction::mode_of(spec),
+                    None => Mode::Write,
+                };
                 self.each_key(db, spec, &args, |engine, db, pos, _| {
                     let owner = engine.shard.owner(pos.slot());
                     let position = pos.to_bits();

@@ -540,6 +540,7 @@ pub(super) fn whole(spec: &Spec, args: &[&[u8]], db: u16) -> SmallVec<[Claim; 2]
     let number = |at: usize| crate::resp::number::parse_i64(args.get(at)?);
     match spec.name {
         "flushdb" => SmallVec::from_iter([Claim::Db { db, mode }]),
+        "swapdb" if number(1) == number(2) => SmallVec::new(), // changes nothing
         "swapdb" => [1, 2]
             .into_iter()
             .filter_map(number)
