@@ -299,7 +299,8 @@ impl Shard {
     }
 
     /// A key was changed: to be called once for each event, after the change, with the name that
-    /// Redis gives the event.
+    /// Redis gives the event. It counts as one change since the last save; a command that Redis
+    /// counts by its elements adds the others to `dirty` itself.
     #[inline]
     pub fn changed(
         &mut self,
@@ -309,6 +310,40 @@ impl Shard {
         class: EventClass,
         event: &'static str,
     ) {
+        // That a key is new is told besides what made it; what Redis removes by itself it does
+        // not count.
+        let alone = !matches!(
+            class,
+            EventClass::New | EventClass::Expired | EventClass::Evicted
+        );
+        self.tell(db, pos, key, class, event, alone);
+    }
+
+    /// Another event of a change that has been told, or will be, with [`changed`](Self::changed):
+    /// the expiry that came with a SET, the old name of a RENAME.
+    #[inline]
+    pub fn also_changed(
+        &mut self,
+        db: u16,
+        pos: Pos,
+        key: &[u8],
+        class: EventClass,
+        event: &'static str,
+    ) {
+        self.tell(db, pos, key, class, event, false);
+    }
+
+    /// Tells of an event; `counts` says whether it is a change of its own.
+    #[inline]
+    pub(super) fn tell(
+        &mut self,
+        db: u16,
+        pos: Pos,
+        key: &[u8],
+        class: EventClass,
+        event: &'static str,
+        counts: bool,
+    ) {
         if let Some(changes) = &mut self.changes {
             changes.push(Change {
                 db,
@@ -316,11 +351,11 @@ impl Shard {
                 key: key.into(),
                 class,
                 event,
+                counts,
             });
             return;
         }
-        // That the key is new is told besides what made it.
-        self.dirty += u64::from(class != EventClass::New);
+        self.dirty += u64::from(counts);
         self.txns.touched(db, pos.to_bits());
         let _ = event;
     }
