@@ -111,7 +111,7 @@ impl Engine {
         count(&mut self.shard, row, took, true);
         let session = self.session(conn);
         let version = session.version;
-        Reply::new(session.target(), version).error(&error.0);
+        Reply::new(session.target(), version).error(error.text());
         Flow::Done
     }
 

@@ -233,7 +233,7 @@ impl Engine {
             if self.is_attack(conn, batch.args_of(command)[0]) {
                 return Flow::Done;
             }
-            let error = unknown_command(batch.args_of(command));
+            let error = Error::unknown_command(batch.args_of(command));
             self.reject(conn, command.row, &error);
             return Flow::Done;
         }
@@ -425,7 +425,7 @@ impl Engine {
             let target = session.target();
             target.buf.truncate(bytes);
             target.shared.truncate(shared);
-            Reply::new(target, version).error(&error.0);
+            Reply::new(target, version).error(error.text());
         }
         let session = self.session(conn);
         let caller = Caller {
@@ -512,7 +512,7 @@ impl Engine {
         let session = self.session(conn);
         session.info.multi.refused();
         let version = session.version;
-        Reply::new(session.target(), version).error(&refused.as_ref().unwrap_or(error).0);
+        Reply::new(session.target(), version).error(refused.as_ref().unwrap_or(error).text());
     }
 }
 
@@ -565,7 +565,7 @@ pub(super) fn run_quietly(
         shard.stats.count_error(error.code());
         out.buf.truncate(bytes);
         out.shared.truncate(shared);
-        Reply::new(out, version).error(&error.0);
+        Reply::new(out, version).error(error.text());
     }
 }
 
@@ -595,7 +595,7 @@ fn run_function(
         shard.stats.count_error(error.code());
         out.buf.truncate(bytes);
         out.shared.truncate(shared);
-        Reply::new(out, version).error(&error.0);
+        Reply::new(out, version).error(error.text());
     }
     count_call(shard, row, took, failed, call.caller, call.args);
 }
@@ -653,26 +653,4 @@ fn keep_large(batch: &mut Batch, command: &Command, input_at: usize) {
             },
         )
         .collect();
-}
-
-/// Redis's text for a command that does not exist: name and arguments, cut at 128 bytes.
-pub(super) fn unknown_command(args: &[&[u8]]) -> Error {
-    const SHOWN_MAX: usize = 128;
-    let shown = |bytes: &[u8], max: usize| {
-        String::from_utf8_lossy(&bytes[..bytes.len().min(max)]).into_owned()
-    };
-    let mut list = String::new();
-    for arg in &args[1..] {
-        if list.len() >= SHOWN_MAX {
-            break;
-        }
-        let room = SHOWN_MAX - list.len();
-        list.push('\'');
-        list.push_str(&shown(arg, room));
-        list.push_str("' ");
-    }
-    Error::new(format!(
-        "ERR unknown command '{}', with args beginning with: {list}",
-        shown(args[0], SHOWN_MAX)
-    ))
 }

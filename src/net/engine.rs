@@ -73,6 +73,10 @@ pub struct Engine {
     pub(super) idle: super::idle::IdleWatch,
     /// For the soft limits of `client-output-buffer-limit`.
     pub(super) over_soft: super::limits::OverSoft,
+    /// When the turn began, in ticks.
+    pub(super) turn_began: u64,
+    /// When a stall was logged last, Unix time in milliseconds.
+    pub(super) stall_logged_ms: u64,
     /// When an attack was logged last, Unix time in milliseconds.
     pub(super) attack_logged_ms: u64,
     /// Output buffers without a connection: an idle one holds none.
@@ -114,6 +118,8 @@ impl Engine {
             subscribers: super::pubsub::Subscribers::default(),
             idle: super::idle::IdleWatch::default(),
             over_soft: Vec::new(),
+            turn_began: 0,
+            stall_logged_ms: 0,
             attack_logged_ms: 0,
             spare: Vec::new(),
             key_scratch: Vec::new(),
@@ -474,7 +480,7 @@ impl Engine {
         let session = self.session(conn);
         let version = session.version;
         if !session.is(flag::REPLY_OFF) {
-            Reply::new(session.target(), version).error_bytes(text);
+            Reply::new(session.target(), version).error(text);
         }
         session.kept = None;
         session.flags |= flag::CLOSE_AFTER_REPLY;

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 
+use super::ports::{Port, Ports};
 use super::ring::{Completion, Ring};
 use super::{clock, socket};
 use crate::mesh::{Endpoint, ShardId};
@@ -72,8 +73,8 @@ pub struct Wiring {
     pub endpoint: Endpoint,
     /// Ring descriptors of all shards, for doorbells; filled in as shards start.
     pub rings: Arc<[AtomicI32]>,
-    /// Listening sockets, and the path of each that is a UNIX socket. The first shard accepts.
-    pub listeners: Vec<(RawFd, Option<String>)>,
+    /// The listening sockets. The first shard accepts.
+    pub ports: Arc<Ports>,
     /// An event descriptor by which other threads call the shard.
     pub calls: RawFd,
 }
@@ -91,8 +92,12 @@ pub struct Reactor {
     starved: Vec<ConnId>,
     /// Connections to look at again in the next turn.
     again: Vec<ConnId>,
+    /// The listening sockets as this shard last saw them.
+    ports: Vec<Port>,
     /// Listeners that stopped accepting for want of descriptors, to be tried again.
-    deaf: Vec<usize>,
+    deaf: Vec<u32>,
+    /// When something last came from outside, Unix time in microseconds.
+    active_us: u64,
     next_tick_ms: u64,
     /// When patience with connections that do not end is over, once the server stops.
     stop_at_ms: Option<u64>,
@@ -103,12 +108,8 @@ impl Reactor {
     pub fn new(engine: Engine, wiring: Wiring) -> std::io::Result<Self> {
         let mut ring = Ring::new()?;
         wiring.rings[engine.shard.id.index()].store(ring.fd(), Ordering::Release);
-        let accepting = engine.shard.id.0 == 0;
-        for (at, (fd, _)) in wiring.listeners.iter().enumerate().filter(|_| accepting) {
-            ring.accept(*fd, op::with(op::ACCEPT, at as u64));
-        }
         ring.poll(wiring.calls, op::with(op::CALL, 0));
-        Ok(Self {
+        let mut reactor = Self {
             engine,
             ring,
             wiring,
@@ -118,10 +119,28 @@ impl Reactor {
             used_buffers: Vec::new(),
             starved: Vec::new(),
             again: Vec::new(),
+            ports: Vec::new(),
             deaf: Vec::new(),
+            active_us: 0,
             next_tick_ms: 0,
             stop_at_ms: None,
-        })
+        };
+        reactor.take_up_ports();
+        Ok(reactor)
+    }
+
+    /// Takes the listening sockets as they are now; the first shard accepts on those that are new.
+    fn take_up_ports(&mut self) {
+        let before = std::mem::replace(&mut self.ports, self.wiring.ports.current());
+        if self.engine.shard.id.0 != 0 {
+            return;
+        }
+        for (number, listener) in &self.ports {
+            if !before.iter().any(|(known, _)| known == number) {
+                self.ring
+                    .accept(listener.fd(), op::with(op::ACCEPT, (*number).into()));
+            }
+        }
     }
 
     /// Serves until the process stops.
@@ -146,6 +165,7 @@ impl Reactor {
         let lanes_full = self.flush_lanes();
         self.flush_connections();
         self.take_up_receives();
+        self.engine.turn_ends();
         self.sleep(lanes_full);
     }
 
@@ -174,13 +194,16 @@ impl Reactor {
             match done.user_data >> 56 {
                 op::RECEIVE => self.received(number as ConnId, done),
                 op::SEND_LATER => self.sent_later(number as ConnId, done.result),
-                op::ACCEPT => self.accepted(number as usize, done),
+                op::ACCEPT => self.accepted(number as u32, done),
                 op::CALL => self.called(done),
                 _ => {}
             }
         }
         self.engine.run_batch();
         self.ring.give_back(&mut self.used_buffers);
+        if !completions.is_empty() {
+            self.active_us = self.engine.shard.now_us;
+        }
         self.completions = completions;
     }
 
@@ -291,18 +314,21 @@ impl Reactor {
         }
     }
 
-    fn accepted(&mut self, at: usize, done: &Completion) {
+    fn accepted(&mut self, port: u32, done: &Completion) {
+        if -done.result == libc::EINVAL {
+            return; // it listens no more: CONFIG SET has closed it
+        }
         if !done.more() {
-            self.deaf.push(at);
+            self.deaf.push(port);
         }
         if done.result >= 0 && self.stop_at_ms.is_some() {
             socket::close(done.result);
         } else if done.result >= 0 {
             let shard = self.engine.shard.node.place_connection();
             if shard == self.engine.shard.id {
-                self.adopt(done.result, at);
+                self.adopt(done.result, port);
             } else {
-                self.engine.send_connection(shard, done.result, at as u32);
+                self.engine.send_connection(shard, done.result, port);
             }
         } else {
             self.engine.accept_failed(-done.result);
@@ -310,14 +336,10 @@ impl Reactor {
     }
 
     /// Takes over a connection that was dealt to this shard and counted there.
-    fn adopt(&mut self, fd: RawFd, listener: usize) {
-        let peer = match &self
-            .wiring
-            .listeners
-            .get(listener)
-            .and_then(|(_, path)| path.clone())
-        {
-            Some(path) => Peer::Unix(path.as_str().into()),
+    fn adopt(&mut self, fd: RawFd, port: u32) {
+        let listener = self.ports.iter().find(|(number, _)| *number == port);
+        let peer = match listener.and_then(|(_, listener)| listener.path()) {
+            Some(path) => Peer::Unix(path.into()),
             None => match socket::addresses(fd) {
                 Some((peer, own)) => Peer::Tcp(peer, own),
                 None => {
@@ -345,7 +367,8 @@ impl Reactor {
                     libc::TCP_KEEPINTVL,
                     (seconds / 3).max(1),
                 );
-                let _ = socket::set_option(fd, libc::IPPROTO_TCP, libc::TCP_KEEPCNT, 3);
+                let probes = self.engine.shard.config.tcp_keepalive_probes as i32;
+                let _ = socket::set_option(fd, libc::IPPROTO_TCP, libc::TCP_KEEPCNT, probes);
             }
         }
         let conn = self.engine.connect(peer, fd);
@@ -369,6 +392,7 @@ impl Reactor {
         if !done.more() {
             self.ring.poll(self.wiring.calls, op::with(op::CALL, 0));
         }
+        self.take_up_ports();
     }
 
     fn take_from_lanes(&mut self) {
@@ -384,7 +408,7 @@ impl Reactor {
             }
         }
         for (fd, listener) in std::mem::take(&mut self.engine.adopted) {
-            self.adopt(fd, listener as usize);
+            self.adopt(fd, listener);
         }
     }
 
@@ -529,9 +553,10 @@ impl Reactor {
     fn tick(&mut self) {
         let again_in_ms = self.engine.tick();
         self.next_tick_ms = self.engine.shard.now_ms + again_in_ms;
-        for at in std::mem::take(&mut self.deaf) {
-            if let Some((fd, _)) = self.wiring.listeners.get(at) {
-                self.ring.accept(*fd, op::with(op::ACCEPT, at as u64));
+        for port in std::mem::take(&mut self.deaf) {
+            if let Some((_, listener)) = self.ports.iter().find(|(number, _)| *number == port) {
+                self.ring
+                    .accept(listener.fd(), op::with(op::ACCEPT, port.into()));
             }
         }
     }
@@ -544,10 +569,18 @@ impl Reactor {
         let background = self.engine.background_in_ms();
         if background == Some(0) {
             self.ring.enter(0, None);
-            return self.engine.background();
+            self.engine.turn_begins();
+            self.engine.background();
+            return self.engine.turn_ends();
         }
         let busy = lanes_full || self.engine.has_work() || !self.again.is_empty() || inbound();
+        let now_us = self.engine.shard.now_us;
         if busy {
+            self.active_us = now_us;
+            return self.ring.enter(0, None);
+        }
+        let spin_us = self.engine.shard.config.spin_before_sleep_us;
+        if spin_us > 0 && now_us.saturating_sub(self.active_us) < spin_us {
             return self.ring.enter(0, None);
         }
         self.wiring.endpoint.bedside.going_to_sleep();

@@ -135,20 +135,7 @@ impl<'a> Reply<'a> {
     }
 
     /// An error line, `text` with its code and without the leading dash. Line ends become blanks.
-    pub fn error(&mut self, text: &str) {
-        if text.bytes().any(|b| b == b'\r' || b == b'\n') {
-            let clean: String = text
-                .chars()
-                .map(|c| if c == '\r' || c == '\n' { ' ' } else { c })
-                .collect();
-            self.line(b'-', &clean);
-        } else {
-            self.line(b'-', text);
-        }
-    }
-
-    /// An error line of bytes that need not be UTF-8.
-    pub fn error_bytes(&mut self, text: &[u8]) {
+    pub fn error(&mut self, text: &[u8]) {
         let buf = &mut self.out.buf;
         buf.push(b'-');
         buf.extend(
@@ -357,7 +344,7 @@ mod tests {
     #[test]
     fn an_error_never_breaks_the_line() {
         assert_eq!(
-            encoded(Version::Resp2, |r| r.error("ERR a\r\nb")),
+            encoded(Version::Resp2, |r| r.error(b"ERR a\r\nb")),
             "-ERR a  b\r\n"
         );
     }

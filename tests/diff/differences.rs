@@ -50,18 +50,6 @@ const KNOWN: &[Known] = &[
         reason: "there is one picture, which takes no numbers",
     },
     Known {
-        command: "COMMAND INFO",
-        with: &["SET", "BITFIELD"],
-        redis_says: "[",
-        reason: "key specs carry no notes",
-    },
-    Known {
-        command: "COMMAND GETKEYSANDFLAGS",
-        with: &["SET", "BITFIELD"],
-        redis_says: "[[",
-        reason: "key flags do not depend on the arguments",
-    },
-    Known {
         command: "CONFIG SET LOGLEVEL",
         with: &[],
         redis_says: "-ERR CONFIG SET failed",

@@ -6,6 +6,8 @@
 //! Where replies may differ says [`differences`]; what comes in no fixed order, or depends on time
 //! or chance, says [`normal`]. Commands newer than the reference have scripts in `newer/` with the
 //! documented replies in them, and run against Ringdove only.
+mod catalog;
+mod changes;
 mod differences;
 mod duel;
 mod grammar;

@@ -99,7 +99,7 @@ fn rename_key(ctx: &mut Ctx<'_>, overwrite: bool) -> Result<bool, Error> {
     db.attach(to_pos, entry.renamed(to));
     // What is overwritten is deleted first, so the key counts as new in either case.
     shard.changed(caller.db, to_pos, to, EventClass::New, "new");
-    shard.changed(
+    shard.also_changed(
         caller.db,
         from_pos,
         from,
@@ -188,7 +188,7 @@ pub(super) fn move_(ctx: &mut Ctx<'_>) -> Outcome {
         let entry = entry.expect("just seen");
         shard.keyspace.db_mut(usize::from(to_db)).attach(pos, entry);
         shard.changed(to_db, pos, key, EventClass::New, "new");
-        shard.changed(caller.db, pos, key, EventClass::Generic, "move_from");
+        shard.also_changed(caller.db, pos, key, EventClass::Generic, "move_from");
         shard.changed(to_db, pos, key, EventClass::Generic, "move_to");
     }
     ctx.reply.integer(i64::from(may));
