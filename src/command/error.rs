@@ -114,13 +114,10 @@ impl Error {
 
     /// A command that a RESP2 connection with subscriptions may not use.
     pub fn subscribed(command: &str) -> Self {
-        Self(
-            format!(
-                "ERR Can't execute '{command}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / \
-                 QUIT / RESET are allowed in this context"
-            )
-            .into(),
-        )
+        Self::new(format!(
+            "ERR Can't execute '{command}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / \
+             RESET are allowed in this context"
+        ))
     }
 
     /// A time to live that is none.

@@ -7,8 +7,8 @@ pub mod error;
 #[cfg(test)]
 pub(crate) mod fixture;
 pub mod generic;
-pub mod hash;
 pub mod geo;
+pub mod hash;
 pub mod help;
 pub mod keys;
 pub mod member_scan;

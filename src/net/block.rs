@@ -280,7 +280,7 @@ impl Engine {
         for command in &block.commands {
             let spec = self.shard.registry.row(command.command.row).spec;
             let args = list(command);
-            self.claim(db, spec, &args, &mut claims);
+            self.claim(db, spec, &args, command.command.pos, &mut claims);
             db = self.db_after(db, spec, &args);
         }
         claims

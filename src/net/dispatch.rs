@@ -24,7 +24,7 @@ use crate::txn::multi::Control;
 /// Bytes that may wait for a lane before connections that want to add to them are held back.
 const OUTGOING_MAX: usize = 1 << 20;
 /// `writes_at` of a connection whose writes are under way to several shards.
-const SEVERAL: u16 = u16::MAX;
+pub(super) const SEVERAL: u16 = u16::MAX;
 
 /// Whether a command was taken up or has to wait.
 pub(super) enum Flow {
@@ -56,8 +56,14 @@ impl Engine {
         }
         let conn = input.conn;
         let session = self.sessions[conn as usize].as_deref_mut().expect("in use");
+        let in_volley = session.volley_left > 0;
         let flow = if session.is(flag::SLOW) || self.slow != 0 {
             self.execute_with_care(conn, batch, &command)
+        } else if self.shard.node.shards > 1
+            && !in_volley
+            && let Some(stall) = self.begin_volley(conn, batch, at)
+        {
+            Flow::Wait(stall)
         } else {
             self.dispatch(conn, batch, &command)
         };
@@ -66,6 +72,9 @@ impl Engine {
             Flow::Done => {
                 input.last_row = command.row;
                 input.executed += 1;
+                if in_volley {
+                    self.volley_step(conn);
+                }
             }
             Flow::Wait(stall) => {
                 input.stopped = true;
@@ -110,7 +119,9 @@ impl Engine {
                 self.session(conn).flags &= !flag::REPLY_SKIP;
                 return Flow::Done;
             }
-            if self.slow & slow::PAUSE != 0 && self.is_paused(conn, command.row) {
+            // What holds its keys goes on: others wait for them.
+            let may_pause = self.slow & slow::PAUSE != 0 && self.session(conn).volley_left == 0;
+            if may_pause && self.is_paused(conn, command.row) {
                 return Flow::Wait(Stall::Paused);
             }
             let queued = self.session(conn).is(flag::MULTI) && self.is_queued(command.row);
@@ -298,7 +309,10 @@ impl Engine {
     /// Whether a command must wait for earlier writes of its connection to other shards.
     fn must_wait(&mut self, conn: ConnId, spec: &Spec, owner: ShardId) -> bool {
         let session = self.session(conn);
-        session.writes_out > 0 && session.writes_at != owner.0 && spec.flags.has(Flags::WRITE)
+        session.writes_out > 0
+            && session.writes_at != owner.0
+            && spec.flags.has(Flags::WRITE)
+            && session.volley_left == 0
     }
 
     /// Why a message cannot be published now: an earlier write of its connection is under way, or a
@@ -341,7 +355,7 @@ impl Engine {
     }
 
     /// The shard that owns all keys of a command, or this shard if there are none; None: several.
-    fn owner_of_all(&mut self, args: &[&[u8]], spec: &Spec) -> Option<ShardId> {
+    pub(super) fn owner_of_all(&mut self, args: &[&[u8]], spec: &Spec) -> Option<ShardId> {
         let mut keys = std::mem::take(&mut self.key_scratch);
         keys.clear();
         crate::command::keys::keys_of(spec, args, &mut keys);
@@ -362,7 +376,7 @@ impl Engine {
         command: &Command,
         spec: &'static Spec,
     ) -> Flow {
-        if !self.shard.txns.is_idle() {
+        if !self.shard.txns.is_idle() && self.session(conn).volley_left == 0 {
             let call = self.remote_call(conn, 0);
             if self.must_park(&call, spec, batch, command) {
                 return self.park_here(conn, spec, batch, command);
@@ -451,13 +465,22 @@ impl Engine {
         }
         // A message that was published is followed by writes elsewhere only when it is out.
         let write = spec.flags.has(Flags::WRITE) || spec.flags.has(Flags::PUBSUB);
+        self.lend_held_buffer(conn);
         let session = self.session(conn);
-        if write {
-            session.writes_out += 1;
-            session.writes_at = owner.0;
+        let in_volley = session.volley_left > 0;
+        let seq = if in_volley {
+            session.hold_sure()
+        } else {
+            if write {
+                session.writes_out += 1;
+                session.writes_at = owner.0;
+            }
+            session.hold(write)
+        };
+        let mut call = self.remote_call(conn, seq);
+        if in_volley {
+            call.flags |= caller::HOLDS_KEYS;
         }
-        let seq = session.hold(write);
-        let call = self.remote_call(conn, seq);
         self.shard.stats.hops += 1;
         super::remote::put_request(&mut self.outgoing[owner.index()], &call, command, batch);
         Flow::Done

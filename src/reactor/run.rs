@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 
 use super::ports::{Port, Ports};
 use super::ring::{Completion, Ring};
@@ -47,8 +47,25 @@ const BATCHES_A_TURN: usize = 16;
 /// Bytes that the socket has not taken yet.
 #[derive(Default)]
 struct Backlog {
-    chunks: VecDeque<Bytes>,
+    chunks: VecDeque<Chunk>,
     sending: bool,
+}
+
+/// A part of what waits.
+struct Chunk {
+    bytes: Bytes,
+    /// How many of them the socket has taken.
+    sent: usize,
+}
+
+impl Chunk {
+    fn new(bytes: Bytes) -> Self {
+        Self { bytes, sent: 0 }
+    }
+
+    fn rest(&self) -> &[u8] {
+        &self.bytes[self.sent..]
+    }
 }
 
 /// A connection's socket.
@@ -143,12 +160,20 @@ impl Reactor {
         }
     }
 
-    /// Serves until the process stops.
-    pub fn run(&mut self) {
+    /// Serves until the process stops. Fails when the kernel refuses the ring: then this shard's
+    /// connections are lost, and the process stops.
+    pub fn run(&mut self) -> std::io::Result<()> {
         loop {
             self.turn();
+            if let Some(error) = self.ring.failure() {
+                for _ in self.links.iter().flatten() {
+                    self.engine.shard.node.connection_gone(self.engine.shard.id);
+                }
+                self.engine.shard.node.stop();
+                return Err(error);
+            }
             if self.engine.shard.node.stopping.load(Ordering::Relaxed) && self.may_stop() {
-                return;
+                return Ok(());
             }
         }
     }
@@ -242,20 +267,20 @@ impl Reactor {
     fn sent_short(&mut self, at: usize, result: i32) {
         let Sending { conn, buf } = &mut self.sending[at];
         let conn = *conn;
-        let mut rest = Bytes::from(std::mem::take(buf));
+        let mut rest = Chunk::new(Bytes::from(std::mem::take(buf)));
         if result < 0 && !matches!(-result, libc::EAGAIN | libc::EINTR) {
             self.engine.close(conn);
             return;
         }
-        rest.advance(result.max(0) as usize);
-        if rest.is_empty() {
+        rest.sent = result.max(0) as usize;
+        if rest.rest().is_empty() {
             return;
         }
         let link = self.links[conn as usize]
             .as_mut()
             .expect("a socket outlives its operations");
         let backlog = link.backlog.get_or_insert_with(Default::default);
-        self.engine.session(conn).info.backlog_bytes += rest.len();
+        self.engine.session(conn).info.backlog_bytes += rest.rest().len();
         backlog.chunks.push_front(rest);
         self.send_backlog(conn);
         self.engine.watch_output(conn);
@@ -279,11 +304,13 @@ impl Reactor {
         self.engine.session(conn).info.backlog_bytes -= left;
         while left > 0 {
             let first = backlog.chunks.front_mut().expect("what was sent was there");
-            let n = left.min(first.len());
-            first.advance(n);
+            let n = left.min(first.rest().len());
+            first.sent += n;
             left -= n;
-            if first.is_empty() {
-                backlog.chunks.pop_front();
+            if first.rest().is_empty()
+                && let Some(done) = backlog.chunks.pop_front()
+            {
+                self.engine.shard.keyspace.dispose(done.bytes);
             }
         }
         self.send_backlog(conn);
@@ -300,7 +327,8 @@ impl Reactor {
         }
         match backlog.chunks.front() {
             Some(first) => {
-                let piece = &first[..first.len().min(PIECE_BYTES)];
+                let rest = first.rest();
+                let piece = &rest[..rest.len().min(PIECE_BYTES)];
                 backlog.sending = true;
                 self.ring
                     .send_later(link.fd, piece, op::with(op::SEND_LATER, conn.into()));
@@ -530,7 +558,11 @@ impl Reactor {
             return;
         }
         socket::close(link.fd);
-        self.links[conn as usize] = None;
+        let link = self.links[conn as usize].take();
+        let backlog = link.and_then(|link| link.backlog).unwrap_or_default();
+        for chunk in backlog.chunks {
+            self.engine.shard.keyspace.dispose(chunk.bytes);
+        }
         self.engine.disconnected(conn);
     }
 
@@ -612,18 +644,18 @@ impl Reactor {
 }
 
 /// Cuts an output into what is sent piece by piece.
-fn into_chunks(out: Output, chunks: &mut VecDeque<Bytes>) {
+fn into_chunks(out: Output, chunks: &mut VecDeque<Chunk>) {
     let mut rest = Bytes::from(out.buf);
     let mut done = 0;
     for (at, bytes) in out.shared {
         let before = rest.split_to(at - done);
         done = at;
         if !before.is_empty() {
-            chunks.push_back(before);
+            chunks.push_back(Chunk::new(before));
         }
-        chunks.push_back(bytes);
+        chunks.push_back(Chunk::new(bytes));
     }
     if !rest.is_empty() {
-        chunks.push_back(rest);
+        chunks.push_back(Chunk::new(rest));
     }
 }

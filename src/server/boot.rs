@@ -75,7 +75,7 @@ fn run(mut launch: Launch) -> ExitCode {
 /// A server whose shards run.
 struct Server {
     node: Arc<Node>,
-    shards: Vec<JoinHandle<()>>,
+    shards: Vec<JoinHandle<bool>>,
     ports: Arc<Ports>,
     pidfile: Vec<u8>,
 }
@@ -184,7 +184,7 @@ fn start_shards(
     registry: &Arc<Registry>,
     ports: &Arc<Ports>,
     cores: &[usize],
-) -> Result<Vec<JoinHandle<()>>, String> {
+) -> Result<Vec<JoinHandle<bool>>, String> {
     let rings: Arc<[AtomicI32]> = (0..node.shards).map(|_| AtomicI32::new(-1)).collect();
     let ticks = clock::calibrate();
     let (ready, stands) = channel();
@@ -228,7 +228,9 @@ struct Seat {
 }
 
 impl Seat {
-    fn serve(self, wiring: Wiring, ready: &Sender<io::Result<()>>) {
+    /// Serves until the server stops. Whether that was in order.
+    fn serve(self, wiring: Wiring, ready: &Sender<io::Result<()>>) -> bool {
+        let id = self.id.0;
         let (supply, supplier) = keyspace::supply();
         // Without the thread, memory is touched when it is needed.
         let supplied = std::thread::Builder::new()
@@ -250,10 +252,17 @@ impl Seat {
         match reactor {
             Ok(mut reactor) => {
                 let _ = ready.send(Ok(()));
-                reactor.run();
+                let served = reactor.run();
+                if let Err(error) = &served {
+                    log::warning(format_args!(
+                        "Shard {id} lost its ring (io_uring_enter: {error}). The server stops."
+                    ));
+                }
+                served.is_ok()
             }
             Err(error) => {
                 let _ = ready.send(Err(error));
+                false
             }
         }
     }
@@ -288,7 +297,7 @@ impl Server {
     fn wait(self, supervisor: Supervisor) -> ExitCode {
         let mut code = ExitCode::SUCCESS;
         for shard in self.shards {
-            if shard.join().is_err() {
+            if !shard.join().unwrap_or(false) {
                 code = ExitCode::FAILURE;
             }
         }

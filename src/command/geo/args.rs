@@ -5,12 +5,9 @@ use crate::command::error::Error;
 use crate::command::zset::View;
 use crate::resp::double::parse_f64;
 use crate::resp::number::parse_i64;
-use std::borrow::Cow;
 
-const BAD_UNIT: Error = Error(Cow::Borrowed(
-    "ERR unsupported unit provided. please use M, KM, FT, MI",
-));
-const NO_MEMBER: Error = Error(Cow::Borrowed("ERR could not decode requested zset member"));
+const BAD_UNIT: Error = Error::fixed("ERR unsupported unit provided. please use M, KM, FT, MI");
+const NO_MEMBER: Error = Error::fixed("ERR could not decode requested zset member");
 /// Corners of a polygon: the least that encloses anything.
 const CORNERS_MIN: i64 = 3;
 

@@ -143,8 +143,11 @@ pub(super) fn sinterstore(ctx: &mut Ctx<'_>) -> Outcome {
     Ok(())
 }
 
+/// Some arguments.
+type Args<'a> = &'a [&'a [u8]];
+
 /// The keys behind their number, and the arguments behind them.
-fn counted_keys<'a>(args: &'a [&'a [u8]]) -> Result<(&'a [&'a [u8]], &'a [&'a [u8]]), Error> {
+fn counted_keys<'a>(args: Args<'a>) -> Result<(Args<'a>, Args<'a>), Error> {
     let count = parse_i64(args[0])
         .filter(|count| *count > 0)
         .ok_or_else(|| Error::new("ERR numkeys should be greater than 0"))?;

@@ -5,18 +5,12 @@ use crate::command::error::{Error, Outcome};
 use crate::resp::double::parse_f64;
 use crate::shard::access::EventClass;
 use smallvec::SmallVec;
-use std::borrow::Cow;
 
-const NOT_A_NUMBER: Error = Error(Cow::Borrowed("ERR resulting score is not a number (NaN)"));
-const XX_AND_NX: Error = Error(Cow::Borrowed(
-    "ERR XX and NX options at the same time are not compatible",
-));
-const GT_LT_NX: Error = Error(Cow::Borrowed(
-    "ERR GT, LT, and/or NX options at the same time are not compatible",
-));
-const ONE_PAIR: Error = Error(Cow::Borrowed(
-    "ERR INCR option supports a single increment-element pair",
-));
+const NOT_A_NUMBER: Error = Error::fixed("ERR resulting score is not a number (NaN)");
+const XX_AND_NX: Error = Error::fixed("ERR XX and NX options at the same time are not compatible");
+const GT_LT_NX: Error =
+    Error::fixed("ERR GT, LT, and/or NX options at the same time are not compatible");
+const ONE_PAIR: Error = Error::fixed("ERR INCR option supports a single increment-element pair");
 
 /// What an element must be like to be added or changed.
 #[derive(Clone, Copy, Default)]

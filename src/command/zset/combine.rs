@@ -7,11 +7,10 @@ use crate::keyspace::{Db, EntryRef};
 use crate::resp::double::parse_f64;
 use crate::resp::number::parse_i64;
 use crate::types::zset::order;
-use std::borrow::Cow;
 use std::collections::HashMap;
 
-const BAD_WEIGHT: Error = Error(Cow::Borrowed("ERR weight value is not a float"));
-const BAD_LIMIT: Error = Error(Cow::Borrowed("ERR LIMIT can't be negative"));
+const BAD_WEIGHT: Error = Error::fixed("ERR weight value is not a float");
+const BAD_LIMIT: Error = Error::fixed("ERR LIMIT can't be negative");
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Operation {

@@ -5,17 +5,15 @@ use crate::command::context::Ctx;
 use crate::command::error::{Error, Outcome};
 use crate::resp::double::parse_bound;
 use crate::resp::number::parse_i64;
-use std::borrow::Cow;
 use std::ops::Range;
 
-const BAD_SCORE: Error = Error(Cow::Borrowed("ERR min or max is not a float"));
-const BAD_MEMBER: Error = Error(Cow::Borrowed("ERR min or max not valid string range item"));
-const LIMIT_BY_RANK: Error = Error(Cow::Borrowed(
+const BAD_SCORE: Error = Error::fixed("ERR min or max is not a float");
+const BAD_MEMBER: Error = Error::fixed("ERR min or max not valid string range item");
+const LIMIT_BY_RANK: Error = Error::fixed(
     "ERR syntax error, LIMIT is only supported in combination with either BYSCORE or BYLEX",
-));
-const SCORES_BY_LEX: Error = Error(Cow::Borrowed(
-    "ERR syntax error, WITHSCORES not supported in combination with BYLEX",
-));
+);
+const SCORES_BY_LEX: Error =
+    Error::fixed("ERR syntax error, WITHSCORES not supported in combination with BYLEX");
 
 /// What a range's bounds are.
 #[derive(Clone, Copy, PartialEq, Eq)]
