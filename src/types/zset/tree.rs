@@ -616,7 +616,7 @@ impl Tree {
         *inners += 1;
         let inner = &self.inners[node];
         assert_eq!(inner.parent, parent);
-        assert!(inner.len() >= 1 + usize::from(parent == NONE));
+        assert!(inner.len() > usize::from(parent == NONE));
         let mut total = 0;
         for slot in 0..inner.len() {
             let begun = leaves.len();
