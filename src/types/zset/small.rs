@@ -316,8 +316,8 @@ mod tests {
             0.0,
             1.0,
             -1.0,
-            3.14,
-            -3.14,
+            3.15,
+            -3.15,
             0.1,
             1e-22,
             1e-23,
@@ -342,7 +342,7 @@ mod tests {
             assert!(element.packed_bytes() <= RAW_BYTES + 2);
         }
         let mut room = [0; RAW_BYTES];
-        assert_eq!(score_element(3.14, &mut room).packed_bytes(), 5);
+        assert_eq!(score_element(3.15, &mut room).packed_bytes(), 5);
     }
 
     #[test]
