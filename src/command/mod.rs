@@ -9,6 +9,7 @@ pub(crate) mod fixture;
 pub mod generic;
 pub mod help;
 pub mod keys;
+pub mod list;
 pub mod member_scan;
 pub mod memory;
 pub mod registry;
@@ -22,6 +23,7 @@ pub mod transaction;
 pub const FAMILIES: &[&[spec::Spec]] = &[
     string::COMMANDS,
     bitmap::COMMANDS,
+    list::COMMANDS,
     set::COMMANDS,
     connection::COMMANDS,
     generic::KEYS,

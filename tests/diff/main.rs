@@ -90,7 +90,7 @@ macro_rules! families {
 }
 
 families! {
-    scripts: strings bitmaps generic connection server config;
-    grammars: strings bitmaps generic connection server;
+    scripts: strings bitmaps sets lists generic connection server config;
+    grammars: strings bitmaps sets lists generic connection server;
     newer: strings bitmaps;
 }

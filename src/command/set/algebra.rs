@@ -19,6 +19,7 @@ use smallvec::SmallVec;
 /// Sets that a command names without an allocation.
 const USUAL: usize = 8;
 
+type Args<'a> = &'a [&'a [u8]];
 type Sets<'a> = SmallVec<[Option<Set<'a>>; USUAL]>;
 
 /// Looks keys up for reading; their positions. One of another type is the client's error.
@@ -144,7 +145,7 @@ pub(super) fn sinterstore(ctx: &mut Ctx<'_>) -> Outcome {
 }
 
 /// The keys behind their number, and the arguments behind them.
-fn counted_keys<'a>(args: &'a [&'a [u8]]) -> Result<(&'a [&'a [u8]], &'a [&'a [u8]]), Error> {
+fn counted_keys<'a>(args: Args<'a>) -> Result<(Args<'a>, Args<'a>), Error> {
     let count = parse_i64(args[0])
         .filter(|count| *count > 0)
         .ok_or_else(|| Error::new("ERR numkeys should be greater than 0"))?;
