@@ -11,6 +11,7 @@ pub mod geo;
 pub mod hash;
 pub mod help;
 pub mod keys;
+pub mod list;
 pub mod member_scan;
 pub mod memory;
 pub mod pubsub;
@@ -27,6 +28,7 @@ pub mod zset;
 pub const FAMILIES: &[&[spec::Spec]] = &[
     string::COMMANDS,
     bitmap::COMMANDS,
+    list::COMMANDS,
     set::COMMANDS,
     connection::COMMANDS,
     hash::COMMANDS,

@@ -19,6 +19,7 @@ use smallvec::SmallVec;
 /// Sets that a command names without an allocation.
 const USUAL: usize = 8;
 
+type Args<'a> = &'a [&'a [u8]];
 type Sets<'a> = SmallVec<[Option<Set<'a>>; USUAL]>;
 
 /// Looks keys up for reading; their positions. One of another type is the client's error.

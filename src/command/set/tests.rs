@@ -110,7 +110,7 @@ fn algebra_agrees_with_a_model() {
             let mut set = BTreeSet::new();
             for _ in 0..count {
                 let n = random.usize(..count * 2);
-                set.insert(if words && n % 2 == 0 {
+                set.insert(if words && n.is_multiple_of(2) {
                     format!("w{n}")
                 } else {
                     n.to_string()
