@@ -71,3 +71,8 @@ pub(super) fn tell(ctx: &mut Ctx<'_>, key: &[u8], event: &'static str) {
     let (db, pos) = (ctx.caller.db, ctx.pos);
     ctx.shard.changed(db, pos, key, EventClass::Stream, event);
 }
+
+/// Counts changes that have no event of their own, or more of them than the event told.
+pub(super) fn count(ctx: &mut Ctx<'_>, changes: u64) {
+    ctx.shard.dirty += changes;
+}

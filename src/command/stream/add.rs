@@ -1,6 +1,6 @@
 //! XADD, XTRIM, XSETID.
 
-use super::access::{change, store, tell};
+use super::access::{change, count, store, tell};
 use super::{ids, reply};
 use crate::command::context::Ctx;
 use crate::command::error::{Error, Outcome};
@@ -237,6 +237,7 @@ pub(super) fn xtrim(ctx: &mut Ctx<'_>) -> Outcome {
     let trimmed = change(ctx, key, |stream| stream.trim(trim, limits, references))?.unwrap_or(0);
     if trimmed > 0 {
         tell(ctx, key, "xtrim");
+        count(ctx, trimmed - 1);
     }
     ctx.reply.integer(trimmed as i64);
     Ok(())

@@ -1,6 +1,6 @@
 //! XDEL, XDELEX, XACKDEL.
 
-use super::access::{change, tell};
+use super::access::{change, count, tell};
 use super::{add, ids};
 use crate::command::context::Ctx;
 use crate::command::error::{Error, Outcome};
@@ -17,6 +17,7 @@ pub(super) fn xdel(ctx: &mut Ctx<'_>) -> Outcome {
     let deleted = deleted.unwrap_or(Ok(0))?;
     if deleted > 0 {
         tell(ctx, key, "xdel");
+        count(ctx, deleted as u64 - 1);
     }
     ctx.reply.integer(deleted as i64);
     Ok(())
@@ -88,13 +89,15 @@ fn delete(stream: &mut Stream, id: StreamId, references: References) -> Fate {
     }
 }
 
-fn answer(ctx: &mut Ctx<'_>, fates: Option<Vec<Fate>>, count: usize) {
+fn answer(ctx: &mut Ctx<'_>, fates: Option<Vec<Fate>>, asked: usize) {
     let key = ctx.args[1];
-    let fates = fates.unwrap_or_else(|| vec![Fate::Missing; count]);
-    if fates.contains(&Fate::Deleted) {
+    let fates = fates.unwrap_or_else(|| vec![Fate::Missing; asked]);
+    let deleted = fates.iter().filter(|fate| **fate == Fate::Deleted).count();
+    if deleted > 0 {
         tell(ctx, key, "xdel");
+        count(ctx, deleted as u64 - 1);
     }
-    ctx.reply.array(count);
+    ctx.reply.array(asked);
     for fate in fates {
         ctx.reply.integer(fate as i64);
     }
@@ -134,7 +137,7 @@ pub(super) fn xackdel(ctx: &mut Ctx<'_>) -> Outcome {
         };
         ids.iter().map(acknowledge).collect::<Vec<_>>()
     })?;
-    ctx.shard.dirty += acknowledged;
+    count(ctx, acknowledged);
     answer(ctx, fates, ids.len());
     Ok(())
 }

@@ -75,11 +75,15 @@ pub(super) fn no_group(key: &[u8], group: &[u8]) -> Error {
     ))
 }
 
-/// The ID that a group begins behind.
-fn position(text: &[u8], stream: Option<&Stream>) -> Result<StreamId, Error> {
+/// The ID that a group begins behind, `$` being the stream's last one; another is read by `parse`.
+fn position(
+    text: &[u8],
+    stream: Option<&Stream>,
+    parse: fn(&[u8], u64) -> Result<StreamId, Error>,
+) -> Result<StreamId, Error> {
     match text {
         b"$" => Ok(stream.map_or(StreamId::MIN, |stream| stream.log.last_id())),
-        id => ids::strict(id, 0),
+        id => parse(id, 0),
     }
 }
 
@@ -96,7 +100,8 @@ pub(super) fn create(ctx: &mut Ctx<'_>) -> Outcome {
     if missing && !options.make {
         return Err(Error::new(NO_KEY));
     }
-    let group = Group::new(name, position(args[4], stream)?, options.entries_read);
+    let position = position(args[4], stream, ids::strict)?;
+    let group = Group::new(name, position, options.entries_read);
     let added = if missing {
         let mut stream = Stream::default();
         let added = stream.add_group(group);
@@ -131,7 +136,8 @@ pub(super) fn setid(ctx: &mut Ctx<'_>) -> Outcome {
     let options = Options::parse(ctx, false)?;
     change_group(ctx, |stream, name| {
         stream.group(name)?;
-        let id = match position(args[4], Some(stream)) {
+        // Other than CREATE, it takes - and +, too.
+        let id = match position(args[4], Some(stream), ids::lenient) {
             Ok(id) => id,
             Err(error) => return Some(Err(error)),
         };

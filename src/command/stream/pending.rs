@@ -1,6 +1,6 @@
 //! XACK and XPENDING.
 
-use super::access::{change, read_at};
+use super::access::{change, count, read_at};
 use super::{ids, reply};
 use crate::command::context::Ctx;
 use crate::command::error::{Error, Outcome};
@@ -26,7 +26,7 @@ pub(super) fn xack(ctx: &mut Ctx<'_>) -> Outcome {
         })
     })?;
     let acknowledged = acknowledged.flatten().unwrap_or(Ok(0))?;
-    ctx.shard.dirty += acknowledged as u64;
+    count(ctx, acknowledged as u64);
     ctx.reply.integer(acknowledged as i64);
     Ok(())
 }

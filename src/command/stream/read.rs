@@ -138,7 +138,11 @@ impl<'a> Request<'a> {
                     "ERR The $ ID is meaningless in the context of XREADGROUP: you want to read the history of this consumer by specifying a proper ID, or use the > ID to get new messages. The $ ID would just return an empty result set.",
                 )),
                 b">" => Ok(From::New),
-                id => ids::strict(id, 0).map(From::History),
+                // Redis takes the last possible ID for `>`, too.
+                id => match ids::strict(id, 0)? {
+                    StreamId::MAX => Ok(From::New),
+                    id => Ok(From::History(id)),
+                },
             };
         }
         let log = stream.map(|stream| &stream.log);
