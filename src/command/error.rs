@@ -112,6 +112,14 @@ impl Error {
         ))
     }
 
+    /// A command that a RESP2 connection with subscriptions may not use.
+    pub fn subscribed(command: &str) -> Self {
+        Self::new(format!(
+            "ERR Can't execute '{command}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / \
+             QUIT / RESET are allowed in this context"
+        ))
+    }
+
     /// A time to live that is none.
     pub fn invalid_expire(command: &str) -> Self {
         Self::new(format!("ERR invalid expire time in '{command}' command"))

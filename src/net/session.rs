@@ -9,6 +9,7 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
+use super::pubsub::Subscriptions;
 use crate::command::registry::RowId;
 use crate::resp::Version;
 use crate::resp::decode::Frame;
@@ -127,6 +128,7 @@ pub mod flag {
         | REPLY_SKIP_NEXT
         | MONITOR
         | MULTI
+        | PUBSUB
         | BARRIER
         | BLOCKED;
 }
@@ -242,6 +244,8 @@ pub struct Info {
     pub commands: u64,
     /// MULTI and WATCH.
     pub multi: Multi<Head>,
+    /// What it subscribes to, if anything.
+    pub subscriptions: Option<Box<Subscriptions>>,
     /// Whether it has ever watched a key.
     pub watched: bool,
     /// Bytes that the kernel has not taken yet, as the reactor knows them.
@@ -314,6 +318,13 @@ impl Session {
         self.held.push_back(Held::Waiting { write, silent });
         self.waiting += 1;
         seq
+    }
+
+    /// The place that was just taken is for a push message, which CLIENT REPLY does not silence.
+    pub fn let_be_heard(&mut self) {
+        if let Some(Held::Waiting { silent, .. }) = self.held.back_mut() {
+            *silent = false;
+        }
     }
 
     /// The reply for the place `seq`, written by `fill`, and whatever may leave behind it now.

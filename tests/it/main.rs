@@ -11,6 +11,7 @@ mod expiry;
 mod hostile;
 mod info;
 mod protocol;
+mod pubsub;
 mod scan;
 mod shards;
 mod start_stop;
