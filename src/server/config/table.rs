@@ -264,7 +264,7 @@ directives! {
     /// Percentiles that INFO shows.
     latency_tracking_info_percentiles: Percentiles = Percentiles(vec![50.0, 99.0, 99.9]), "latency-tracking-info-percentiles", MULTI, Acts, compound;
     /// Events that are published.
-    notify_keyspace_events: NotifyFlags = NotifyFlags(0), "notify-keyspace-events", 0, Later, compound;
+    notify_keyspace_events: NotifyFlags = NotifyFlags(0), "notify-keyspace-events", 0, Acts, compound;
     /// Keys that client-side caching remembers; 0: no limit.
     tracking_table_max_keys: u64 = 1_000_000, "tracking-table-max-keys", 0, Later, number(0, i64::MAX);
     /// Milliseconds from which a script is slow and others get BUSY.
