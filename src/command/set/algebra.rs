@@ -144,9 +144,6 @@ pub(super) fn sinterstore(ctx: &mut Ctx<'_>) -> Outcome {
     Ok(())
 }
 
-/// Some arguments.
-type Args<'a> = &'a [&'a [u8]];
-
 /// The keys behind their number, and the arguments behind them.
 fn counted_keys<'a>(args: Args<'a>) -> Result<(Args<'a>, Args<'a>), Error> {
     let count = parse_i64(args[0])
