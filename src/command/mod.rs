@@ -10,9 +10,12 @@ pub mod generic;
 pub mod geo;
 pub mod help;
 pub mod keys;
+pub mod list;
+pub mod member_scan;
 pub mod memory;
 pub mod registry;
 pub mod server;
+pub mod set;
 pub mod spec;
 pub mod string;
 pub mod transaction;
@@ -22,6 +25,8 @@ pub mod zset;
 pub const FAMILIES: &[&[spec::Spec]] = &[
     string::COMMANDS,
     bitmap::COMMANDS,
+    list::COMMANDS,
+    set::COMMANDS,
     connection::COMMANDS,
     generic::KEYS,
     generic::EXPIRY,

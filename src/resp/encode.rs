@@ -233,6 +233,32 @@ impl<'a> Reply<'a> {
         self.header(if self.is_resp3() { b'~' } else { b'*' }, n as i64);
     }
 
+    /// A set whose elements are counted as they are written: `write` returns how many they were.
+    pub fn set_counted(&mut self, write: impl FnOnce(&mut Self) -> usize) {
+        self.counted(write, Self::set);
+    }
+
+    /// An array whose elements are counted as they are written: `write` returns how many they were.
+    pub fn array_counted(&mut self, write: impl FnOnce(&mut Self) -> usize) {
+        self.counted(write, Self::array);
+    }
+
+    fn counted(
+        &mut self,
+        write: impl FnOnce(&mut Self) -> usize,
+        head: impl FnOnce(&mut Self, usize),
+    ) {
+        let (at, shared) = (self.out.buf.len(), self.out.shared.len());
+        let count = write(self);
+        let end = self.out.buf.len();
+        head(self, count);
+        let head_bytes = self.out.buf.len() - end;
+        self.out.buf[at..].rotate_right(head_bytes);
+        for (offset, _) in &mut self.out.shared[shared..] {
+            *offset += head_bytes;
+        }
+    }
+
     /// The head of a push message; in RESP2 an array.
     pub fn push(&mut self, n: usize) {
         self.header(if self.is_resp3() { b'>' } else { b'*' }, n as i64);

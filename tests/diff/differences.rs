@@ -80,6 +80,18 @@ const KNOWN: &[Known] = &[
         reason: "WITHSCORE of newer versions (newer/zset.txt)",
     },
     Known {
+        command: "OBJECT ENCODING",
+        with: &[],
+        redis_says: "\"hashtable\"",
+        reason: "small sets are listpacks since 7.2",
+    },
+    Known {
+        command: "OBJECT ENCODING",
+        with: &[],
+        redis_says: "\"quicklist\"",
+        reason: "small lists are listpacks since 7.2",
+    },
+    Known {
         command: "OBJECT REFCOUNT",
         with: &[],
         redis_says: ":1",

@@ -90,7 +90,7 @@ macro_rules! families {
 }
 
 families! {
-    scripts: strings bitmaps generic connection server config zset;
-    grammars: strings bitmaps generic connection server zset;
-    newer: strings bitmaps zset;
+    scripts: strings bitmaps sets lists zset geo generic connection server config;
+    grammars: strings bitmaps sets lists zset geo generic connection server;
+    newer: strings bitmaps zset geo;
 }

@@ -5,11 +5,12 @@
 
 use crate::command::context::{Caller, Ctx, caller};
 use crate::command::error::{Error, Outcome};
-use crate::keyspace::{EntryRef, OwnedEntry, Pos};
+use crate::keyspace::{EntryRef, Kind, OwnedEntry, Pos, Value};
 use crate::resp::number::parse_i64;
 use crate::shard::Shard;
 use crate::shard::access::EventClass;
 use crate::shard::prefetch::GROUP_KEYS_MAX;
+use crate::types::set::intset::is_intset;
 
 /// Calls `visit` for each key of the arguments from the first on, a few of them prefetched together.
 fn for_each_key(ctx: &mut Ctx<'_>, mut visit: impl FnMut(&mut Shard, Caller, Pos, &[u8])) {
@@ -216,7 +217,10 @@ pub fn other_database(command: &str, args: &[&[u8]], databases: usize) -> Option
 
 /// The name that OBJECT ENCODING replies.
 pub fn encoding_name(entry: &EntryRef<'_>) -> &'static str {
-    entry.encoding().unwrap_or("listpack")
+    match entry.value() {
+        Value::Packed(Kind::Set, bytes) if is_intset(bytes) => "intset",
+        _ => entry.encoding().unwrap_or("listpack"),
+    }
 }
 
 #[cfg(test)]

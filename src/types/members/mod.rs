@@ -39,7 +39,7 @@ const DRAW_EXACTLY: usize = 8;
 const CURSOR_SHIFT: u32 = 32;
 
 /// Where an element stands, until the table's next change.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct At {
     segment: usize,
     slot: usize,
