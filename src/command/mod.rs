@@ -9,6 +9,7 @@ pub(crate) mod fixture;
 pub mod generic;
 pub mod hash;
 pub mod help;
+pub mod hyperloglog;
 pub mod keys;
 pub mod memory;
 pub mod registry;
@@ -23,6 +24,7 @@ pub const FAMILIES: &[&[spec::Spec]] = &[
     bitmap::COMMANDS,
     connection::COMMANDS,
     hash::COMMANDS,
+    hyperloglog::COMMANDS,
     generic::KEYS,
     generic::EXPIRY,
     generic::SCAN,

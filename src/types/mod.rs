@@ -4,9 +4,11 @@
 //! | module | what |
 //! | --- | --- |
 //! | [`hash`] | fields, values and their expiries, small and large |
+//! | [`hyperloglog`] | how many different elements there were, in 16 bytes to 12 KiB |
 //! | [`members`] | the table of a large collection's members |
 //! | [`packed`] | the one contiguous block of every small collection |
 
 pub mod hash;
+pub mod hyperloglog;
 pub mod members;
 pub mod packed;

@@ -90,7 +90,7 @@ macro_rules! families {
 }
 
 families! {
-    scripts: strings bitmaps generic connection server config hashes;
-    grammars: strings bitmaps generic connection server hashes;
+    scripts: strings bitmaps generic connection server config hashes hyperloglog;
+    grammars: strings bitmaps generic connection server hashes hyperloglog;
     newer: strings bitmaps hashes;
 }
