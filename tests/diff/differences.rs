@@ -51,7 +51,7 @@ const KNOWN: &[Known] = &[
     },
     Known {
         command: "COMMAND INFO",
-        with: &["SET", "BITFIELD"],
+        with: &["SET", "BITFIELD", "PFCOUNT"],
         redis_says: "[",
         reason: "key specs carry no notes",
     },
