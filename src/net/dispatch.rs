@@ -24,7 +24,7 @@ use crate::txn::multi::Control;
 /// Bytes that may wait for a lane before connections that want to add to them are held back.
 const OUTGOING_MAX: usize = 1 << 20;
 /// `writes_at` of a connection whose writes are under way to several shards.
-const SEVERAL: u16 = u16::MAX;
+pub(super) const SEVERAL: u16 = u16::MAX;
 
 /// Whether a command was taken up or has to wait.
 pub(super) enum Flow {
@@ -56,8 +56,14 @@ impl Engine {
         }
         let conn = input.conn;
         let session = self.sessions[conn as usize].as_deref_mut().expect("in use");
+        let in_volley = session.volley_left > 0;
         let flow = if session.is(flag::SLOW) || self.slow != 0 {
             self.execute_with_care(conn, batch, &command)
+        } else if self.shard.node.shards > 1
+            && !in_volley
+            && let Some(stall) = self.begin_volley(conn, batch, at)
+        {
+            Flow::Wait(stall)
         } else {
             self.dispatch(conn, batch, &command)
         };
@@ -66,6 +72,9 @@ impl Engine {
             Flow::Done => {
                 input.last_row = command.row;
                 input.executed += 1;
+                if in_volley {
+                    self.volley_step(conn);
+                }
             }
             Flow::Wait(stall) => {
                 input.stopped = true;
@@ -110,7 +119,9 @@ impl Engine {
                 self.session(conn).flags &= !flag::REPLY_SKIP;
                 return Flow::Done;
             }
-            if self.slow & slow::PAUSE != 0 && self.is_paused(conn, command.row) {
+            // What holds its keys goes on: others wait for them.
+            let may_pause = self.slow & slow::PAUSE != 0 && self.session(conn).volley_left == 0;
+            if may_pause && self.is_paused(conn, command.row) {
                 return Flow::Wait(Stall::Paused);
             }
             let queued = self.session(conn).is(flag::MULTI) && self.is_queued(command.row);
@@ -140,12 +151,21 @@ impl Engine {
 
     /// Why a connection in a special state may not use a command.
     fn refusal(&mut self, conn: ConnId, row: RowId) -> Option<Error> {
-        let flags = self.shard.registry.row(row).spec.flags;
+        let spec = self.shard.registry.row(row).spec;
+        let flags = spec.flags;
         let protected = !self.shard.config.requirepass.is_empty();
         let session = self.session(conn);
         if protected && session.is(flag::NEED_AUTH) && !flags.has(Flags::NO_AUTH) {
             return Some(Error::NO_AUTH);
         }
+        if session.is(flag::PUBSUB)
+            && session.version == Version::Resp2
+            && !matches!(spec.run, Run::Home(_) if allowed_to_subscribers(spec.name))
+        {
+            let name = &self.shard.registry.row(row).full_name;
+            return Some(Error::subscribed(name));
+        }
+        let session = self.session(conn);
         let touches = Flags::WRITE | Flags::READONLY | Flags::MAY_REPLICATE;
         (session.is(flag::MONITOR) && flags.any(touches)).then_some(Error::MONITOR_KEYSPACE)
     }
@@ -177,10 +197,21 @@ impl Engine {
 
     /// Runs a command whose reply the client may not want to hear.
     fn dispatch_heard(&mut self, conn: ConnId, batch: &mut Batch, command: &Command) -> Flow {
-        if self.session(conn).is(flag::REPLY_OFF | flag::REPLY_SKIP) {
+        if self.session(conn).is(flag::REPLY_OFF | flag::REPLY_SKIP)
+            && !self.is_confirmed_by_push(conn, command.row)
+        {
             self.dispatch_silently(conn, batch, command)
         } else {
             self.dispatch_or_queue(conn, batch, command)
+        }
+    }
+
+    /// Whether a command answers with a push message, which CLIENT REPLY does not silence.
+    fn is_confirmed_by_push(&mut self, conn: ConnId, row: RowId) -> bool {
+        let resp3 = self.session(conn).version == Version::Resp3;
+        resp3 && row != RowId::UNKNOWN && {
+            let spec = self.shard.registry.row(row).spec;
+            spec.flags.has(Flags::PUBSUB) && matches!(spec.run, Run::Home(_))
         }
     }
 
@@ -213,7 +244,7 @@ impl Engine {
             if self.is_attack(conn, batch.args_of(command)[0]) {
                 return Flow::Done;
             }
-            let error = unknown_command(batch.args_of(command));
+            let error = Error::unknown_command(batch.args_of(command));
             self.reject(conn, command.row, &error);
             return Flow::Done;
         }
@@ -241,7 +272,7 @@ impl Engine {
             Route::Here => self.run_here(conn, batch, command, spec),
             Route::ManyKeys => self.run_many_keys(conn, batch, command, spec),
             Route::Home => {
-                self.run_home(conn, batch.args_of(command), command.row, spec);
+                self.run_home(conn, batch.args_of(command), command.row, spec, false);
                 Flow::Done
             }
             Route::At => {
@@ -249,6 +280,11 @@ impl Engine {
                     unreachable!("routed by its kind")
                 };
                 let owner = owner(&self.shard, batch.args_of(command));
+                if spec.flags.has(Flags::PUBSUB)
+                    && let Some(stall) = self.must_wait_to_publish(conn)
+                {
+                    return Flow::Wait(stall);
+                }
                 if self.must_wait(conn, spec, owner) {
                     return Flow::Wait(Stall::Writes);
                 }
@@ -273,7 +309,21 @@ impl Engine {
     /// Whether a command must wait for earlier writes of its connection to other shards.
     fn must_wait(&mut self, conn: ConnId, spec: &Spec, owner: ShardId) -> bool {
         let session = self.session(conn);
-        session.writes_out > 0 && session.writes_at != owner.0 && spec.flags.has(Flags::WRITE)
+        session.writes_out > 0
+            && session.writes_at != owner.0
+            && spec.flags.has(Flags::WRITE)
+            && session.volley_left == 0
+    }
+
+    /// Why a message cannot be published now: an earlier write of its connection is under way, or a
+    /// shard is behind with what it is sent.
+    fn must_wait_to_publish(&mut self, conn: ConnId) -> Option<Stall> {
+        if self.session(conn).writes_out > 0 {
+            return Some(Stall::Writes);
+        }
+        let own = self.shard.id.index();
+        let mut others = (0..self.outgoing.len()).filter(|shard| *shard != own);
+        others.find_map(|shard| self.no_room(conn, ShardId(shard as u16)))
     }
 
     /// A command whose keys may have several owners.
@@ -305,7 +355,7 @@ impl Engine {
     }
 
     /// The shard that owns all keys of a command, or this shard if there are none; None: several.
-    fn owner_of_all(&mut self, args: &[&[u8]], spec: &Spec) -> Option<ShardId> {
+    pub(super) fn owner_of_all(&mut self, args: &[&[u8]], spec: &Spec) -> Option<ShardId> {
         let mut keys = std::mem::take(&mut self.key_scratch);
         keys.clear();
         crate::command::keys::keys_of(spec, args, &mut keys);
@@ -326,7 +376,7 @@ impl Engine {
         command: &Command,
         spec: &'static Spec,
     ) -> Flow {
-        if !self.shard.txns.is_idle() {
+        if !self.shard.txns.is_idle() && self.session(conn).volley_left == 0 {
             let call = self.remote_call(conn, 0);
             if self.must_park(&call, spec, batch, command) {
                 return self.park_here(conn, spec, batch, command);
@@ -355,6 +405,7 @@ impl Engine {
             owned: &mut batch.owned,
         };
         run(&mut self.shard, call, large, session.target());
+        self.send_publications();
         Flow::Done
     }
 
@@ -365,6 +416,7 @@ impl Engine {
         args: &[&[u8]],
         row: RowId,
         spec: &'static Spec,
+        in_exec: bool,
     ) {
         let Run::Home(function) = spec.run else {
             unreachable!("routed by its kind")
@@ -376,6 +428,7 @@ impl Engine {
             conn,
             args,
             row,
+            in_exec,
         });
         let took = self.shard.lap();
         let failed = outcome.is_err();
@@ -386,7 +439,7 @@ impl Engine {
             let target = session.target();
             target.buf.truncate(bytes);
             target.shared.truncate(shared);
-            Reply::new(target, version).error(&error.0);
+            Reply::new(target, version).error(error.text());
         }
         let session = self.session(conn);
         let caller = Caller {
@@ -410,14 +463,24 @@ impl Engine {
         if let Some(stall) = self.no_room(conn, owner) {
             return Flow::Wait(stall);
         }
-        let write = spec.flags.has(Flags::WRITE);
+        // A message that was published is followed by writes elsewhere only when it is out.
+        let write = spec.flags.has(Flags::WRITE) || spec.flags.has(Flags::PUBSUB);
+        self.lend_held_buffer(conn);
         let session = self.session(conn);
-        if write {
-            session.writes_out += 1;
-            session.writes_at = owner.0;
+        let in_volley = session.volley_left > 0;
+        let seq = if in_volley {
+            session.hold_sure()
+        } else {
+            if write {
+                session.writes_out += 1;
+                session.writes_at = owner.0;
+            }
+            session.hold(write)
+        };
+        let mut call = self.remote_call(conn, seq);
+        if in_volley {
+            call.flags |= caller::HOLDS_KEYS;
         }
-        let seq = session.hold(write);
-        let call = self.remote_call(conn, seq);
         self.shard.stats.hops += 1;
         super::remote::put_request(&mut self.outgoing[owner.index()], &call, command, batch);
         Flow::Done
@@ -472,8 +535,24 @@ impl Engine {
         let session = self.session(conn);
         session.info.multi.refused();
         let version = session.version;
-        Reply::new(session.target(), version).error(&refused.as_ref().unwrap_or(error).0);
+        Reply::new(session.target(), version).error(refused.as_ref().unwrap_or(error).text());
     }
+}
+
+/// Whether a RESP2 connection with subscriptions may use a command.
+fn allowed_to_subscribers(name: &str) -> bool {
+    const ALLOWED: [&str; 9] = [
+        "subscribe",
+        "ssubscribe",
+        "sunsubscribe",
+        "unsubscribe",
+        "psubscribe",
+        "punsubscribe",
+        "ping",
+        "quit",
+        "reset",
+    ];
+    ALLOWED.contains(&name)
 }
 
 /// Runs a command's function on `shard`, with its reply at the end of `out`.
@@ -509,7 +588,7 @@ pub(super) fn run_quietly(
         shard.stats.count_error(error.code());
         out.buf.truncate(bytes);
         out.shared.truncate(shared);
-        Reply::new(out, version).error(&error.0);
+        Reply::new(out, version).error(error.text());
     }
 }
 
@@ -539,7 +618,7 @@ fn run_function(
         shard.stats.count_error(error.code());
         out.buf.truncate(bytes);
         out.shared.truncate(shared);
-        Reply::new(out, version).error(&error.0);
+        Reply::new(out, version).error(error.text());
     }
     count_call(shard, row, took, failed, call.caller, call.args);
 }
@@ -597,26 +676,4 @@ fn keep_large(batch: &mut Batch, command: &Command, input_at: usize) {
             },
         )
         .collect();
-}
-
-/// Redis's text for a command that does not exist: name and arguments, cut at 128 bytes.
-pub(super) fn unknown_command(args: &[&[u8]]) -> Error {
-    const SHOWN_MAX: usize = 128;
-    let shown = |bytes: &[u8], max: usize| {
-        String::from_utf8_lossy(&bytes[..bytes.len().min(max)]).into_owned()
-    };
-    let mut list = String::new();
-    for arg in &args[1..] {
-        if list.len() >= SHOWN_MAX {
-            break;
-        }
-        let room = SHOWN_MAX - list.len();
-        list.push('\'');
-        list.push_str(&shown(arg, room));
-        list.push_str("' ");
-    }
-    Error::new(format!(
-        "ERR unknown command '{}', with args beginning with: {list}",
-        shown(args[0], SHOWN_MAX)
-    ))
 }

@@ -13,6 +13,7 @@
 //! CONNECTION u32 descriptor | u32 listener
 //! MONITORS u32 number of the sender's monitors
 //! SHOWN    a line for the receiver's monitors
+//! PUBLISHED u8 class | u32 length | channel | message, for the receiver's subscribers
 //! TRANSACTION u64 pointer to a message of the transaction machine
 //! SLOW     u64 pointer to a slow call of a client of the receiver
 //! ERRAND   u64 pointer to an errand
@@ -24,7 +25,7 @@ use super::batch::{Batch, Command, Origin, RemoteCall};
 use super::dispatch::{Call, run};
 use super::engine::Engine;
 use super::session::{Stall, flag};
-use crate::command::context::{Caller, OwnedArgs};
+use crate::command::context::{Caller, OwnedArgs, caller};
 use crate::command::registry::RowId;
 use crate::keyspace::Pos;
 use crate::mesh::ShardId;
@@ -49,6 +50,7 @@ pub(super) mod kind {
     pub(in crate::net) const MONITORS: u8 = 7;
     pub(in crate::net) const SHOWN: u8 = 8;
     pub(super) const SLOW: u8 = 10;
+    pub(in crate::net) const PUBLISHED: u8 = 11;
 }
 
 /// The length that stands for a pointer.
@@ -188,6 +190,7 @@ impl Engine {
                     let message = wire::unpack(reader.u64());
                     self.shard.txns.handle(from, message);
                     self.work_off_transactions();
+                    self.send_publications();
                 }
                 kind::SLOW => {
                     let call = wire::unpack(reader.u64());
@@ -198,11 +201,16 @@ impl Engine {
                     let errand = wire::unpack(reader.u64());
                     self.run_errand(from, errand);
                     self.work_off_transactions();
+                    self.send_publications();
                 }
                 kind::MONITORS => self.know_monitors(from, reader.u32()),
                 kind::SHOWN => {
                     let line = reader.bytes(reader.left());
                     self.show(line);
+                }
+                kind::PUBLISHED => {
+                    self.run_batch(); // what came before is executed before
+                    self.on_published(&mut reader);
                 }
                 kind::CONNECTION => self.adopted.push((reader.u32() as i32, reader.u32())),
                 other => unreachable!("a message of kind {other}"),
@@ -244,7 +252,7 @@ impl Engine {
 
     /// Executes a command for another shard's connection; its reply goes into that shard's batch.
     pub(super) fn execute_for(&mut self, batch: &mut Batch, command: &Command, call: RemoteCall) {
-        if !self.shard.txns.is_idle() {
+        if !self.shard.txns.is_idle() && call.flags & caller::HOLDS_KEYS == 0 {
             let spec = self.shard.registry.row(command.row).spec;
             if self.must_park(&call, spec, batch, command) {
                 return self.park(call, batch, command);
@@ -271,6 +279,7 @@ impl Engine {
         };
         run(&mut self.shard, run_as, large, out);
         end_reply(out, open);
+        self.send_publications();
     }
 
     fn on_reply(&mut self, reader: &mut Reader<'_>) {
@@ -292,13 +301,18 @@ impl Engine {
         let goes_on = match session.stall {
             Stall::Writes => session.writes_out == 0,
             Stall::Answers => session.waiting == 0,
+            Stall::Unsure => session.unsure == 0,
             _ => false,
         };
+        let buffer = session.held.take_buffer();
         if goes_on {
             self.resumable.push(conn);
         }
+        if let Some(buffer) = buffer {
+            self.recycle(buffer);
+        }
         let session = self.session(conn);
-        if !session.out.is_empty() || session.is(flag::CLOSE_AFTER_REPLY) {
+        if session.has_to_send() {
             self.mark_dirty(conn);
         }
         self.end_if_hung_up(conn);

@@ -3,6 +3,18 @@
 //!
 //! | module | what |
 //! | --- | --- |
+//! | [`hash`] | fields, values and their expiries, small and large |
+//! | [`list`] | lists in their two forms |
+//! | [`members`] | the table of a large collection's members |
+//! | [`packed`] | the one contiguous block of every small collection |
+//! | [`set`] | sets in their three forms |
 //! | [`stream`] | blocks of entries with delta-coded IDs, and consumer groups |
+//! | [`zset`] | the large sorted set |
 
+pub mod hash;
+pub mod list;
+pub mod members;
+pub mod packed;
+pub mod set;
 pub mod stream;
+pub mod zset;

@@ -226,6 +226,36 @@ const CLASSES: &[(&str, &[&str])] = &[
     ),
     ("word", &["x", "NX", "0", "", "hello"]),
     ("type", &["string", "list", "hash", "nosuch"]),
+    (
+        "score",
+        &[
+            "1", "2", "-1.5", "0", "3.25", "inf", "-inf", "1e17", "nan", "0x10", "x", "",
+        ],
+    ),
+    (
+        "member",
+        &[
+            "m",
+            "n",
+            "o",
+            "10",
+            "9",
+            "",
+            "m2",
+            "0.5",
+            "a long member: 64 bytes and one more byte than the usual limit is!",
+        ],
+    ),
+    (
+        "bound",
+        &[
+            "0", "2", "(1", "-inf", "+inf", "(3.25", "-2", "", " 1", "x", "(", "inf",
+        ],
+    ),
+    (
+        "lexbound",
+        &["-", "+", "[m", "(n", "[9", "[", "(", "m", "-x", ""],
+    ),
 ];
 
 /// A random value of a class.

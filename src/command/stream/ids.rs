@@ -3,11 +3,8 @@
 use crate::command::error::Error;
 use crate::resp::number::parse_i64;
 use crate::types::stream::StreamId;
-use std::borrow::Cow;
 
-const INVALID: Error = Error(Cow::Borrowed(
-    "ERR Invalid stream ID specified as stream command argument",
-));
+const INVALID: Error = Error::fixed("ERR Invalid stream ID specified as stream command argument");
 
 /// Longest text that is looked at (Redis's buffer).
 const TEXT_MAX: usize = 127;
