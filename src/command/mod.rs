@@ -7,6 +7,7 @@ pub mod error;
 #[cfg(test)]
 pub(crate) mod fixture;
 pub mod generic;
+pub mod hash;
 pub mod help;
 pub mod keys;
 pub mod list;
@@ -26,6 +27,7 @@ pub const FAMILIES: &[&[spec::Spec]] = &[
     list::COMMANDS,
     set::COMMANDS,
     connection::COMMANDS,
+    hash::COMMANDS,
     generic::KEYS,
     generic::EXPIRY,
     generic::SCAN,

@@ -18,7 +18,7 @@ use super::heap::Heap;
 use super::lazy::Lazy;
 use super::segment::{self, NEVER};
 use super::slot::{SLOT_BITS, SLOTS, Slot};
-use super::table::{GROUP_BITS, Place, Span, Table};
+use super::table::{GROUP_BITS, Gone, Place, Span, Table};
 use super::value::{Kind, NewValue, Object, Value};
 use crate::types::packed::Block;
 use std::cell::Cell;
@@ -83,6 +83,8 @@ pub struct Db {
     table: Table,
     lazy: Rc<Lazy>,
     expires: usize,
+    /// Whether values of entries may hold something that expires.
+    inside: bool,
     /// Position that active expiry goes on at; 0 between passes.
     sweep_at: u64,
     /// Between passes: no entry expires earlier, unix milliseconds. During a pass: no entry whose
@@ -107,6 +109,7 @@ impl Db {
             table: Table::new(heap, hasher),
             lazy,
             expires: 0,
+            inside: false,
             sweep_at: 0,
             due: NEVER,
             passed_due: NEVER,
@@ -247,7 +250,8 @@ impl Db {
             self.expires += 1;
             self.note_due(ms);
         }
-        self.table.insert(pos, raw);
+        let inside = self.table.insert(pos, raw);
+        self.note_inside(inside);
     }
 
     /// Removes a key, expired or not; whether it was there.
@@ -294,7 +298,8 @@ impl Db {
             self.note_due(ms);
         }
         let raw = entry.settle(self.table.heap());
-        self.table.insert(pos, raw);
+        let inside = self.table.insert(pos, raw);
+        self.note_inside(inside);
     }
 
     /// A key that has not expired, nearly evenly drawn; None if a fair number of draws found none.
@@ -523,14 +528,23 @@ impl Db {
         }
     }
 
+    /// Something inside an entry's value expires then.
+    #[inline]
+    fn note_inside(&mut self, due: Option<u64>) {
+        if let Some(at) = due {
+            self.inside = true;
+            self.note_due(at);
+        }
+    }
+
     /// Active expiry: looks at about `budget` entries and segments, removes what has expired by
-    /// `now`, each after `gone` has seen it, and goes on there at the next call, until the pass has
-    /// come round.
+    /// `now`, each after `gone` has seen it, tells of what has expired inside of entries, and goes on
+    /// there at the next call, until the pass has come round.
     pub fn expire_slice(
         &mut self,
         now: u64,
         budget: usize,
-        mut gone: impl FnMut(EntryRef<'_>),
+        mut gone: impl FnMut(EntryRef<'_>, Gone),
     ) -> Sweep {
         let mut sweep = Sweep {
             more: true,
@@ -541,7 +555,7 @@ impl Db {
         }
         let mut left = budget;
         while left > 0 && sweep.more {
-            if self.expires == 0 {
+            if self.expires == 0 && !self.inside {
                 (self.sweep_at, self.due, self.passed_due) = (0, NEVER, NEVER);
                 sweep.more = false;
                 break;
@@ -562,6 +576,7 @@ impl Db {
             self.sweep_at = span.last.wrapping_add(1);
             if self.sweep_at == 0 {
                 self.due = self.due.min(self.passed_due);
+                self.inside &= self.due != NEVER;
                 sweep.more = false;
             }
         }
@@ -584,6 +599,7 @@ impl Db {
         let old = std::mem::replace(&mut self.table, empty);
         self.lazy.discard_table(old);
         self.expires = 0;
+        self.inside = false;
         self.sweep_at = 0;
         (self.due, self.passed_due) = (NEVER, NEVER);
         self.stale = 0;
@@ -651,6 +667,18 @@ impl<'a> EntryMut<'a> {
         let outside = self.db.table.replace(self.place, after, value);
         self.db.lazy.discard(outside);
         self.count_expiry(before, after);
+        self.note_due_inside();
+    }
+
+    /// Takes note of when something inside the value expires: to be called after a change that may
+    /// have brought that forward.
+    #[inline]
+    pub fn note_due_inside(&mut self) {
+        let due = self.get().due_inside();
+        if let Some(at) = due {
+            self.db.table.note_expiry(self.place, at);
+            self.db.note_inside(due);
+        }
     }
 
     /// Replaces the value by a number's decimal; in place where a number stands (INCR).

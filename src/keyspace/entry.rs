@@ -582,6 +582,16 @@ impl<'a> EntryRef<'a> {
         self.raw.expiry()
     }
 
+    /// When something inside its value next expires (a field of a hash), or a lower bound of it.
+    #[inline]
+    pub fn due_inside(&self) -> Option<u64> {
+        if self.kind() == Kind::Hash {
+            self.value().due()
+        } else {
+            None
+        }
+    }
+
     /// Whether it has expired by `now`, unix milliseconds.
     #[inline]
     pub fn expired(&self, now: u64) -> bool {

@@ -32,7 +32,7 @@ pub use hash::{Hasher, Pos};
 pub use node::prefetch;
 pub use slot::{SLOT_BITS, SLOTS, Slot, crc16, hash_tag};
 pub use supply::{Supplier, Supply, supply};
-pub use table::Place;
+pub use table::{Gone, Place};
 pub use value::{Decimal, INLINE_BYTES_MAX, Kind, LargeString, NewValue, Object, Value, parse_int};
 
 #[cfg(test)]

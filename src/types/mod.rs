@@ -4,10 +4,12 @@
 //! | module | what |
 //! | --- | --- |
 //! | [`list`] | lists in their two forms |
+//! | [`hash`] | fields, values and their expiries, small and large |
 //! | [`members`] | the table of a large collection's members |
 //! | [`packed`] | the one contiguous block of every small collection |
 //! | [`set`] | sets in their three forms |
 
+pub mod hash;
 pub mod list;
 pub mod members;
 pub mod packed;

@@ -8,7 +8,7 @@
 //!
 //! | bytes | what |
 //! | --- | --- |
-//! | 2 | number of elements, little-endian; bit 15 is the type's own ([`Packed::mark`]) |
+//! | 2 | number of elements, little-endian; bit 15: they expire by themselves ([`Packed::due`]) |
 //! | n | the elements |
 //!
 //! | element | bytes | its head |
@@ -30,6 +30,7 @@
 //! looking for one compares bytes.
 
 use crate::resp::number::{I64_TEXT_MAX, format_i64, parse_i64};
+use smallvec::{Array, SmallVec};
 
 /// Bytes in front of the first element.
 pub const HEAD_BYTES: usize = 2;
@@ -40,8 +41,10 @@ pub const ENTRY_BYTES_MAX: usize = u16::MAX as usize;
 /// The block without elements.
 pub const EMPTY: [u8; HEAD_BYTES] = [0; HEAD_BYTES];
 
-/// Of the head's number: the type's own bit.
+/// Of the head's number: the bit that says that what is in the block expires by itself.
 const MARK: u16 = 1 << 15;
+/// The first element of a marked block in which nothing expires.
+pub const NO_DUE: i64 = i64::MAX;
 
 const STR6_LEN_MAX: usize = 63;
 const STR12_LEN_MAX: usize = 4095;
@@ -238,10 +241,21 @@ impl<'a> Packed<'a> {
         self.bytes.len() == HEAD_BYTES
     }
 
-    /// The type's own bit, false in a new block.
+    /// Whether the first element says when something in the block expires. False in a new block.
     #[inline]
     pub fn mark(&self) -> bool {
         head(self.bytes) & MARK != 0
+    }
+
+    /// When something in the block next expires, or a lower bound of it, unix milliseconds. Where
+    /// the block has the [mark](Self::mark) this is its first element ([`NO_DUE`]: nothing does).
+    #[inline]
+    pub fn due(&self) -> Option<u64> {
+        if !self.mark() || self.is_empty() {
+            return None;
+        }
+        let due = self.get(HEAD_BYTES).int()?;
+        (due != NO_DUE).then_some(due as u64)
     }
 
     /// Offset of the first element; [`end`](Self::end) if there is none.
@@ -482,6 +496,24 @@ impl Block for Vec<u8> {
     }
 }
 
+impl<A: Array<Item = u8>> Block for SmallVec<A> {
+    fn block(&self) -> &[u8] {
+        self
+    }
+
+    fn block_mut(&mut self) -> &mut [u8] {
+        self
+    }
+
+    fn splice(&mut self, at: usize, remove: usize, insert: usize) -> &mut [u8] {
+        let (tail, old) = (at + remove, self.len());
+        self.resize(old.max(old - remove + insert), 0);
+        self.copy_within(tail..old, at + insert);
+        self.truncate(old - remove + insert);
+        &mut self[at..at + insert]
+    }
+}
+
 /// Bytes that elements take in a block.
 #[inline]
 pub fn packed_bytes(elements: &[Element<'_>]) -> usize {
@@ -529,7 +561,7 @@ pub fn remove(block: &mut impl Block, at: usize, count: usize) {
     replace(block, at, count, &[]);
 }
 
-/// Sets the type's own bit.
+/// Sets the mark.
 pub fn set_mark(block: &mut impl Block, mark: bool) {
     let bytes = block.block_mut();
     let count = head(bytes) & !MARK;

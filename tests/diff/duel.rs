@@ -130,6 +130,7 @@ impl Duel {
                 self.send(&[b"TYPE".to_vec(), key.clone()]);
                 self.send(&[b"OBJECT".to_vec(), b"ENCODING".to_vec(), key.clone()]);
                 self.send(&[b"GET".to_vec(), key.clone()]);
+                self.send(&[b"HGETALL".to_vec(), key.clone()]);
                 self.send(&[b"PEXPIRETIME".to_vec(), key]);
             }
         }

@@ -90,7 +90,7 @@ macro_rules! families {
 }
 
 families! {
-    scripts: strings bitmaps sets lists generic connection server config;
-    grammars: strings bitmaps sets lists generic connection server;
-    newer: strings bitmaps;
+    scripts: strings bitmaps sets lists generic connection server config hashes;
+    grammars: strings bitmaps sets lists generic connection server hashes;
+    newer: strings bitmaps hashes;
 }

@@ -10,6 +10,7 @@ use crate::resp::number::parse_i64;
 use crate::shard::Shard;
 use crate::shard::access::EventClass;
 use crate::shard::prefetch::GROUP_KEYS_MAX;
+use crate::types::packed::Packed;
 use crate::types::set::intset::is_intset;
 
 /// Calls `visit` for each key of the arguments from the first on, a few of them prefetched together.
@@ -219,6 +220,7 @@ pub fn other_database(command: &str, args: &[&[u8]], databases: usize) -> Option
 pub fn encoding_name(entry: &EntryRef<'_>) -> &'static str {
     match entry.value() {
         Value::Packed(Kind::Set, bytes) if is_intset(bytes) => "intset",
+        Value::Packed(Kind::Hash, block) if Packed::new(block).mark() => "listpackex",
         _ => entry.encoding().unwrap_or("listpack"),
     }
 }

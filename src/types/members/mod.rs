@@ -174,6 +174,14 @@ impl<const PAYLOAD: bool> Members<PAYLOAD> {
         self.find(key).is_some()
     }
 
+    /// Where an element with this hash stands that `accept` says is the one.
+    pub fn find_where(&self, hash: u64, accept: impl Fn(Element<'_>) -> bool) -> Option<At> {
+        let segment = self.index(hash);
+        let wanted = |element: Element<'_>| accept(element) && self.hash(element.key) == hash;
+        let slot = self.segment(segment).find_where(tag_of(hash), wanted)?;
+        Some(At { segment, slot })
+    }
+
     /// The element of a place.
     #[inline]
     pub fn at(&self, at: At) -> Element<'_> {
@@ -439,6 +447,21 @@ impl Members<true> {
             None => self.add(hash, element),
         }
         found.is_none()
+    }
+
+    /// Adds a key that is not there, with its payload; the hash is the key's.
+    #[inline]
+    pub fn insert_new(&mut self, hash: u64, key: &[u8], payload: &[u8]) {
+        debug_assert!(self.find_hashed(hash, key).is_none());
+        self.add(hash, Element { key, payload });
+    }
+
+    /// Replaces the payload of a place, where the key with that hash stands.
+    #[inline]
+    pub fn set_at(&mut self, at: At, hash: u64, key: &[u8], payload: &[u8]) {
+        debug_assert_eq!(self.find_hashed(hash, key), Some(at));
+        let element = Element { key, payload };
+        self.change(at.segment, |segment| segment.replace(at.slot, element));
     }
 
     /// The payload of a key.

@@ -198,6 +198,16 @@ impl<const PAYLOAD: bool> Segment<PAYLOAD> {
     /// The slot of a key.
     #[inline]
     pub(super) fn find(&self, tag: u16, key: &[u8]) -> Option<usize> {
+        self.find_where(tag, |element| element.key == key)
+    }
+
+    /// The slot of an element with this tag that `accept` says is the one.
+    #[inline]
+    pub(super) fn find_where(
+        &self,
+        tag: u16,
+        accept: impl Fn(Element<'_>) -> bool,
+    ) -> Option<usize> {
         let groups = self.count().div_ceil(GROUP_SLOTS);
         for (group, bytes) in self.bytes.as_chunks::<GROUP_BYTES>().0[..groups]
             .iter()
@@ -209,7 +219,7 @@ impl<const PAYLOAD: bool> Segment<PAYLOAD> {
                 if slot >= self.count() {
                     break;
                 }
-                if self.element_at(self.offset(slot)).key == key {
+                if accept(self.element_at(self.offset(slot))) {
                     return Some(slot);
                 }
                 hits &= hits - 1;
