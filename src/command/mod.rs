@@ -7,6 +7,7 @@ pub mod error;
 #[cfg(test)]
 pub(crate) mod fixture;
 pub mod generic;
+pub mod geo;
 pub mod hash;
 pub mod help;
 pub mod keys;
@@ -19,6 +20,7 @@ pub mod set;
 pub mod spec;
 pub mod string;
 pub mod transaction;
+pub mod zset;
 
 /// Every family's table.
 pub const FAMILIES: &[&[spec::Spec]] = &[
@@ -37,4 +39,6 @@ pub const FAMILIES: &[&[spec::Spec]] = &[
     memory::COMMANDS,
     server::COMMANDS,
     transaction::COMMANDS,
+    zset::COMMANDS,
+    geo::COMMANDS,
 ];

@@ -6,6 +6,7 @@
 use bytes::Bytes;
 
 use super::Version;
+use super::double::{F64_TEXT_MAX, format_f64};
 use super::number::{I64_TEXT_MAX, format_i64};
 
 /// Values of at least this many bytes are sent from where they lie. Below, a copy is cheaper than
@@ -278,6 +279,20 @@ impl<'a> Reply<'a> {
             self.line(b',', text)
         } else {
             self.bulk(text.as_bytes())
+        }
+    }
+
+    /// A double, with 17 digits; in RESP2 a bulk string.
+    pub fn double(&mut self, number: f64) {
+        let mut text = [0; F64_TEXT_MAX];
+        let text = format_f64(number, &mut text);
+        if self.is_resp3() {
+            let buf = &mut self.out.buf;
+            buf.push(b',');
+            buf.extend_from_slice(text);
+            buf.extend_from_slice(b"\r\n");
+        } else {
+            self.bulk(text);
         }
     }
 

@@ -8,9 +8,11 @@
 //! | [`members`] | the table of a large collection's members |
 //! | [`packed`] | the one contiguous block of every small collection |
 //! | [`set`] | sets in their three forms |
+//! | [`zset`] | the large sorted set |
 
 pub mod hash;
 pub mod list;
 pub mod members;
 pub mod packed;
 pub mod set;
+pub mod zset;

@@ -68,6 +68,18 @@ const KNOWN: &[Known] = &[
         reason: "a newer version has the level `nothing`, too",
     },
     Known {
+        command: "ZRANK",
+        with: &["WITHSCORE"],
+        redis_says: "-ERR wrong number of arguments",
+        reason: "WITHSCORE of newer versions (newer/zset.txt)",
+    },
+    Known {
+        command: "ZREVRANK",
+        with: &["WITHSCORE"],
+        redis_says: "-ERR wrong number of arguments",
+        reason: "WITHSCORE of newer versions (newer/zset.txt)",
+    },
+    Known {
         command: "OBJECT ENCODING",
         with: &[],
         redis_says: "\"hashtable\"",

@@ -35,6 +35,8 @@ const RULES: &[(&str, Rule)] = &[
     ("SRANDMEMBER", Rule::SameType),
     ("SPOP", Rule::AnyOrder),
     ("SCAN", Rule::Cursor),
+    ("ZSCAN", Rule::Cursor),
+    ("ZRANDMEMBER", Rule::SameType),
     ("RANDOMKEY", Rule::SameType),
     ("HGETALL", Rule::AnyOrder),
     ("HKEYS", Rule::AnyOrder),
