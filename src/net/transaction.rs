@@ -16,8 +16,8 @@
 //! # Order within a connection
 //! The age of a transaction may be lower than the ticket of a command of the same connection that
 //! is parked at an owner. So a transaction that writes waits until the connection has nothing under
-//! way, and one that reads until no write is under way. What comes after it is behind it in the
-//! lanes and finds its claims.
+//! way, and one that reads until no write is under way, nor a WATCH that what it reads should be
+//! covered by. What comes after it is behind it in the lanes and finds its claims.
 
 use smallvec::SmallVec;
 
@@ -120,7 +120,8 @@ impl Engine {
     /// Why a transaction of this connection must wait for what is under way.
     pub(super) fn not_yet(&mut self, conn: ConnId, write: bool) -> Option<Stall> {
         let session = self.session(conn);
-        if write && session.waiting > 0 {
+        let watches = session.info.multi.watches() > 0;
+        if (write || watches) && session.waiting > 0 {
             return Some(Stall::Answers);
         }
         (session.writes_out > 0).then_some(Stall::Writes)
