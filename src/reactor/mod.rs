@@ -5,3 +5,4 @@ pub mod listener;
 pub mod ring;
 pub mod run;
 pub mod socket;
+pub mod stall;

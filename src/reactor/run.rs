@@ -16,6 +16,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::ring::{Completion, Ring};
+use super::stall::TurnWatch;
 use super::{clock, socket};
 use crate::mesh::{Endpoint, ShardId};
 use crate::net::engine::{Engine, WAITING_OUTPUT_MAX};
@@ -111,6 +112,7 @@ pub struct Reactor {
     /// Listeners that stopped accepting for want of descriptors, to be tried again.
     deaf: Vec<usize>,
     next_tick_ms: u64,
+    turn_watch: TurnWatch,
     /// When patience with connections that do not end is over, once the server stops.
     stop_at_ms: Option<u64>,
 }
@@ -120,6 +122,7 @@ impl Reactor {
     pub fn new(engine: Engine, wiring: Wiring) -> std::io::Result<Self> {
         let mut ring = Ring::new()?;
         wiring.rings[engine.shard.id.index()].store(ring.fd(), Ordering::Release);
+        let turn_watch = TurnWatch::new(engine.shard.ticks);
         let accepting = engine.shard.id.0 == 0;
         for (at, (fd, _)) in wiring.listeners.iter().enumerate().filter(|_| accepting) {
             ring.accept(*fd, op::with(op::ACCEPT, at as u64));
@@ -137,6 +140,7 @@ impl Reactor {
             again: Vec::new(),
             deaf: Vec::new(),
             next_tick_ms: 0,
+            turn_watch,
             stop_at_ms: None,
         })
     }
@@ -160,9 +164,12 @@ impl Reactor {
     }
 
     fn turn(&mut self) {
+        self.turn_watch.begin();
         self.set_clock();
         self.work_off_completions();
+        self.turn_watch.part("the requests of its clients");
         self.take_from_lanes();
+        self.turn_watch.part("what other shards have sent");
         self.engine.end_what_is_due();
         self.engine.resume();
         if self.engine.shard.now_ms >= self.next_tick_ms {
@@ -171,7 +178,13 @@ impl Reactor {
         let lanes_full = self.flush_lanes();
         self.flush_connections();
         self.take_up_receives();
+        self.turn_watch.part("what goes out");
         self.sleep(lanes_full);
+    }
+
+    /// Nothing is left to be done in this turn but entering the kernel.
+    fn end_turn(&mut self) {
+        self.turn_watch.end(&mut self.engine.shard);
     }
 
     fn set_clock(&mut self) {
@@ -571,13 +584,17 @@ impl Reactor {
     /// Submits, and sleeps if there is nothing to do. Background work has its turn when everything
     /// that clients wait for is on its way.
     fn sleep(&mut self, lanes_full: bool) {
-        let lanes = &self.wiring.endpoint.lanes;
-        let inbound = || lanes.iter().flatten().any(crate::mesh::Lane::has_inbound);
         let background = self.engine.background_in_ms();
         if background == Some(0) {
             self.ring.enter(0, None);
-            return self.engine.background();
+            self.turn_watch.part("sending and receiving");
+            self.engine.background();
+            self.turn_watch.part("expiring and freeing");
+            return self.end_turn();
         }
+        self.end_turn();
+        let lanes = &self.wiring.endpoint.lanes;
+        let inbound = || lanes.iter().flatten().any(crate::mesh::Lane::has_inbound);
         let busy = lanes_full || self.engine.has_work() || !self.again.is_empty() || inbound();
         if busy {
             return self.ring.enter(0, None);
