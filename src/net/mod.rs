@@ -16,6 +16,8 @@ mod multi;
 pub mod pause;
 pub mod remote;
 pub mod session;
+#[cfg(test)]
+mod simulation;
 mod slow;
 mod spread;
 mod steps;
