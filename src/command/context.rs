@@ -92,6 +92,8 @@ pub struct HomeCtx<'a> {
     pub args: &'a [&'a [u8]],
     /// The command's row.
     pub row: RowId,
+    /// Whether it runs inside EXEC, whose reply is not put off.
+    pub in_exec: bool,
 }
 
 impl HomeCtx<'_> {

@@ -62,6 +62,17 @@ impl Error {
         Self(format!("ERR wrong number of arguments for '{command}' command").into())
     }
 
+    /// A command that a RESP2 connection with subscriptions may not use.
+    pub fn subscribed(command: &str) -> Self {
+        Self(
+            format!(
+                "ERR Can't execute '{command}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / \
+                 QUIT / RESET are allowed in this context"
+            )
+            .into(),
+        )
+    }
+
     /// A time to live that is none.
     pub fn invalid_expire(command: &str) -> Self {
         Self(format!("ERR invalid expire time in '{command}' command").into())

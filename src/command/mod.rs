@@ -10,6 +10,7 @@ pub mod generic;
 pub mod help;
 pub mod keys;
 pub mod memory;
+pub mod pubsub;
 pub mod registry;
 pub mod server;
 pub mod spec;
@@ -28,6 +29,7 @@ pub const FAMILIES: &[&[spec::Spec]] = &[
     generic::WHOLE,
     debug::COMMANDS,
     memory::COMMANDS,
+    pubsub::COMMANDS,
     server::COMMANDS,
     transaction::COMMANDS,
 ];

@@ -530,7 +530,7 @@ impl Engine {
         let session = self.session(conn);
         let held = std::mem::take(&mut session.held);
         std::mem::swap(&mut session.out, out);
-        self.run_home(conn, &list(command), command.command.row, spec);
+        self.run_home(conn, &list(command), command.command.row, spec, true);
         let session = self.session(conn);
         std::mem::swap(&mut session.out, out);
         assert!(session.held.is_empty(), "inside EXEC nothing is put off");
@@ -580,6 +580,7 @@ impl Engine {
         };
         let owned = &mut command.take_large();
         run(&mut self.shard, call, OwnedArgs { first: 0, owned }, out);
+        self.send_publications();
     }
 
     /// The only owner of a command's keys.

@@ -67,6 +67,7 @@ impl Engine {
     /// A bounded slice of background work: expiry, freeing.
     pub fn background(&mut self) {
         self.shard.background();
+        self.send_publications();
     }
 
     /// Ends what was to last until now.
@@ -79,9 +80,12 @@ impl Engine {
         self.pause_end_ms()
     }
 
-    /// Whether the loop must not sleep.
+    /// Whether the loop must not sleep. What goes to other shards may have come up when the lanes
+    /// had their turn already: a connection that ended leaves its transactions and subscriptions.
     pub fn has_work(&self) -> bool {
-        !self.resumable.is_empty() || !self.dirty.is_empty()
+        !self.resumable.is_empty()
+            || !self.dirty.is_empty()
+            || self.outgoing.iter().any(|out| !out.buf.is_empty())
     }
 
     /// HTTP's first words are no commands but a browser that was sent here: the connection ends.

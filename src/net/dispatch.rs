@@ -152,12 +152,21 @@ impl Engine {
 
     /// Why a connection in a special state may not use a command.
     fn refusal(&mut self, conn: ConnId, row: RowId) -> Option<Error> {
-        let flags = self.shard.registry.row(row).spec.flags;
+        let spec = self.shard.registry.row(row).spec;
+        let flags = spec.flags;
         let protected = !self.shard.config.requirepass.is_empty();
         let session = self.session(conn);
         if protected && session.is(flag::NEED_AUTH) && !flags.has(Flags::NO_AUTH) {
             return Some(Error::NO_AUTH);
         }
+        if session.is(flag::PUBSUB)
+            && session.version == Version::Resp2
+            && !matches!(spec.run, Run::Home(_) if allowed_to_subscribers(spec.name))
+        {
+            let name = &self.shard.registry.row(row).full_name;
+            return Some(Error::subscribed(name));
+        }
+        let session = self.session(conn);
         let touches = Flags::WRITE | Flags::READONLY | Flags::MAY_REPLICATE;
         (session.is(flag::MONITOR) && flags.any(touches)).then_some(Error::MONITOR_KEYSPACE)
     }
@@ -189,10 +198,21 @@ impl Engine {
 
     /// Runs a command whose reply the client may not want to hear.
     fn dispatch_heard(&mut self, conn: ConnId, batch: &mut Batch, command: &Command) -> Flow {
-        if self.session(conn).is(flag::REPLY_OFF | flag::REPLY_SKIP) {
+        if self.session(conn).is(flag::REPLY_OFF | flag::REPLY_SKIP)
+            && !self.is_confirmed_by_push(conn, command.row)
+        {
             self.dispatch_silently(conn, batch, command)
         } else {
             self.dispatch_or_queue(conn, batch, command)
+        }
+    }
+
+    /// Whether a command answers with a push message, which CLIENT REPLY does not silence.
+    fn is_confirmed_by_push(&mut self, conn: ConnId, row: RowId) -> bool {
+        let resp3 = self.session(conn).version == Version::Resp3;
+        resp3 && row != RowId::UNKNOWN && {
+            let spec = self.shard.registry.row(row).spec;
+            spec.flags.has(Flags::PUBSUB) && matches!(spec.run, Run::Home(_))
         }
     }
 
@@ -253,7 +273,7 @@ impl Engine {
             Route::Here => self.run_here(conn, batch, command, spec),
             Route::ManyKeys => self.run_many_keys(conn, batch, command, spec),
             Route::Home => {
-                self.run_home(conn, batch.args_of(command), command.row, spec);
+                self.run_home(conn, batch.args_of(command), command.row, spec, false);
                 Flow::Done
             }
             Route::At => {
@@ -261,6 +281,11 @@ impl Engine {
                     unreachable!("routed by its kind")
                 };
                 let owner = owner(&self.shard, batch.args_of(command));
+                if spec.flags.has(Flags::PUBSUB)
+                    && let Some(stall) = self.must_wait_to_publish(conn)
+                {
+                    return Flow::Wait(stall);
+                }
                 if self.must_wait(conn, spec, owner) {
                     return Flow::Wait(Stall::Writes);
                 }
@@ -289,6 +314,17 @@ impl Engine {
             && session.writes_at != owner.0
             && spec.flags.has(Flags::WRITE)
             && session.volley_left == 0
+    }
+
+    /// Why a message cannot be published now: an earlier write of its connection is under way, or a
+    /// shard is behind with what it is sent.
+    fn must_wait_to_publish(&mut self, conn: ConnId) -> Option<Stall> {
+        if self.session(conn).writes_out > 0 {
+            return Some(Stall::Writes);
+        }
+        let own = self.shard.id.index();
+        let mut others = (0..self.outgoing.len()).filter(|shard| *shard != own);
+        others.find_map(|shard| self.no_room(conn, ShardId(shard as u16)))
     }
 
     /// A command whose keys may have several owners.
@@ -370,6 +406,7 @@ impl Engine {
             owned: &mut batch.owned,
         };
         run(&mut self.shard, call, large, session.target());
+        self.send_publications();
         Flow::Done
     }
 
@@ -380,6 +417,7 @@ impl Engine {
         args: &[&[u8]],
         row: RowId,
         spec: &'static Spec,
+        in_exec: bool,
     ) {
         let Run::Home(function) = spec.run else {
             unreachable!("routed by its kind")
@@ -391,6 +429,7 @@ impl Engine {
             conn,
             args,
             row,
+            in_exec,
         });
         let took = self.shard.lap();
         let failed = outcome.is_err();
@@ -425,7 +464,8 @@ impl Engine {
         if let Some(stall) = self.no_room(conn, owner) {
             return Flow::Wait(stall);
         }
-        let write = spec.flags.has(Flags::WRITE);
+        // A message that was published is followed by writes elsewhere only when it is out.
+        let write = spec.flags.has(Flags::WRITE) || spec.flags.has(Flags::PUBSUB);
         self.lend_held_buffer(conn);
         let session = self.session(conn);
         let in_volley = session.volley_left > 0;
@@ -498,6 +538,22 @@ impl Engine {
         let version = session.version;
         Reply::new(session.target(), version).error(&refused.as_ref().unwrap_or(error).0);
     }
+}
+
+/// Whether a RESP2 connection with subscriptions may use a command.
+fn allowed_to_subscribers(name: &str) -> bool {
+    const ALLOWED: [&str; 9] = [
+        "subscribe",
+        "ssubscribe",
+        "sunsubscribe",
+        "unsubscribe",
+        "psubscribe",
+        "punsubscribe",
+        "ping",
+        "quit",
+        "reset",
+    ];
+    ALLOWED.contains(&name)
 }
 
 /// Runs a command's function on `shard`, with its reply at the end of `out`.

@@ -70,6 +70,8 @@ pub struct Engine {
     pub(super) pause: super::pause::Pause,
     /// MONITOR.
     pub(super) monitors: super::monitor::Monitors,
+    /// Connections with subscriptions.
+    pub subscribers: super::pubsub::Subscribers,
     /// For `timeout`.
     pub(super) idle: super::idle::IdleWatch,
     /// For the soft limits of `client-output-buffer-limit`.
@@ -113,6 +115,7 @@ impl Engine {
             slow: 0,
             pause: super::pause::Pause::default(),
             monitors: super::monitor::Monitors::new(shards),
+            subscribers: super::pubsub::Subscribers::default(),
             idle: super::idle::IdleWatch::default(),
             over_soft: Vec::new(),
             attack_logged_ms: 0,
@@ -203,6 +206,7 @@ impl Engine {
             self.shard.keyspace.dispose(bytes);
         }
         self.stop_monitor(conn);
+        self.unsubscribe_from_all(conn);
         self.abandon(conn);
         if self.session_if(conn).is_some() {
             self.free_if_done(conn);
@@ -559,6 +563,7 @@ impl Engine {
         }
         batch.clear();
         self.batch = batch;
+        self.send_publications();
         if !self.shard.watch.slow_calls.is_empty() {
             self.log_slow_calls();
         }

@@ -4,6 +4,7 @@
 
 use super::batch::RemoteCall;
 use super::engine::Engine;
+use super::pubsub::Told;
 use super::remote::{kind, wire};
 use crate::keyspace::OwnedEntry;
 use crate::mesh::ShardId;
@@ -45,6 +46,10 @@ pub(super) enum Errand {
         entries: Vec<Option<OwnedEntry>>,
         changes: Vec<Change>,
     },
+    /// My connections have begun or ended subscriptions.
+    Subscriptions(Told),
+    /// I know of the subscriptions that you have told me with this number.
+    Subscribed(u32),
 }
 
 impl Engine {
@@ -86,6 +91,8 @@ impl Engine {
                 self.shard.put_entries(&keys, &mut entries);
                 self.shard.tell_changes(changes);
             }
+            Errand::Subscriptions(told) => self.subscriptions_changed(from, told),
+            Errand::Subscribed(number) => self.subscribed(number),
         }
     }
 }

@@ -164,6 +164,7 @@ impl Engine {
                 conn,
                 args,
                 row,
+                in_exec: false,
             })
         })
     }

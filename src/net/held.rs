@@ -83,6 +83,13 @@ impl Held {
         number
     }
 
+    /// The reply for the place that was taken last is not dropped.
+    pub fn let_last_be_heard(&mut self) {
+        if let Some(Place::Waiting(request)) = self.places.back_mut() {
+            request.silent = false;
+        }
+    }
+
     /// The reply for a place, written by `fill`; it and whatever may leave behind it go to the
     /// end of `out`. Returns what was asked.
     pub fn complete(

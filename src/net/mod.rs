@@ -14,6 +14,7 @@ pub mod limits;
 pub mod monitor;
 mod multi;
 pub mod pause;
+pub mod pubsub;
 pub mod remote;
 pub mod session;
 #[cfg(test)]

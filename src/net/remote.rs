@@ -13,6 +13,7 @@
 //! CONNECTION u32 descriptor | u32 listener
 //! MONITORS u32 number of the sender's monitors
 //! SHOWN    a line for the receiver's monitors
+//! PUBLISHED u8 class | u32 length | channel | message, for the receiver's subscribers
 //! TRANSACTION u64 pointer to a message of the transaction machine
 //! SLOW     u64 pointer to a slow call of a client of the receiver
 //! ERRAND   u64 pointer to an errand
@@ -49,6 +50,7 @@ pub(super) mod kind {
     pub(in crate::net) const MONITORS: u8 = 7;
     pub(in crate::net) const SHOWN: u8 = 8;
     pub(super) const SLOW: u8 = 10;
+    pub(in crate::net) const PUBLISHED: u8 = 11;
 }
 
 /// The length that stands for a pointer.
@@ -188,6 +190,7 @@ impl Engine {
                     let message = wire::unpack(reader.u64());
                     self.shard.txns.handle(from, message);
                     self.work_off_transactions();
+                    self.send_publications();
                 }
                 kind::SLOW => {
                     let call = wire::unpack(reader.u64());
@@ -198,11 +201,16 @@ impl Engine {
                     let errand = wire::unpack(reader.u64());
                     self.run_errand(from, errand);
                     self.work_off_transactions();
+                    self.send_publications();
                 }
                 kind::MONITORS => self.know_monitors(from, reader.u32()),
                 kind::SHOWN => {
                     let line = reader.bytes(reader.left());
                     self.show(line);
+                }
+                kind::PUBLISHED => {
+                    self.run_batch(); // what came before is executed before
+                    self.on_published(&mut reader);
                 }
                 kind::CONNECTION => self.adopted.push((reader.u32() as i32, reader.u32())),
                 other => unreachable!("a message of kind {other}"),
@@ -271,6 +279,7 @@ impl Engine {
         };
         run(&mut self.shard, run_as, large, out);
         end_reply(out, open);
+        self.send_publications();
     }
 
     fn on_reply(&mut self, reader: &mut Reader<'_>) {

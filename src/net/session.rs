@@ -9,6 +9,7 @@
 use std::net::SocketAddr;
 
 use super::held::{Held, Request};
+use super::pubsub::Subscriptions;
 use crate::command::registry::RowId;
 use crate::keyspace::Keyspace;
 use crate::resp::Version;
@@ -130,6 +131,7 @@ pub mod flag {
         | REPLY_SKIP_NEXT
         | MONITOR
         | MULTI
+        | PUBSUB
         | BARRIER
         | BLOCKED;
 }
@@ -252,6 +254,8 @@ pub struct Info {
     pub commands: u64,
     /// MULTI and WATCH.
     pub multi: Multi<Head>,
+    /// What it subscribes to, if anything.
+    pub subscriptions: Option<Box<Subscriptions>>,
     /// Whether it has ever watched a key.
     pub watched: bool,
     /// Bytes that the kernel has not taken yet, as the reactor knows them.
@@ -331,6 +335,11 @@ impl Session {
             sure,
             silent,
         })
+    }
+
+    /// The place that was just taken is for a push message, which CLIENT REPLY does not silence.
+    pub fn let_be_heard(&mut self) {
+        self.held.let_last_be_heard();
     }
 
     /// The reply for the place `seq`, written by `fill`, and whatever may leave behind it now.

@@ -14,6 +14,7 @@ use crate::command::error::Error;
 use crate::keyspace::{
     CLOCK_BITS, CLOCK_OF_NEW, EntryMut, EntryRef, Expiry, Kind, Lookup, NewValue, Place, Pos, Value,
 };
+use crate::server::config::NotifyFlags;
 use bytes::Bytes;
 
 /// Classes of keyspace events, as `notify-keyspace-events` names them.
@@ -39,6 +40,42 @@ pub enum EventClass {
     Stream,
     /// `n`
     New,
+    /// `m`
+    Miss,
+    /// `o`
+    Overwritten,
+    /// `c`
+    TypeChanged,
+}
+
+impl EventClass {
+    /// Its bit in `notify-keyspace-events`.
+    #[inline]
+    const fn bit(self) -> u32 {
+        match self {
+            Self::Generic => NotifyFlags::GENERIC,
+            Self::String => NotifyFlags::STRING,
+            Self::List => NotifyFlags::LIST,
+            Self::Set => NotifyFlags::SET,
+            Self::Hash => NotifyFlags::HASH,
+            Self::SortedSet => NotifyFlags::ZSET,
+            Self::Expired => NotifyFlags::EXPIRED,
+            Self::Evicted => NotifyFlags::EVICTED,
+            Self::Stream => NotifyFlags::STREAM,
+            Self::New => NotifyFlags::NEW_KEY,
+            Self::Miss => NotifyFlags::KEY_MISS,
+            Self::Overwritten => NotifyFlags::OVERWRITTEN,
+            Self::TypeChanged => NotifyFlags::TYPE_CHANGED,
+        }
+    }
+
+    /// Whether it says that a key has changed, and not only tells more about another event.
+    const fn is_change(self) -> bool {
+        !matches!(
+            self,
+            Self::New | Self::Miss | Self::Overwritten | Self::TypeChanged
+        )
+    }
 }
 
 const CLOCK_MASK: u32 = (1 << CLOCK_BITS) - 1;
@@ -86,7 +123,7 @@ impl Shard {
     pub fn read(&mut self, caller: Caller, pos: Pos, key: &[u8]) -> Option<EntryRef<'_>> {
         let place = self.locate_to_read(caller.db, pos, key);
         let Some(place) = place else {
-            self.stats.misses += 1;
+            self.missed(caller.db, key);
             return None;
         };
         self.stats.hits += 1;
@@ -98,13 +135,36 @@ impl Shard {
         Some(entry.into_ref())
     }
 
-    /// Looks a key up for reading; it is counted, but not remembered (TYPE, TTL, EXISTS, OBJECT ...).
+    /// Looks a key up for reading; it is counted, but not remembered (TYPE, TTL, EXISTS ...).
     pub fn inspect(&mut self, caller: Caller, pos: Pos, key: &[u8]) -> Option<EntryRef<'_>> {
-        let place = self.locate(caller.db, pos, key);
-        self.stats.hits += u64::from(place.is_some());
-        self.stats.misses += u64::from(place.is_none());
-        let db = self.keyspace.db_mut(usize::from(caller.db));
-        place.map(|place| db.at(place).into_ref())
+        match self.locate(caller.db, pos, key) {
+            Some(place) => Some(self.inspected(caller.db, place)),
+            None => {
+                self.missed(caller.db, key);
+                None
+            }
+        }
+    }
+
+    /// The same without an event if the key is missing (OBJECT).
+    pub fn inspect_quietly(
+        &mut self,
+        caller: Caller,
+        pos: Pos,
+        key: &[u8],
+    ) -> Option<EntryRef<'_>> {
+        match self.locate(caller.db, pos, key) {
+            Some(place) => Some(self.inspected(caller.db, place)),
+            None => {
+                self.stats.misses += 1;
+                None
+            }
+        }
+    }
+
+    fn inspected(&mut self, db: u16, place: Place) -> EntryRef<'_> {
+        self.stats.hits += 1;
+        self.at(db, place).into_ref()
     }
 
     /// Looks a key up for reading without counting or remembering it.
@@ -198,13 +258,21 @@ impl Shard {
         expiry: Expiry,
     ) {
         let clock = self.access_clock();
+        let told = self
+            .notices
+            .has(NotifyFlags::OVERWRITTEN | NotifyFlags::TYPE_CHANGED);
         let db = self.keyspace.db_mut(usize::from(caller.db));
         match place {
             Some(place) => {
                 let mut entry = db.at(place);
+                let before = told.then(|| entry.get().kind());
                 entry.set(value, expiry);
                 if clock & CLOCK_OF_NEW == 0 {
                     entry.touch(clock);
+                }
+                if let Some(before) = before {
+                    let after = self.at(caller.db, place).get().kind();
+                    self.replaced(caller.db, pos, key, before != after);
                 }
             }
             None => {
@@ -215,6 +283,15 @@ impl Shard {
                 db.insert(pos, key, value, expiry, clock);
                 self.changed(caller.db, pos, key, EventClass::New, "new");
             }
+        }
+    }
+
+    /// Tells that another value stands under a key.
+    #[cold]
+    fn replaced(&mut self, db: u16, pos: Pos, key: &[u8], by_another_type: bool) {
+        self.changed(db, pos, key, EventClass::Overwritten, "overwritten");
+        if by_another_type {
+            self.changed(db, pos, key, EventClass::TypeChanged, "type_changed");
         }
     }
 
@@ -320,9 +397,36 @@ impl Shard {
             return;
         }
         // That the key is new is told besides what made it.
-        self.dirty += u64::from(class != EventClass::New);
+        self.dirty += u64::from(class.is_change());
         self.txns.touched(db, pos.to_bits());
-        let _ = event;
+        if self.notices.has(class.bit()) {
+            self.notify(db, key, event);
+        }
+    }
+
+    /// Tells those who subscribe to keyspace notifications.
+    #[cold]
+    fn notify(&mut self, db: u16, key: &[u8], event: &str) {
+        let mut channel = Vec::with_capacity(32 + key.len());
+        if self.notices.has(NotifyFlags::KEYSPACE) {
+            channel.extend_from_slice(format!("__keyspace@{db}__:").as_bytes());
+            channel.extend_from_slice(key);
+            self.channels.notify(&channel, event.as_bytes());
+        }
+        if self.notices.has(NotifyFlags::KEYEVENT) {
+            channel.clear();
+            channel.extend_from_slice(format!("__keyevent@{db}__:{event}").as_bytes());
+            self.channels.notify(&channel, key);
+        }
+    }
+
+    /// A look-up has found nothing.
+    #[inline]
+    fn missed(&mut self, db: u16, key: &[u8]) {
+        self.stats.misses += 1;
+        if self.notices.has(NotifyFlags::KEY_MISS) {
+            self.notify(db, key, "keymiss");
+        }
     }
 
     /// A database has been emptied of `keys` keys, or exchanged for another: to be called after it,

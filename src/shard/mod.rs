@@ -1,6 +1,7 @@
 //! What one core owns: its partition of the keyspace, its view of the configuration, its counters.
 //! Pure state: the clock is set from outside once a turn, and chance comes from a seed.
 pub mod access;
+pub mod channels;
 pub mod expiry;
 pub mod lending;
 pub mod lfu;
@@ -15,8 +16,9 @@ use std::sync::Arc;
 use crate::command::registry::Registry;
 use crate::keyspace::{Hasher, Keyspace, Pos, SLOTS, Slot, Supply};
 use crate::mesh::ShardId;
-use crate::server::config::Config;
+use crate::server::config::{Config, NotifyFlags};
 use crate::txn::Txns;
+use channels::Channels;
 use expiry::Expiry;
 use lending::{Carried, Change};
 use lfu::Lfu;
@@ -64,6 +66,10 @@ pub struct Shard {
     pub expiry: Expiry,
     /// What the access clock of entries means.
     pub lfu: Lfu,
+    /// Who subscribes to what, for publishing.
+    pub channels: Channels,
+    /// `notify-keyspace-events`; 0 unless events go anywhere.
+    pub(crate) notices: NotifyFlags,
 }
 
 /// Time measured in the cheapest unit that there is (cycles of the time stamp counter).
@@ -115,6 +121,8 @@ impl Shard {
                 | 1,
             lfu: Lfu::of(&config),
             expiry: Expiry::default(),
+            channels: Channels::default(),
+            notices: config.notify_keyspace_events.effective(),
             node,
             config,
             registry,
@@ -159,6 +167,7 @@ impl Shard {
         self.config = self.node.config();
         self.watch.configure(&self.config, self.ticks);
         self.lfu = Lfu::of(&self.config);
+        self.notices = self.config.notify_keyspace_events.effective();
     }
 }
 

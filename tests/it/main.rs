@@ -12,6 +12,7 @@ mod hostile;
 mod info;
 mod pipelines;
 mod protocol;
+mod pubsub;
 mod scan;
 mod shards;
 mod start_stop;

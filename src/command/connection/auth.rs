@@ -138,6 +138,7 @@ fn greet(ctx: &mut HomeCtx<'_>) {
 pub(super) fn reset(ctx: &mut HomeCtx<'_>) -> Outcome {
     let conn = ctx.conn;
     ctx.engine.stop_monitor(conn);
+    ctx.engine.unsubscribe_from_all(conn);
     ctx.engine.end_multi(conn);
     let protected = !ctx.shard().config.requirepass.is_empty();
     let session = ctx.session();

@@ -6,6 +6,7 @@ use crate::command::error::{Error, Outcome};
 use crate::command::registry::{Registry, RowId};
 use crate::net::session::{Peer, Session, Stall, flag};
 use crate::resp::Version;
+use crate::shard::channels::Class;
 
 /// What the connection that asks is just doing.
 struct Asking<'a> {
@@ -137,9 +138,11 @@ fn write_line(
     } else {
         2
     };
+    let own = info.subscriptions.as_deref();
+    let subscriptions = |class| own.map_or(0, |own| own.len(class));
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let head = format!(
-        "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub=0 psub=0 ssub=0 \
+        "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub={} psub={} ssub={} \
          multi={} watch={} qbuf={} qbuf-free={input_free} argv-mem={arg_bytes} multi-mem={} \
          rbs={output_buffer} rbp={output_buffer} obl={} oll={chunks} omem={} tot-mem={memory} \
          events={} cmd={command} user=default redir=-1 resp={version} lib-name={} lib-ver={} \
@@ -153,6 +156,9 @@ fn write_line(
         since(info.active_ms),
         flags_of(session),
         session.db,
+        subscriptions(Class::Channel),
+        subscriptions(Class::Pattern),
+        subscriptions(Class::Shard),
         session.queued(),
         session.watches(),
         session.input_bytes() + asked_bytes,

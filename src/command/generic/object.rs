@@ -38,7 +38,7 @@ pub(super) fn help(ctx: &mut Ctx<'_>) -> Outcome {
 
 /// The entry under the second argument.
 fn entry<'a>(ctx: &'a mut Ctx<'_>) -> Option<EntryRef<'a>> {
-    ctx.shard.inspect(ctx.caller, ctx.pos, ctx.args[2])
+    ctx.shard.inspect_quietly(ctx.caller, ctx.pos, ctx.args[2])
 }
 
 pub(super) fn encoding(ctx: &mut Ctx<'_>) -> Outcome {

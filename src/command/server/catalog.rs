@@ -276,7 +276,7 @@ fn put_row(reply: &mut Reply<'_>, registry: &Registry, id: RowId) {
     reply.array(10);
     reply.bulk(name_of(registry, id).as_bytes());
     reply.integer(spec.arity.into());
-    put_names(reply, spec.flags.names(), "");
+    put_names(reply, shown_flags(spec), "");
     [first, last, step].iter().for_each(|n| reply.integer(*n));
     put_names(reply, spec.acl.names(), "@");
     reply.set(spec.tips.len());
@@ -295,6 +295,12 @@ fn put_children(reply: &mut Reply<'_>, registry: &Registry, row: &Row) {
     for child in row.children.clone() {
         put_row(reply, registry, RowId(child));
     }
+}
+
+/// The flags that a command is shown with: Redis keeps `may_replicate` to itself.
+fn shown_flags(spec: &Spec) -> impl Iterator<Item = &'static str> {
+    let names = spec.flags.names();
+    names.filter(|name| *name != "may_replicate")
 }
 
 fn put_names(reply: &mut Reply<'_>, names: impl Iterator<Item = &'static str>, mark: &str) {

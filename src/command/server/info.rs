@@ -207,9 +207,9 @@ impl Text<'_> {
             ("client_recent_max_output_buffer", all.output_bytes_max),
             ("blocked_clients", all.counters.blocked),
         ]);
+        self.field("tracking_clients", 0);
+        self.field("pubsub_clients", self.all.counters.subscribers);
         self.zeros(&[
-            "tracking_clients",
-            "pubsub_clients",
             "watching_clients",
             "clients_in_timeout_table",
             "total_watched_keys",
@@ -356,10 +356,12 @@ impl Text<'_> {
             "current_eviction_exceeded_time",
         ]);
         self.fields(&[("keyspace_hits", c.hits), ("keyspace_misses", c.misses)]);
+        self.fields(&[
+            ("pubsub_channels", c.channels),
+            ("pubsub_patterns", c.patterns),
+            ("pubsubshard_channels", c.shard_channels),
+        ]);
         self.zeros(&[
-            "pubsub_channels",
-            "pubsub_patterns",
-            "pubsubshard_channels",
             "latest_fork_usec",
             "total_forks",
             "migrate_cached_sockets",

@@ -6,6 +6,7 @@ use super::record::{Fields, put, put_bytes};
 use crate::command::registry::RowId;
 use crate::net::engine::Engine;
 use crate::net::session::{Info, Session, flag};
+use crate::shard::channels::Class;
 use crate::shard::watch::{Histogram, LATENCY_BUCKETS};
 
 /// Keys that are drawn for the mean time to live of a database.
@@ -25,7 +26,7 @@ macro_rules! counters {
 }
 
 counters! {
-    clients, blocked,
+    clients, blocked, subscribers, channels, patterns, shard_channels,
     /** bytes */ keyspace_bytes,
     /** bytes */ client_bytes,
     lazy_pending, lazy_freed, dirty, keys,
@@ -76,6 +77,14 @@ impl Report {
         let stats = &shard.stats;
         let [ops_per_s, bytes_in_per_s, bytes_out_per_s] = stats.rates.per_second();
         report.counters = Counters {
+            subscribers: engine.subscribers.connections,
+            channels: shard.channels.len(Class::Channel) as u64,
+            // Every shard knows all patterns: one of them says so.
+            patterns: match shard.id.index() {
+                0 => shard.channels.len(Class::Pattern) as u64,
+                _ => 0,
+            },
+            shard_channels: shard.channels.len(Class::Shard) as u64,
             keyspace_bytes: shard.keyspace.used_bytes() as u64,
             lazy_pending: shard.keyspace.lazy_pending() as u64,
             lazy_freed: shard.keyspace.lazy_freed(),

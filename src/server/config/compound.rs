@@ -281,11 +281,15 @@ impl NotifyFlags {
     pub const KEY_MISS: u32 = 1 << 12;
     /// `n`: new keys; not in `A`.
     pub const NEW_KEY: u32 = 1 << 13;
-    /// `A`: all classes of events but misses and new keys.
+    /// `o`: keys whose value another one replaces; not in `A`.
+    pub const OVERWRITTEN: u32 = 1 << 14;
+    /// `c`: keys that get a value of another type; not in `A`.
+    pub const TYPE_CHANGED: u32 = 1 << 15;
+    /// `A`: all classes of events but misses, new keys and replaced values.
     pub const ALL: u32 = Self::MODULE * 2 - Self::GENERIC;
 
     /// In the order in which Redis shows them.
-    const LETTERS: [(u8, u32); 14] = [
+    const LETTERS: [(u8, u32); 16] = [
         (b'g', Self::GENERIC),
         (b'$', Self::STRING),
         (b'l', Self::LIST),
@@ -297,10 +301,26 @@ impl NotifyFlags {
         (b't', Self::STREAM),
         (b'd', Self::MODULE),
         (b'n', Self::NEW_KEY),
+        (b'o', Self::OVERWRITTEN),
+        (b'c', Self::TYPE_CHANGED),
         (b'K', Self::KEYSPACE),
         (b'E', Self::KEYEVENT),
         (b'm', Self::KEY_MISS),
     ];
+
+    /// The same, or nothing if events of no class would go anywhere.
+    pub fn effective(self) -> Self {
+        match self.0 & (Self::KEYSPACE | Self::KEYEVENT) {
+            0 => Self(0),
+            _ => self,
+        }
+    }
+
+    /// Whether any of these bits is set.
+    #[inline]
+    pub fn has(self, bits: u32) -> bool {
+        self.0 & bits != 0
+    }
 
     pub(super) fn parse(&mut self, args: &[&[u8]], _given: Given) -> Result<(), String> {
         let [letters] = args else {
