@@ -86,8 +86,9 @@
 //! and later answers wait behind it.
 //!
 //! **Order of writes.** Writes of one connection become visible in the order in which they were sent,
-//! whichever shards own their keys: a write waits while an earlier one is under way to another shard
-//! than its own. A read sees its connection's earlier writes, because a lane keeps its order.
+//! whichever shards own their keys. The writes of a pipeline that go to several shards claim their
+//! keys together and leave when all are held ([`net`], `volley`); another write waits while earlier
+//! ones are under way to another shard than its own. A read sees its connection's earlier writes, because a lane keeps its order.
 //!
 //! **Atomicity.** A command on keys, and a block of them, takes effect at one point between its
 //! request and its reply, on however many shards. Transactions are ordered by age, and only waits for older ones last: nothing

@@ -2,8 +2,9 @@
 //! that owns its key, or spread over several.
 //!
 //! # Order
-//! Writes of one connection become visible in the order in which it sent them: a write waits while
-//! earlier writes of the connection are under way to another shard than its own. Reads never wait;
+//! Writes of one connection become visible in the order in which it sent them. Where the writes of
+//! a pipeline change their owner, they go together (see `volley`); any other write waits while
+//! earlier ones of the connection are under way to another shard than its own. Reads never wait;
 //! they see the connection's own writes because a lane keeps the order of what it carries.
 
 use super::batch::{Batch, Command, Origin, RemoteCall};

@@ -17,6 +17,8 @@ pub mod pause;
 pub mod pubsub;
 pub mod remote;
 pub mod session;
+#[cfg(test)]
+mod simulation;
 mod slow;
 mod spread;
 mod steps;

@@ -6,3 +6,4 @@ pub mod ports;
 pub mod ring;
 pub mod run;
 pub mod socket;
+pub 

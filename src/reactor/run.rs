@@ -596,8 +596,6 @@ impl Reactor {
     /// Submits, and sleeps if there is nothing to do. Background work has its turn when everything
     /// that clients wait for is on its way.
     fn sleep(&mut self, lanes_full: bool) {
-        let lanes = &self.wiring.endpoint.lanes;
-        let inbound = || lanes.iter().flatten().any(crate::mesh::Lane::has_inbound);
         let background = self.engine.background_in_ms();
         if background == Some(0) {
             self.ring.enter(0, None);
@@ -605,6 +603,8 @@ impl Reactor {
             self.engine.background();
             return self.engine.turn_ends();
         }
+        let lanes = &self.wiring.endpoint.lanes;
+        let inbound = || lanes.iter().flatten().any(crate::mesh::Lane::has_inbound);
         let busy = lanes_full || self.engine.has_work() || !self.again.is_empty() || inbound();
         let now_us = self.engine.shard.now_us;
         if busy {

@@ -1,0 +1,313 @@
+//! Several shards with their connections in one thread: bytes from clients and batches between
+//! shards arrive in an order that a seed decides, and clients go away in the middle.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::engine::Engine;
+use super::session::{ConnId, Peer};
+use crate::command::FAMILIES;
+use crate::command::registry::Registry;
+use crate::mesh::ShardId;
+use crate::resp::number::parse_i64;
+use crate::server::config::Config;
+use crate::shard::node::Node;
+use crate::shard::{Shard, Ticks};
+
+const SHARDS: usize = 3;
+/// Keys that clients share, and keys of each client.
+const KEYS: usize = 6;
+
+/// What a client waits for, in order.
+#[derive(Clone, Copy)]
+enum Asked {
+    /// INCR of a counter.
+    Incr(usize),
+    /// GET of a counter.
+    Get(usize),
+    /// SET of a key of its own.
+    Set,
+    /// GET of key `.1` of client `.0`, asked for alone.
+    Look(usize, usize),
+}
+
+struct Client {
+    home: usize,
+    conn: Option<ConnId>,
+    received: Vec<u8>,
+    asked: VecDeque<Asked>,
+    /// The last value that it saw of each counter.
+    counters: [i64; KEYS],
+    /// Pipelines sent.
+    round: i64,
+    /// While it looks at another's keys, from the last to the first: the value of the last one.
+    least: i64,
+}
+
+struct World {
+    engines: Vec<Engine>,
+    /// Batches from one shard to another.
+    lanes: Vec<Vec<VecDeque<Vec<u8>>>>,
+    clients: Vec<Client>,
+    rng: fastrand::Rng,
+    increments: i64,
+}
+
+impl World {
+    fn new(seed: u64, clients: usize) -> Self {
+        let config = Config {
+            shards: SHARDS as u32,
+            ..Config::default()
+        };
+        let node = Node::new(config, [1, 2], String::new(), 0, vec![0; SHARDS], |_| {});
+        let (node, registry) = (Arc::new(node), Arc::new(Registry::new(FAMILIES)));
+        let ticks = Ticks {
+            read: || 0,
+            per_us: 1,
+        };
+        let engine = |id| {
+            let id = ShardId(id as u16);
+            let mut shard = Shard::new(id, node.clone(), registry.clone(), ticks, None);
+            shard.now_ms = 1_000_000;
+            Engine::new(shard)
+        };
+        let mut world = Self {
+            engines: (0..SHARDS).map(engine).collect(),
+            lanes: (0..SHARDS)
+                .map(|_| (0..SHARDS).map(|_| VecDeque::new()).collect())
+                .collect(),
+            clients: Vec::new(),
+            rng: fastrand::Rng::with_seed(seed),
+            increments: 0,
+        };
+        for _ in 0..clients {
+            let home = node.place_connection().index();
+            let conn = world.engines[home].connect(Peer::Unix("/s".into()), 3);
+            world.clients.push(Client {
+                home,
+                conn: Some(conn),
+                received: Vec::new(),
+                asked: VecDeque::new(),
+                counters: [0; KEYS],
+                round: 0,
+                least: 0,
+            });
+        }
+        world
+    }
+
+    /// The rest of a shard's turn.
+    fn end_turn(&mut self, at: usize) {
+        let engine = &mut self.engines[at];
+        engine.run_batch();
+        engine.resume();
+        for peer in 0..SHARDS {
+            let batch = std::mem::take(&mut engine.outgoing[peer].buf);
+            if !batch.is_empty() {
+                self.lanes[at][peer].push_back(batch);
+            }
+        }
+        engine.room_again();
+        for conn in std::mem::take(&mut engine.dirty) {
+            let sent = std::mem::take(&mut engine.session(conn).out.buf);
+            let mut clients = self.clients.iter_mut();
+            if let Some(client) = clients.find(|c| c.home == at && c.conn == Some(conn)) {
+                client.received.extend_from_slice(&sent);
+            }
+            engine.clean(conn);
+        }
+    }
+
+    /// One thing happens. Whether there was anything to do.
+    fn step(&mut self, may_send: bool) -> bool {
+        let (a, b) = (self.rng.usize(..SHARDS), self.rng.usize(..SHARDS));
+        if let Some(batch) = self.lanes[a][b].pop_front() {
+            let engine = &mut self.engines[b];
+            engine.deliver(ShardId(a as u16), &batch);
+            engine.run_batch();
+            drop(batch);
+            self.end_turn(b);
+        }
+        let at = self.rng.usize(..self.clients.len());
+        self.read_replies(at);
+        if may_send && self.clients[at].conn.is_some() {
+            self.send(at);
+        }
+        let turns = self.rng.usize(..SHARDS);
+        self.end_turn(turns);
+        let waiting = self
+            .clients
+            .iter()
+            .any(|c| c.conn.is_some() && !c.asked.is_empty());
+        waiting || self.lanes.iter().flatten().any(|lane| !lane.is_empty())
+    }
+
+    /// A client sends a pipeline, often before the one before it is answered, and may go.
+    fn send(&mut self, at: usize) {
+        let others = self.clients.len();
+        let client = &mut self.clients[at];
+        let mut text = String::new();
+        if self.rng.u8(..) < 60 {
+            if !client.asked.is_empty() {
+                return;
+            }
+            // Another's keys, each when the one before it is known.
+            client.least = 0;
+            let whom = self.rng.usize(..others);
+            client.asked.push_back(Asked::Look(whom, KEYS - 1));
+            text = format!("GET own:{whom}:{}\r\n", KEYS - 1);
+        } else {
+            client.round += 1;
+            for own in 0..KEYS {
+                for _ in 0..self.rng.usize(..3) {
+                    let counter = self.rng.usize(..KEYS);
+                    if self.rng.bool() {
+                        text += &format!("INCR counter:{counter}\r\n");
+                        client.asked.push_back(Asked::Incr(counter));
+                        self.increments += 1;
+                    } else {
+                        text += &format!("GET counter:{counter}\r\n");
+                        client.asked.push_back(Asked::Get(counter));
+                    }
+                }
+                text += &format!("SET own:{at}:{own} {}\r\n", client.round);
+                client.asked.push_back(Asked::Set);
+            }
+        }
+        let (home, conn) = (client.home, client.conn.expect("it is there"));
+        let bytes = text.into_bytes();
+        let cut = self.rng.usize(..=bytes.len());
+        for piece in [&bytes[..cut], &bytes[cut..]] {
+            self.engines[home].receive(conn, piece);
+            self.engines[home].run_batch();
+        }
+        self.end_turn(home);
+        if self.rng.u8(..) < 4 && at > 0 {
+            self.clients[at].conn = None;
+            self.clients[at].asked.clear();
+            self.engines[home].disconnected(conn);
+            self.end_turn(home);
+        }
+    }
+
+    fn read_replies(&mut self, at: usize) {
+        let client = &mut self.clients[at];
+        while let Some((number, length)) = reply(&client.received) {
+            client.received.drain(..length);
+            if client.conn.is_none() {
+                continue;
+            }
+            match client.asked.pop_front().expect("it was asked for") {
+                Asked::Incr(counter) => {
+                    assert!(number > client.counters[counter], "INCR gives a new number");
+                    client.counters[counter] = number;
+                }
+                Asked::Get(counter) => {
+                    assert!(number >= client.counters[counter], "its own INCR is seen");
+                    client.counters[counter] = number;
+                }
+                Asked::Set => assert_eq!(number, 0),
+                Asked::Look(whom, key) => {
+                    assert!(number >= client.least, "key {key} of {whom}: {number}");
+                    client.least = number;
+                    if key == 0 {
+                        continue;
+                    }
+                    let text = format!("GET own:{whom}:{}\r\n", key - 1);
+                    client.asked.push_back(Asked::Look(whom, key - 1));
+                    let (home, conn) = (client.home, client.conn.expect("just seen"));
+                    self.engines[home].receive(conn, text.as_bytes());
+                    self.engines[home].run_batch();
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Asks for a key when nothing else is under way.
+    fn value(&mut self, key: &str) -> i64 {
+        let (home, conn) = (self.clients[0].home, self.clients[0].conn.expect("stays"));
+        let text = format!("GET {key}\r\n");
+        self.engines[home].receive(conn, text.as_bytes());
+        self.end_turn(home);
+        loop {
+            let received = &mut self.clients[0].received;
+            if let Some((number, length)) = reply(received) {
+                received.drain(..length);
+                return number;
+            }
+            for (from, to) in (0..SHARDS * SHARDS).map(|n| (n / SHARDS, n % SHARDS)) {
+                if let Some(batch) = self.lanes[from][to].pop_front() {
+                    self.engines[to].deliver(ShardId(from as u16), &batch);
+                    self.end_turn(to);
+                }
+            }
+        }
+    }
+}
+
+/// The number in a whole reply, 0 for others, and the reply's length.
+fn reply(bytes: &[u8]) -> Option<(i64, usize)> {
+    let line = bytes.windows(2).position(|pair| pair == b"\r\n")?;
+    match (bytes[0], parse_i64(&bytes[1..line])) {
+        (b'+', _) | (b'$', Some(-1)) => Some((0, line + 2)),
+        (b':', Some(number)) => Some((number, line + 2)),
+        (b'$', Some(length)) => {
+            let (from, end) = (line + 2, line + 2 + length as usize);
+            let text = bytes.get(from..end + 2)?;
+            Some((parse_i64(&text[..length as usize])?, end + 2))
+        }
+        other => panic!("a reply of kind {other:?}"),
+    }
+}
+
+#[test]
+fn pipelines_over_shards_in_any_order_of_events() {
+    let mut volleys = 0;
+    for seed in 0..60 {
+        let mut world = World::new(seed, 5);
+        for _ in 0..600 {
+            world.step(true);
+        }
+        let mut steps = 0;
+        while world.step(false) {
+            steps += 1;
+            assert!(steps < 1_000_000, "seed {seed}: it comes to an end");
+        }
+        for at in 0..world.clients.len() {
+            world.read_replies(at);
+            assert!(world.clients[at].asked.is_empty(), "seed {seed}");
+        }
+        for engine in &world.engines {
+            assert!(
+                engine.shard.txns.is_drained(),
+                "seed {seed}: nothing is held"
+            );
+            assert!(engine.volleys.is_empty(), "seed {seed}");
+            volleys += engine.shard.txns.totals().executed;
+            for (_, session) in engine.sessions() {
+                assert_eq!(
+                    (session.waiting, session.unsure, session.writes_out),
+                    (0, 0, 0)
+                );
+                assert!(session.held.is_empty());
+            }
+        }
+        let sum: i64 = (0..KEYS)
+            .map(|n| world.value(&format!("counter:{n}")))
+            .sum();
+        let all_stayed = world.clients.iter().all(|client| client.conn.is_some());
+        assert!(sum <= world.increments, "seed {seed}: each counts once");
+        assert!(
+            !all_stayed || sum == world.increments,
+            "seed {seed}: each counts"
+        );
+        for at in 0..world.clients.len() {
+            let own: Vec<i64> = (0..KEYS)
+                .map(|n| world.value(&format!("own:{at}:{n}")))
+                .collect();
+            assert!(own.is_sorted_by(|a, b| a >= b), "seed {seed}: {own:?}");
+        }
+    }
+    assert!(volleys > 1000, "{volleys} pipelines went in volleys");
+}
