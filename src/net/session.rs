@@ -9,6 +9,7 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
+use super::blocking::Blocked;
 use super::pubsub::Subscriptions;
 use crate::command::registry::RowId;
 use crate::resp::Version;
@@ -244,6 +245,8 @@ pub struct Info {
     pub commands: u64,
     /// MULTI and WATCH.
     pub multi: Multi<Head>,
+    /// What it waits for, if it is in a blocking command.
+    pub blocked: Option<Box<Blocked>>,
     /// What it subscribes to, if anything.
     pub subscriptions: Option<Box<Subscriptions>>,
     /// Whether it has ever watched a key.

@@ -399,8 +399,18 @@ impl Shard {
         // That the key is new is told besides what made it.
         self.dirty += u64::from(class.is_change());
         self.txns.touched(db, pos.to_bits());
+        if self.notices.has(class.bit() | NotifyFlags::WAITERS) {
+            self.tell(db, key, class, event);
+        }
+    }
+
+    #[cold]
+    fn tell(&mut self, db: u16, key: &[u8], class: EventClass, event: &str) {
         if self.notices.has(class.bit()) {
             self.notify(db, key, event);
+        }
+        if self.notices.has(NotifyFlags::WAITERS) {
+            self.make_ready(db, key);
         }
     }
 
@@ -418,6 +428,7 @@ impl Shard {
             channel.extend_from_slice(format!("__keyevent@{db}__:{event}").as_bytes());
             self.channels.notify(&channel, key);
         }
+        self.aftermath |= self.channels.has_outbox();
     }
 
     /// A look-up has found nothing.
@@ -433,6 +444,8 @@ impl Shard {
     /// once for each.
     pub fn flushed(&mut self, db: u16, keys: usize) {
         self.dirty += keys as u64;
-        let _ = db;
+        if self.notices.has(NotifyFlags::WAITERS) {
+            self.make_all_ready(db);
+        }
     }
 }
