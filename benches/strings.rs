@@ -1,9 +1,11 @@
 //! The hottest commands by themselves, without protocol or network: time and instructions of one
 //! call of a command's function.
 //!
-//! `cargo bench --bench strings -- time [keys]` prints nanoseconds for each call over random keys.
-//! `-- once COMMAND CALLS` makes that many calls over few keys; under `valgrind --tool=callgrind`,
-//! the difference between two numbers of calls is what a call costs in instructions.
+//! `cargo bench --bench strings -- time [keys]` prints nanoseconds for each call over random keys;
+//! `-- count [PART OF A NAME]` instructions for each call (needs valgrind); `-- once COMMAND CALLS`
+//! makes calls over few keys for a profiler.
+
+mod counted;
 
 use ringdove::command::FAMILIES;
 use ringdove::command::context::{Caller, Ctx, OwnedArgs};
@@ -40,6 +42,10 @@ fn main() {
     if args.first().is_some_and(|a| a == "once") {
         let name = args.get(1).map_or("get", String::as_str);
         return Bench::new(100).run(name, number(2, 1000), 100);
+    }
+    if args.first().is_some_and(|a| a == "count") {
+        let filter = args.get(1).map_or("", String::as_str);
+        return counted::print(&COMMANDS, &counted::Calls::USUAL, filter);
     }
     let keys = number(1, 200_000);
     for name in COMMANDS {

@@ -253,7 +253,7 @@ fn latency(keys: u64) {
     let start = Instant::now();
     while !space.db(0).is_empty() {
         let slice = cpu_time();
-        space.db_mut(0).expire_slice(2000, 2000, |e| {
+        space.db_mut(0).expire_slice(2000, 2000, |e, _| {
             black_box(e);
         });
         worst.add(cpu_time() - slice);

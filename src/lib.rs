@@ -38,6 +38,7 @@
 //! | [`mesh`] | between shards: a bounded ring for each ordered pair, without a word of the domain |
 //! | [`shard`] | what one core owns: databases, clock, counters, expiry; how commands come to keys |
 //! | [`keyspace`] | the tables: entries in the order of slot and hash, in bounded segments |
+//! | [`types`] | the structures that collections are made of |
 //! | [`server`] | around it all: start and end, configuration, log, what the host offers |
 //! | [`stdx`] | what the standard library lacks |
 //!
@@ -135,3 +136,4 @@ pub mod server;
 pub mod shard;
 pub mod stdx;
 pub mod txn;
+pub mod types;

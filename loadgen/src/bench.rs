@@ -301,9 +301,11 @@ fn walk(config: &Config, server: &Server, workload: Workload, clock: Clock) -> P
     let mut plan = plan(config, server, workload, clock);
     // Verify's writers own keys by client number: there, the clients stay as they are.
     if !config.verify && !config.verify_only {
-        let threads = config.threads.min(PRELOAD_CLIENTS_MAX);
-        plan.threads = threads;
-        plan.clients = (PRELOAD_CLIENTS_MAX / threads).max(1);
+        // With more clients than keys some would share a key, and it would be written twice.
+        let keys = u32::try_from(config.key_range().count()).unwrap_or(u32::MAX);
+        let total = keys.min(PRELOAD_CLIENTS_MAX);
+        plan.threads = config.threads.min(total);
+        plan.clients = total / plan.threads;
     }
     plan.pipeline = PRELOAD_PIPELINE;
     let (range, clients) = (config.key_range(), plan.clients_total());

@@ -87,8 +87,13 @@ impl Scanner {
     /// Passes over the next reply in `input`. `None`: the input is used up in the middle of one.
     #[inline]
     pub(crate) fn next(&mut self, input: &mut &[u8]) -> Result<Option<Scanned>, Malformed> {
-        if self.keep && self.open == 0 && self.line.is_empty() {
-            self.kept.clear();
+        if self.open == 0 && self.line.is_empty() {
+            if self.keep {
+                self.kept.clear();
+            } else if let Some((scanned, rest)) = quick(input) {
+                *input = rest;
+                return Ok(Some(scanned));
+            }
         }
         loop {
             if self.skip > 0 {
@@ -227,6 +232,47 @@ impl Scanner {
             bytes,
         }
     }
+}
+
+/// The commonest replies, when all of one is there: a status, an integer, a short string, RESP2's
+/// null string. Whatever else it is, malformed replies too, is left to the scanner.
+#[inline]
+fn quick(input: &[u8]) -> Option<(Scanned, &[u8])> {
+    /// Digits that a quick length or integer may have.
+    const DIGITS_MAX: usize = 7;
+    let kind = *input.first()?;
+    let mut nulls = 0;
+    let len = match kind {
+        b'+' if input.starts_with(b"+OK\r\n") => 5,
+        b'$' if input.starts_with(b"$-1\r\n") => {
+            nulls = 1;
+            5
+        }
+        b'$' | b':' => {
+            let mut value = 0;
+            let mut at = 1;
+            loop {
+                match *input.get(at)? {
+                    digit @ b'0'..=b'9' if at <= DIGITS_MAX => {
+                        value = value * 10 + usize::from(digit - b'0');
+                        at += 1;
+                    }
+                    b'\r' if at > 1 && input.get(at + 1) == Some(&b'\n') => break,
+                    _ => return None,
+                }
+            }
+            at + 2 + if kind == b'$' { value + 2 } else { 0 }
+        }
+        _ => return None,
+    };
+    let rest = input.get(len..)?;
+    let scanned = Scanned {
+        kind,
+        nulls,
+        leaves: 1,
+        bytes: len as u64,
+    };
+    Some((scanned, rest))
 }
 
 /// A length: `None` for -1 (RESP2's null).
@@ -370,6 +416,8 @@ mod tests {
 
     fn scan_in_chunks(chunk: usize) -> Vec<Scanned> {
         let mut scanner = Scanner::new(true);
+        let mut without_keeping = Scanner::new(false);
+        let mut found_without_keeping = Vec::new();
         let mut found = Vec::new();
         for piece in STREAM.chunks(chunk) {
             let mut input = piece;
@@ -381,7 +429,12 @@ mod tests {
                 assert_eq!(used as u64, done.bytes);
                 found.push(done);
             }
+            let mut input = piece;
+            while let Some(done) = without_keeping.next(&mut input).expect("well formed") {
+                found_without_keeping.push(done);
+            }
         }
+        assert_eq!(found_without_keeping, found, "chunks of {chunk}");
         found
     }
 
@@ -404,6 +457,8 @@ mod tests {
             b"$x\r\n",
             b"+OK\n",
             b"*99999999999999\r\n",
+            b"$\r\n\r\n",
+            b"$99999999999999\r\n",
             b"\n",
         ] {
             let mut input = bad;

@@ -23,6 +23,7 @@ pub(crate) fn render(config: &Config, outcome: &Outcome) -> String {
             run.seconds(),
             run.rate()
         );
+        errors(&mut text, run);
     }
     if let Some((objective, steps)) = &outcome.search {
         let _ = writeln!(
@@ -210,11 +211,15 @@ fn row(
     let _ = writeln!(text);
 }
 
-/// What the table's lines do not hold: errors, nodes, the generator itself.
-fn footer(text: &mut String, run: &RunStats) {
+fn errors(text: &mut String, run: &RunStats) {
     for (kind, count, sample) in run.failures.occurred() {
         let _ = writeln!(text, "Errors: {count} x {} ({sample})", kind.name());
     }
+}
+
+/// What the table's lines do not hold: errors, nodes, the generator itself.
+fn footer(text: &mut String, run: &RunStats) {
+    errors(text, run);
     if run.reconnects > 0 {
         let _ = writeln!(text, "Reconnects: {}", run.reconnects);
     }

@@ -45,12 +45,53 @@ enum Piece {
 enum Part {
     /// Finished wire bytes.
     Wire(Vec<u8>),
-    /// An argument that is the key and nothing else.
-    Key,
+    /// An argument that is the key and nothing else, with the finished bytes around it: one form
+    /// for each number of digits that a key number may have.
+    Key(Vec<KeyForm>),
     /// An argument that is the value and nothing else.
     Data,
     /// An argument of several pieces.
     Mixed(Vec<Piece>),
+}
+
+/// Digits of the largest key number.
+const DIGITS_MAX: usize = 20;
+
+/// Wire bytes around a key whose number has a known count of digits. Most requests are one form:
+/// a copy and a number written over its zeros.
+#[derive(Clone, Debug)]
+struct KeyForm {
+    /// Zeros stand where the digits go.
+    wire: Vec<u8>,
+    key: Range<usize>,
+    digits: Range<usize>,
+}
+
+impl KeyForm {
+    fn new(before: &[u8], prefix: &[u8], digits: usize, after: &[u8]) -> KeyForm {
+        let mut wire = before.to_vec();
+        push_length(&mut wire, prefix.len() + digits);
+        let start = wire.len();
+        wire.extend_from_slice(prefix);
+        wire.resize(wire.len() + digits, b'0');
+        let end = wire.len();
+        wire.extend_from_slice(b"\r\n");
+        wire.extend_from_slice(after);
+        KeyForm {
+            wire,
+            key: start..end,
+            digits: end - digits..end,
+        }
+    }
+
+    /// Appends the form with its key; answers where in `out` the form begins.
+    #[inline]
+    fn render(&self, key: u64, out: &mut Vec<u8>) -> usize {
+        let start = out.len();
+        out.extend_from_slice(&self.wire);
+        write_digits(key, &mut out[start..][self.digits.clone()]);
+        start
+    }
 }
 
 /// One request, ready but for its variable parts.
@@ -101,8 +142,9 @@ impl Fill<'_> {
 }
 
 impl Template {
-    /// A template from the words of a command. Errors name the placeholder.
-    pub(crate) fn new(words: &[Vec<u8>]) -> Result<Template, String> {
+    /// A template from the words of a command; keys begin with `prefix`. Errors name the
+    /// placeholder.
+    pub(crate) fn new(words: &[Vec<u8>], prefix: &[u8]) -> Result<Template, String> {
         if words.is_empty() {
             return Err("an empty command".to_string());
         }
@@ -121,7 +163,7 @@ impl Template {
                 .any(|p| matches!(p, Piece::Key | Piece::KeyNumber));
             template.scans |= pieces.iter().any(|p| matches!(p, Piece::Scan));
             match pieces.as_slice() {
-                [Piece::Key] => template.parts.push(Part::Key),
+                [Piece::Key] => template.push_key(prefix),
                 [Piece::Data] => template.parts.push(Part::Data),
                 [Piece::Text(text)] => template.push_wire(text),
                 [] => template.push_wire(b""),
@@ -143,8 +185,27 @@ impl Template {
         bytes.extend_from_slice(b"\r\n");
         match self.parts.last_mut() {
             Some(Part::Wire(wire)) => wire.extend_from_slice(&bytes),
+            Some(Part::Key(forms)) => {
+                for form in forms {
+                    form.wire.extend_from_slice(&bytes);
+                }
+            }
             _ => self.parts.push(Part::Wire(bytes)),
         }
+    }
+
+    /// The key takes the finished bytes before it into its forms.
+    fn push_key(&mut self, prefix: &[u8]) {
+        let before = match self.parts.pop() {
+            Some(Part::Wire(wire)) => wire,
+            Some(other) => {
+                self.parts.push(other);
+                Vec::new()
+            }
+            None => Vec::new(),
+        };
+        let forms = (1..=DIGITS_MAX).map(|digits| KeyForm::new(&before, prefix, digits, b""));
+        self.parts.push(Part::Key(forms.collect()));
     }
 
     /// Appends the request to `out`; answers where in `out` its key stands (nowhere, if the key
@@ -155,18 +216,13 @@ impl Template {
         for (at, part) in self.parts.iter().enumerate() {
             match part {
                 Part::Wire(bytes) => out.extend_from_slice(bytes),
-                Part::Key => {
+                Part::Key(forms) => {
                     let key = fill.next_key();
-                    let mut digits = [0u8; 20];
-                    let digits = decimal(key, &mut digits);
-                    push_length(out, fill.prefix.len() + digits.len());
-                    let start = out.len();
-                    out.extend_from_slice(fill.prefix);
-                    out.extend_from_slice(digits);
+                    let form = &forms[digits_of(key) - 1];
+                    let start = form.render(key, out);
                     if self.key_part == Some(at) {
-                        key_at = start..out.len();
+                        key_at = start + form.key.start..start + form.key.end;
                     }
-                    out.extend_from_slice(b"\r\n");
                 }
                 Part::Data => {
                     let values = fill.values;
@@ -205,7 +261,7 @@ impl Template {
 
 impl Piece {
     fn render(&self, fill: &mut Fill<'_>, out: &mut Vec<u8>) {
-        let mut digits = [0u8; 20];
+        let mut digits = [0u8; DIGITS_MAX];
         let number = match self {
             Piece::Text(text) => return out.extend_from_slice(text),
             Piece::Data => {
@@ -239,24 +295,50 @@ impl Piece {
 
 #[inline]
 fn push_length(out: &mut Vec<u8>, len: usize) {
-    let mut digits = [0u8; 20];
+    let mut digits = [0u8; DIGITS_MAX];
     out.push(b'$');
     out.extend_from_slice(decimal(len as u64, &mut digits));
     out.extend_from_slice(b"\r\n");
 }
 
+/// How many digits `value` has in decimal.
+#[inline]
+fn digits_of(value: u64) -> usize {
+    value.checked_ilog10().unwrap_or(0) as usize + 1
+}
+
+/// Writes the last `room.len()` digits of `value`.
+#[inline]
+fn write_digits(mut value: u64, room: &mut [u8]) {
+    let mut pairs = room.rchunks_exact_mut(2);
+    for pair in &mut pairs {
+        let low = (value % 100) as usize * 2;
+        pair.copy_from_slice(&PAIRS[low..low + 2]);
+        value /= 100;
+    }
+    if let [first] = pairs.into_remainder() {
+        *first = b'0' + (value % 10) as u8;
+    }
+}
+
+/// `00` to `99`.
+const PAIRS: [u8; 200] = {
+    let mut pairs = [0; 200];
+    let mut at = 0;
+    while at < 100 {
+        pairs[2 * at] = b'0' + (at / 10) as u8;
+        pairs[2 * at + 1] = b'0' + (at % 10) as u8;
+        at += 1;
+    }
+    pairs
+};
+
 /// `value` in decimal, at the end of `room`.
 #[inline]
-pub(crate) fn decimal(mut value: u64, room: &mut [u8; 20]) -> &[u8] {
-    let mut at = room.len();
-    loop {
-        at -= 1;
-        room[at] = b'0' + (value % 10) as u8;
-        value /= 10;
-        if value == 0 {
-            return &room[at..];
-        }
-    }
+fn decimal(value: u64, room: &mut [u8; DIGITS_MAX]) -> &[u8] {
+    let at = DIGITS_MAX - digits_of(value);
+    write_digits(value, &mut room[at..]);
+    &room[at..]
 }
 
 /// Which word a cluster routes by: the first argument, but for the commands that have their first
@@ -457,7 +539,7 @@ mod tests {
 
     fn render(line: &str, chosen_key: Option<u64>) -> (String, String) {
         let words = split_words(line).expect("words");
-        let template = Template::new(&words).expect("a template");
+        let template = Template::new(&words, b"k-").expect("a template");
         let range = KeyRange { min: 1, max: 3 };
         let values = Values::new(Sizes::Fixed(4), range, false, 0);
         let keys = Distribution::Sequential;
@@ -503,10 +585,31 @@ mod tests {
     }
 
     #[test]
+    fn numbers_of_every_length_are_written() {
+        let mut numbers = vec![0, u64::MAX];
+        for exponent in 1..DIGITS_MAX as u32 {
+            numbers.extend([10u64.pow(exponent) - 1, 10u64.pow(exponent)]);
+        }
+        for number in numbers {
+            let (wire, key) = render("GET __key__", Some(number));
+            assert_eq!(key, format!("k-{number}"));
+            assert_eq!(
+                wire,
+                format!("*2\r\n$3\r\nGET\r\n${}\r\n{key}\r\n", key.len())
+            );
+            let (_, key) = render("GET a__key__", Some(number));
+            assert_eq!(key, format!("ak-{number}"));
+        }
+        let (wire, key) = render("SET __key__ __data__ EX 5", Some(12));
+        assert_eq!(key, "k-12");
+        assert!(wire.ends_with("$4\r\nk-12\r\n$4\r\nxxxx\r\n$2\r\nEX\r\n$1\r\n5\r\n"));
+    }
+
+    #[test]
     fn wrong_placeholders_are_named() {
         for line in ["GET __int:9-1__", "GET __int:1-2", "GET __zipf:x-2__"] {
             let words = split_words(line).expect("words");
-            assert!(Template::new(&words).is_err(), "{line}");
+            assert!(Template::new(&words, b"").is_err(), "{line}");
         }
         assert!(split_words("SET \"a").is_err());
     }

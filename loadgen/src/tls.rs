@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
@@ -31,13 +32,22 @@ pub(crate) fn client_config(files: &TlsFiles) -> Result<Arc<ClientConfig>, Strin
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(&versions)
         .map_err(|e| format!("--tls-protocols: {e}"))?;
-    let builder = if files.skip_verify {
-        builder
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(AcceptAny { provider }))
+    let trust = if files.skip_verify {
+        Trust::Any
     } else {
-        builder.with_root_certificates(roots(files)?)
+        let roots = Arc::new(roots(files)?);
+        let chains = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider))
+            .build()
+            .map_err(|e| format!("--cacert: {e}"))?;
+        let given = match &files.cacert {
+            Some(path) => certificates(path)?,
+            None => Vec::new(),
+        };
+        Trust::Chains { chains, given }
     };
+    let builder = builder
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Verifier { trust, provider }));
     let config = match (&files.cert, &files.key) {
         (Some(cert), Some(key)) => {
             let chain = certificates(cert)?;
@@ -79,22 +89,47 @@ fn certificates(path: &str) -> Result<Vec<CertificateDer<'static>>, String> {
         .map_err(bad)
 }
 
-/// `--tls-skip-verify`: any certificate will do, but the handshake must still be signed by it.
 #[derive(Debug)]
-struct AcceptAny {
+enum Trust {
+    /// `--tls-skip-verify`.
+    Any,
+    /// A certificate that `--cacert` itself holds, as OpenSSL and so memtier take it: a server's own
+    /// self-signed one, which is no certificate authority's. Or a chain to one of the roots.
+    Chains {
+        chains: Arc<WebPkiServerVerifier>,
+        given: Vec<CertificateDer<'static>>,
+    },
+}
+
+/// Decides about certificates; the handshake must be signed by them in any case.
+#[derive(Debug)]
+struct Verifier {
+    trust: Trust,
     provider: Arc<CryptoProvider>,
 }
 
-impl ServerCertVerifier for AcceptAny {
+impl ServerCertVerifier for Verifier {
     fn verify_server_cert(
         &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
+        match &self.trust {
+            Trust::Any => Ok(ServerCertVerified::assertion()),
+            Trust::Chains { given, .. } if given.contains(end_entity) => {
+                Ok(ServerCertVerified::assertion())
+            }
+            Trust::Chains { chains, .. } => chains.verify_server_cert(
+                end_entity,
+                intermediates,
+                server_name,
+                ocsp_response,
+                now,
+            ),
+        }
     }
 
     fn verify_tls12_signature(

@@ -136,7 +136,7 @@ impl Workload {
         keys: Distribution,
     ) -> Result<usize, String> {
         let line = self.line(name);
-        let variants = vec![Template::new(words)?];
+        let variants = vec![Template::new(words, &self.prefix)?];
         self.commands.push(Command {
             line,
             kind,
@@ -220,7 +220,7 @@ impl Workload {
             let at = if line == "__monitor_line@__" {
                 let variants: Vec<Template> = monitor
                     .iter()
-                    .map(|words| Template::new(words))
+                    .map(|words| Template::new(words, &self.prefix))
                     .collect::<Result<_, _>>()?;
                 if variants.is_empty() {
                     return Err("__monitor_line@__ wants --monitor-input with commands".to_string());

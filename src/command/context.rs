@@ -17,6 +17,8 @@ pub mod caller {
     pub const NO_TOUCH: u8 = 1;
     /// Runs inside EXEC.
     pub const IN_EXEC: u8 = 2;
+    /// Part of a volley: no claim at its owner stops it.
+    pub const HOLDS_KEYS: u8 = 4;
 }
 
 /// On whose behalf a command runs; all that crosses to the shard that executes it.

@@ -20,7 +20,6 @@ use crate::server::log;
 use crate::shard::Shard;
 use crate::shard::access::EventClass;
 use crate::stdx::glob;
-use std::borrow::Cow;
 use std::time::Duration;
 
 /// The command. On Redis it is no container: its subcommands have no rows.
@@ -35,6 +34,7 @@ pub const COMMANDS: &[Spec] = &[Spec {
     group: Group::Server,
     complexity: "Depends on the subcommand.",
     summary: "Serves tests and those who look for faults.",
+    internal: true,
     syntax: "subcommand [argument ...]",
     run: Run::Gather {
         prepare: Some(prepare),
@@ -44,24 +44,23 @@ pub const COMMANDS: &[Spec] = &[Spec {
     ..Spec::BASE
 }];
 
-const NOT_ALLOWED: Error = Error(Cow::Borrowed(
+const NOT_ALLOWED: Error = Error::fixed(
     "ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", you can \
      run it from a local connection, otherwise you need to set this option in the configuration \
      file, and then restart the server.",
-));
-const BAD_PROTOCOL_TYPE: Error = Error(Cow::Borrowed(
+);
+const BAD_PROTOCOL_TYPE: Error = Error::fixed(
     "ERR Wrong protocol type name. Please use one of the following: \
      string|integer|double|bignum|null|array|set|map|attrib|push|verbatim|true|false",
-));
-const BAD_THRESHOLD: Error = Error(Cow::Borrowed(
-    "ERR argument must be a memory value bigger than 1 and smaller than 4gb",
-));
-const BAD_DATABASE: Error = Error(Cow::Borrowed("ERR Out of range database"));
-const NO_LISTPACK: Error = Error(Cow::Borrowed("ERR Not a listpack encoded object."));
-const NO_SDS: Error = Error(Cow::Borrowed("ERR Not an sds encoded string."));
-const NO_HASH_TABLE: Error = Error(Cow::Borrowed(
+);
+const BAD_THRESHOLD: Error =
+    Error::fixed("ERR argument must be a memory value bigger than 1 and smaller than 4gb");
+const BAD_DATABASE: Error = Error::fixed("ERR Out of range database");
+const NO_LISTPACK: Error = Error::fixed("ERR Not a listpack encoded object.");
+const NO_SDS: Error = Error::fixed("ERR Not an sds encoded string.");
+const NO_HASH_TABLE: Error = Error::fixed(
     "ERR The value stored at the specified key is not represented using an hash table",
-));
+);
 
 const HELP: &[&str] = &[
     "CHANGE-REPL-ID",
@@ -241,16 +240,13 @@ impl<'a> Order<'a> {
 }
 
 fn refusal(name: &[u8], given: &[u8]) -> Error {
-    let given = String::from_utf8_lossy(&given[..given.len().min(128)]);
-    if let Some((_, missing)) = WAITING.iter().find(|(waiting, _)| *waiting == name) {
-        let name = given.to_ascii_uppercase();
+    if let Some((name, missing)) = WAITING.iter().find(|(waiting, _)| *waiting == name) {
+        let name = String::from_utf8_lossy(name).to_ascii_uppercase();
         return Error::new(format!(
             "ERR DEBUG {name} is not supported yet: it needs {missing}, which this server does not have"
         ));
     }
-    Error::new(format!(
-        "ERR unknown subcommand or wrong number of arguments for '{given}'. Try DEBUG HELP."
-    ))
+    Error::wrong_arguments(given, "DEBUG")
 }
 
 fn prepare(ctx: &mut HomeCtx<'_>) -> Outcome {
@@ -304,7 +300,7 @@ fn merge(ctx: &mut MergeCtx<'_>) -> Outcome {
     match Order::parse(ctx.args, databases)? {
         Order::Help => help::reply(&mut ctx.reply, "DEBUG", HELP),
         Order::Protocol(kind) => return protocol(&mut ctx.reply, kind),
-        Order::Error(text) => ctx.reply.error_bytes(text),
+        Order::Error(text) => ctx.reply.error(text),
         Order::Log(text) => {
             let text = String::from_utf8_lossy(text);
             log::warning(format_args!("DEBUG LOG: {text}"));
@@ -518,14 +514,16 @@ mod tests {
     fn what_is_missing_says_so() {
         let parse = |line: &str| {
             let args: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
-            Order::parse(&args, 16).err().map(|e| e.0.into_owned())
+            Order::parse(&args, 16)
+                .err()
+                .map(|e| String::from_utf8_lossy(e.text()).into_owned())
         };
         assert!(parse("debug reload").is_some_and(|e| e.contains("snapshots")));
         assert!(parse("debug sleep").is_some_and(|e| e.starts_with("ERR unknown subcommand")));
         assert_eq!(parse("debug populate 10 p 5"), None);
         assert_eq!(
             parse("debug quicklist-packed-threshold 5gb"),
-            Some(BAD_THRESHOLD.0.into())
+            Some(String::from_utf8_lossy(BAD_THRESHOLD.text()).into_owned())
         );
     }
 }

@@ -1,16 +1,20 @@
 //! Every error text that a command answers with, as Redis writes it.
 use std::borrow::Cow;
 
-/// An error reply: the line without its dash, code first.
+/// An error reply: the line without its dash, code first. Bytes, because it may quote what a client
+/// has sent.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Error(pub Cow<'static, str>);
+pub struct Error(Cow<'static, [u8]>);
+
+/// Bytes of an unknown name, and of the list of its arguments, that an error quotes.
+const QUOTED_BYTES_MAX: usize = 128;
 
 /// What a command's function returns; its reply has been written when it is `Ok`.
 pub type Outcome = Result<(), Error>;
 
 macro_rules! texts {
     ($($(#[$doc:meta])* $name:ident = $text:literal;)*) => {
-        impl Error { $($(#[$doc])* pub const $name: Self = Self(Cow::Borrowed($text));)* }
+        impl Error { $($(#[$doc])* pub const $name: Self = Self::fixed($text);)* }
     };
 }
 
@@ -56,52 +60,106 @@ texts! {
 impl Error {
     /// An error with a text of its own.
     pub fn new(text: impl Into<Cow<'static, str>>) -> Self {
-        Self(text.into())
+        Self(match text.into() {
+            Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
+            Cow::Owned(text) => Cow::Owned(text.into_bytes()),
+        })
+    }
+
+    /// An error with a text that never changes; usable in constants.
+    pub const fn fixed(text: &'static str) -> Self {
+        Self(Cow::Borrowed(text.as_bytes()))
+    }
+
+    /// An error with a text of bytes.
+    pub fn of_bytes(text: Vec<u8>) -> Self {
+        Self(Cow::Owned(text))
+    }
+
+    /// An error that quotes what the client has sent, whatever bytes that are.
+    pub fn quoting(before: &str, quoted: &[u8], after: &str) -> Self {
+        Self::of_bytes([before.as_bytes(), quotable(quoted), after.as_bytes()].concat())
+    }
+
+    /// The line, without its dash.
+    pub fn text(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// A command that does not exist: its name and arguments, shortened as on Redis.
+    pub fn unknown_command(args: &[&[u8]]) -> Self {
+        let mut list = Vec::new();
+        for arg in &args[1..] {
+            let Some(room) = QUOTED_BYTES_MAX.checked_sub(list.len()).filter(|n| *n > 0) else {
+                break;
+            };
+            let shown = quotable(arg);
+            list.push(b'\'');
+            list.extend_from_slice(&shown[..shown.len().min(room)]);
+            list.extend_from_slice(b"' ");
+        }
+        let text: [&[u8]; 4] = [
+            b"ERR unknown command '",
+            shortened(args[0]),
+            b"', with args beginning with: ",
+            &list,
+        ];
+        Self::of_bytes(text.concat())
     }
 
     /// The wrong number of arguments for a command or subcommand (`config|get`).
     pub fn arity(command: &str) -> Self {
-        Self(format!("ERR wrong number of arguments for '{command}' command").into())
+        Self::new(format!(
+            "ERR wrong number of arguments for '{command}' command"
+        ))
     }
 
     /// A command that a RESP2 connection with subscriptions may not use.
     pub fn subscribed(command: &str) -> Self {
-        Self(
-            format!(
-                "ERR Can't execute '{command}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / \
-                 QUIT / RESET are allowed in this context"
-            )
-            .into(),
-        )
+        Self::new(format!(
+            "ERR Can't execute '{command}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / \
+             RESET are allowed in this context"
+        ))
     }
 
     /// A time to live that is none.
     pub fn invalid_expire(command: &str) -> Self {
-        Self(format!("ERR invalid expire time in '{command}' command").into())
+        Self::new(format!("ERR invalid expire time in '{command}' command"))
     }
 
     /// A subcommand that does not exist.
     pub fn unknown_subcommand(subcommand: &[u8], container: &str) -> Self {
-        let shown = String::from_utf8_lossy(&subcommand[..subcommand.len().min(128)]);
-        let container = container.to_ascii_uppercase();
-        Self(format!("ERR unknown subcommand '{shown}'. Try {container} HELP.").into())
+        let help = format!("'. Try {} HELP.", container.to_ascii_uppercase());
+        Self::quoting("ERR unknown subcommand '", shortened(subcommand), &help)
     }
 
     /// A subcommand that refuses its number of arguments by itself.
     pub fn wrong_arguments(subcommand: &[u8], container: &str) -> Self {
-        let shown = String::from_utf8_lossy(&subcommand[..subcommand.len().min(128)]);
-        Self(
-            format!(
-                "ERR unknown subcommand or wrong number of arguments for '{shown}'. Try {container} HELP."
-            )
-            .into(),
+        Self::quoting(
+            "ERR unknown subcommand or wrong number of arguments for '",
+            shortened(subcommand),
+            &format!("'. Try {container} HELP."),
         )
     }
 
     /// The error's code: its first word.
     pub fn code(&self) -> &str {
-        self.0.split(' ').next().unwrap_or("ERR")
+        let code = self.0.split(|b| *b == b' ').next();
+        code.and_then(|code| std::str::from_utf8(code).ok())
+            .unwrap_or("ERR")
     }
+}
+
+/// What an error quotes of bytes: those before the first zero, since Redis prints them as a C
+/// string.
+fn quotable(bytes: &[u8]) -> &[u8] {
+    bytes.split(|b| *b == 0).next().unwrap_or_default()
+}
+
+/// A name as it is quoted, at most [`QUOTED_BYTES_MAX`] of it.
+fn shortened(name: &[u8]) -> &[u8] {
+    let shown = quotable(name);
+    &shown[..shown.len().min(QUOTED_BYTES_MAX)]
 }
 
 #[cfg(test)]
@@ -112,5 +170,17 @@ mod tests {
     fn codes_are_first_words() {
         assert_eq!(Error::WRONG_TYPE.code(), "WRONGTYPE");
         assert_eq!(Error::arity("config|get").code(), "ERR");
+    }
+
+    #[test]
+    fn quoted_bytes_are_kept_up_to_the_first_zero() {
+        let error = Error::unknown_command(&[b"no\xff", b"a\0b", &[b'x'; 200]]);
+        let mut text = b"ERR unknown command 'no\xff', with args beginning with: 'a' '".to_vec();
+        text.extend_from_slice(&[b'x'; 124]);
+        text.extend_from_slice(b"' ");
+        assert_eq!(error.text(), text);
+        let error = Error::unknown_subcommand(b"a\xfe\0", "config");
+        let text: &[u8] = b"ERR unknown subcommand 'a\xfe'. Try CONFIG HELP.";
+        assert_eq!(error.text(), text);
     }
 }

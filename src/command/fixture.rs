@@ -79,7 +79,7 @@ impl Fixture {
         });
         if let Err(error) = outcome {
             out.clear();
-            Reply::new(&mut out, Version::Resp2).error(&error.0);
+            Reply::new(&mut out, Version::Resp2).error(error.text());
         }
         let mut bytes = Vec::new();
         let mut from = 0;

@@ -7,21 +7,32 @@ pub mod error;
 #[cfg(test)]
 pub(crate) mod fixture;
 pub mod generic;
+pub mod geo;
+pub mod hash;
 pub mod help;
 pub mod keys;
+pub mod list;
+pub mod member_scan;
 pub mod memory;
 pub mod pubsub;
 pub mod registry;
 pub mod server;
+pub mod set;
 pub mod spec;
+pub mod stream;
 pub mod string;
 pub mod transaction;
+pub mod wait;
+pub mod zset;
 
 /// Every family's table.
 pub const FAMILIES: &[&[spec::Spec]] = &[
     string::COMMANDS,
     bitmap::COMMANDS,
+    list::COMMANDS,
+    set::COMMANDS,
     connection::COMMANDS,
+    hash::COMMANDS,
     generic::KEYS,
     generic::EXPIRY,
     generic::SCAN,
@@ -32,4 +43,7 @@ pub const FAMILIES: &[&[spec::Spec]] = &[
     pubsub::COMMANDS,
     server::COMMANDS,
     transaction::COMMANDS,
+    zset::COMMANDS,
+    geo::COMMANDS,
+    stream::COMMANDS,
 ];

@@ -304,6 +304,18 @@ pub enum Run {
     Container,
 }
 
+/// Tells from a command's arguments what it does with its keys.
+pub type KeyFlagsOf = fn(&[&[u8]]) -> KeyFlags;
+
+/// That a command should not be used any more.
+#[derive(Clone, Copy, Debug)]
+pub struct Deprecated {
+    /// The version that says so.
+    pub since: &'static str,
+    /// What to use instead.
+    pub instead: &'static str,
+}
+
 /// One command or subcommand.
 #[derive(Clone, Copy)]
 pub struct Spec {
@@ -325,12 +337,26 @@ pub struct Spec {
     pub complexity: &'static str,
     /// What it does, in a sentence.
     pub summary: &'static str,
-    /// Arguments after the name in the notation of the documentation, `key value [NX | XX]`.
+    /// Arguments after the name in the notation of the documentation, `key value [NX | XX]`, which
+    /// `command::server::docs` describes.
     pub syntax: &'static str,
+    /// Versions that changed it after its first, and how, oldest first.
+    pub history: &'static [(&'static str, &'static str)],
+    /// What took its place, where it is kept for old clients only.
+    pub deprecated: Option<Deprecated>,
+    /// For servers and their developers, not for clients (COMMAND DOCS' `syscmd`).
+    pub internal: bool,
+    /// Of each key spec, a remark that COMMAND INFO prints with it; specs without one may be left
+    /// out at the end.
+    pub key_notes: &'static [&'static str],
+    /// Where a key spec has VARIABLE_FLAGS: what the arguments at hand do with the keys.
+    pub key_flags: Option<KeyFlagsOf>,
     /// Command tips such as `request_policy:all_shards`.
     pub tips: &'static [&'static str],
     /// Subcommands.
     pub subcommands: &'static [Spec],
+    /// Whether the argument at an index is a secret, which MONITOR and the slow log do not show.
+    pub secret: fn(&[&[u8]], usize) -> bool,
     /// Where and how it runs.
     pub run: Run,
 }
@@ -348,8 +374,14 @@ impl Spec {
         complexity: "O(1)",
         summary: "",
         syntax: "",
+        history: &[],
+        deprecated: None,
+        internal: false,
+        key_notes: &[],
+        key_flags: None,
         tips: &[],
         subcommands: &[],
+        secret: |_, _| false,
         run: Run::Container,
     };
 

@@ -5,6 +5,7 @@ use super::hash::{Hasher, Pos};
 use super::heap::Heap;
 use super::lazy::Lazy;
 use super::supply::Supply;
+use bytes::Bytes;
 use std::cell::Cell;
 use std::rc::Rc;
 
@@ -134,6 +135,12 @@ impl Keyspace {
     /// Keys and objects that were freed in slices (INFO's `lazyfreed_objects`).
     pub fn lazy_freed(&self) -> u64 {
         self.lazy.freed()
+    }
+
+    /// Lets go of bytes that a client sent or was sent. Large ones are freed by another thread:
+    /// giving hundreds of MiB back to the kernel takes milliseconds.
+    pub fn dispose(&self, bytes: Bytes) {
+        self.lazy.dispose(bytes);
     }
 
     /// Frees about `budget` allocations of what waits; whether anything is left.

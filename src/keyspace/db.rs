@@ -18,8 +18,9 @@ use super::heap::Heap;
 use super::lazy::Lazy;
 use super::segment::{self, NEVER};
 use super::slot::{SLOT_BITS, SLOTS, Slot};
-use super::table::{GROUP_BITS, Place, Span, Table};
+use super::table::{GROUP_BITS, Gone, Place, Span, Table};
 use super::value::{Kind, NewValue, Object, Value};
+use crate::types::packed::Block;
 use std::cell::Cell;
 use std::rc::Rc;
 
@@ -82,6 +83,8 @@ pub struct Db {
     table: Table,
     lazy: Rc<Lazy>,
     expires: usize,
+    /// Whether values of entries may hold something that expires.
+    inside: bool,
     /// Position that active expiry goes on at; 0 between passes.
     sweep_at: u64,
     /// Between passes: no entry expires earlier, unix milliseconds. During a pass: no entry whose
@@ -106,6 +109,7 @@ impl Db {
             table: Table::new(heap, hasher),
             lazy,
             expires: 0,
+            inside: false,
             sweep_at: 0,
             due: NEVER,
             passed_due: NEVER,
@@ -246,7 +250,8 @@ impl Db {
             self.expires += 1;
             self.note_due(ms);
         }
-        self.table.insert(pos, raw);
+        let inside = self.table.insert(pos, raw);
+        self.note_inside(inside);
     }
 
     /// Removes a key, expired or not; whether it was there.
@@ -293,7 +298,8 @@ impl Db {
             self.note_due(ms);
         }
         let raw = entry.settle(self.table.heap());
-        self.table.insert(pos, raw);
+        let inside = self.table.insert(pos, raw);
+        self.note_inside(inside);
     }
 
     /// A key that has not expired, nearly evenly drawn; None if a fair number of draws found none.
@@ -522,14 +528,23 @@ impl Db {
         }
     }
 
+    /// Something inside an entry's value expires then.
+    #[inline]
+    fn note_inside(&mut self, due: Option<u64>) {
+        if let Some(at) = due {
+            self.inside = true;
+            self.note_due(at);
+        }
+    }
+
     /// Active expiry: looks at about `budget` entries and segments, removes what has expired by
-    /// `now`, each after `gone` has seen it, and goes on there at the next call, until the pass has
-    /// come round.
+    /// `now`, each after `gone` has seen it, tells of what has expired inside of entries, and goes on
+    /// there at the next call, until the pass has come round.
     pub fn expire_slice(
         &mut self,
         now: u64,
         budget: usize,
-        mut gone: impl FnMut(EntryRef<'_>),
+        mut gone: impl FnMut(EntryRef<'_>, Gone),
     ) -> Sweep {
         let mut sweep = Sweep {
             more: true,
@@ -540,7 +555,7 @@ impl Db {
         }
         let mut left = budget;
         while left > 0 && sweep.more {
-            if self.expires == 0 {
+            if self.expires == 0 && !self.inside {
                 (self.sweep_at, self.due, self.passed_due) = (0, NEVER, NEVER);
                 sweep.more = false;
                 break;
@@ -561,6 +576,7 @@ impl Db {
             self.sweep_at = span.last.wrapping_add(1);
             if self.sweep_at == 0 {
                 self.due = self.due.min(self.passed_due);
+                self.inside &= self.due != NEVER;
                 sweep.more = false;
             }
         }
@@ -583,6 +599,7 @@ impl Db {
         let old = std::mem::replace(&mut self.table, empty);
         self.lazy.discard_table(old);
         self.expires = 0;
+        self.inside = false;
         self.sweep_at = 0;
         (self.due, self.passed_due) = (NEVER, NEVER);
         self.stale = 0;
@@ -650,6 +667,18 @@ impl<'a> EntryMut<'a> {
         let outside = self.db.table.replace(self.place, after, value);
         self.db.lazy.discard(outside);
         self.count_expiry(before, after);
+        self.note_due_inside();
+    }
+
+    /// Takes note of when something inside the value expires: to be called after a change that may
+    /// have brought that forward.
+    #[inline]
+    pub fn note_due_inside(&mut self) {
+        let due = self.get().due_inside();
+        if let Some(at) = due {
+            self.db.table.note_expiry(self.place, at);
+            self.db.note_inside(due);
+        }
     }
 
     /// Replaces the value by a number's decimal; in place where a number stands (INCR).
@@ -691,6 +720,20 @@ impl<'a> EntryMut<'a> {
         self.db.table.edit_string(self.place, len, change)
     }
 
+    /// The block of a packed collection, to be changed through [`crate::types::packed`]. The entry
+    /// must be one.
+    #[inline]
+    pub fn edit_packed(&mut self) -> PackedMut<'_> {
+        assert!(
+            matches!(self.value(), Value::Packed(..)),
+            "the value is no packed collection"
+        );
+        PackedMut {
+            db: &mut *self.db,
+            place: self.place,
+        }
+    }
+
     /// Changes an object; None if the value is none. Its change of size is accounted for.
     pub fn edit_object<R>(&mut self, change: impl FnOnce(&mut dyn Object) -> R) -> Option<R> {
         self.db.table.edit_object(self.place, change)
@@ -699,5 +742,32 @@ impl<'a> EntryMut<'a> {
     /// The value.
     pub fn value(&self) -> Value<'_> {
         self.get().value()
+    }
+}
+
+/// The block of a packed collection inside its entry, at most 65535 bytes. A change costs the bytes
+/// behind it, and a copy of the entry where that leaves its size class; nothing else is allocated.
+#[derive(Debug)]
+pub struct PackedMut<'a> {
+    db: &'a mut Db,
+    place: Place,
+}
+
+impl Block for PackedMut<'_> {
+    #[inline]
+    fn block(&self) -> &[u8] {
+        match self.db.table.entry(self.place).value() {
+            Value::Packed(_, bytes) => bytes,
+            _ => unreachable!("looked at when it was made"),
+        }
+    }
+
+    #[inline]
+    fn block_mut(&mut self) -> &mut [u8] {
+        self.db.table.packed_mut(self.place)
+    }
+
+    fn splice(&mut self, at: usize, remove: usize, insert: usize) -> &mut [u8] {
+        self.db.table.splice_packed(self.place, at, remove, insert)
     }
 }

@@ -12,6 +12,8 @@
 //! of their shard; an [`OwnedEntry`] is a copy in the process's common memory that may travel.
 #![expect(unsafe_code, reason = "one allocation holds parts of variable length")]
 
+mod packed;
+
 use super::heap::Heap;
 use super::value::{
     Decimal, GROWING_INLINE_BYTES_MAX, INLINE_BYTES_MAX, Kind, LargeString, NewValue, Object,
@@ -578,6 +580,16 @@ impl<'a> EntryRef<'a> {
     #[inline]
     pub fn expiry(&self) -> Option<u64> {
         self.raw.expiry()
+    }
+
+    /// When something inside its value next expires (a field of a hash), or a lower bound of it.
+    #[inline]
+    pub fn due_inside(&self) -> Option<u64> {
+        if self.kind() == Kind::Hash {
+            self.value().due()
+        } else {
+            None
+        }
     }
 
     /// Whether it has expired by `now`, unix milliseconds.

@@ -5,6 +5,7 @@ use super::entry::{Outside, drop_outside};
 use super::supply::{DISPOSE_MIN, Disposer};
 use super::table::Table;
 use super::value::Object;
+use bytes::Bytes;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 
@@ -47,12 +48,18 @@ impl Lazy {
                 self.queue.borrow_mut().push_back(Waiting::Object(object));
             }
             Outside::Large(large) if large.as_slice().len() >= DISPOSE_MIN => {
-                match &self.disposer {
-                    Some(disposer) => disposer.free(large.into_bytes()),
-                    None => drop(large),
-                }
+                self.dispose(large.into_bytes());
             }
             small => drop_outside(small),
+        }
+    }
+
+    /// Lets go of bytes; large ones are freed elsewhere.
+    pub(super) fn dispose(&self, bytes: Bytes) {
+        if bytes.len() >= DISPOSE_MIN
+            && let Some(disposer) = &self.disposer
+        {
+            disposer.free(bytes);
         }
     }
 

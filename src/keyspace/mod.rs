@@ -24,13 +24,15 @@ mod value;
 
 pub use databases::Keyspace;
 pub use db::{
-    CLOCK_OF_NEW, CURSOR_END, Db, EntryMut, Expiry, Lookup, Sweep, cursor_slot, slot_cursor,
+    CLOCK_OF_NEW, CURSOR_END, Db, EntryMut, Expiry, Lookup, PackedMut, Sweep, cursor_slot,
+    slot_cursor,
 };
 pub use entry::{CLOCK_BITS, EntryRef, OwnedEntry};
 pub use hash::{Hasher, Pos};
+pub use node::prefetch;
 pub use slot::{SLOT_BITS, SLOTS, Slot, crc16, hash_tag};
 pub use supply::{Supplier, Supply, supply};
-pub use table::Place;
+pub use table::{Gone, Place};
 pub use value::{Decimal, INLINE_BYTES_MAX, Kind, LargeString, NewValue, Object, Value, parse_int};
 
 #[cfg(test)]

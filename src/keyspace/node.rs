@@ -185,7 +185,7 @@ fn address(heap: &Heap, lines: usize, segment: bool) -> u64 {
 
 /// Asks the processor for a cache line that will be read soon.
 #[inline]
-pub(super) fn prefetch(address: *const u64) {
+pub fn prefetch(address: *const u64) {
     #[cfg(all(target_arch = "x86_64", not(miri)))]
     {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};

@@ -73,6 +73,16 @@ impl Span {
     }
 }
 
+/// What has expired of an entry.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Gone {
+    /// All of it: it is removed.
+    Whole,
+    /// Something inside its value. Its type's commands are to remove that, and to note when the next
+    /// is due.
+    Inside,
+}
+
 /// What a visit to a segment found.
 #[derive(Clone, Copy, Default, Debug)]
 pub(super) struct Swept {
@@ -214,11 +224,14 @@ impl Table {
         note_expiry(place.segment, at);
     }
 
-    /// Adds an entry whose key is not there. The table owns it from here on.
-    pub(super) fn insert(&mut self, pos: Pos, raw: Raw) {
+    /// Adds an entry whose key is not there. The table owns it from here on. When something inside
+    /// its value expires.
+    pub(super) fn insert(&mut self, pos: Pos, raw: Raw) -> Option<u64> {
         let address = raw.address();
         // SAFETY: the caller hands over a live entry.
-        let expiry = unsafe { EntryRef::new(raw) }.expiry();
+        let entry = unsafe { EntryRef::new(raw) };
+        let inside = entry.due_inside();
+        let due = entry.expiry().into_iter().chain(inside).min();
         loop {
             let segment = match self.segment_of(pos) {
                 Some(segment) => segment,
@@ -230,10 +243,10 @@ impl Table {
             let has_room = (header[0] as usize) < segment::room(slots.len());
             if has_room && segment::place(slots, segment::slot_word(segment.tag(pos.0), address)) {
                 header[0] += 1;
-                header[1] = header[1].min(expiry.unwrap_or(NEVER));
+                header[1] = header[1].min(due.unwrap_or(NEVER));
                 self.len += 1;
                 self.groups[group_of(pos.0)] += 1;
-                return;
+                return inside;
             }
             self.make_room(pos);
         }
@@ -313,6 +326,30 @@ impl Table {
         let (raw, result) = unsafe { self.raw(place).edit_string(&self.heap, len, change) };
         self.set_raw(place, raw);
         result
+    }
+
+    /// The bytes of a packed collection, to be changed in place.
+    #[inline]
+    pub(super) fn packed_mut(&mut self, place: Place) -> &mut [u8] {
+        // SAFETY: &mut self holds the entry exclusively.
+        unsafe { self.raw(place).packed_mut() }
+    }
+
+    /// Takes bytes out of a packed collection and makes room for others, which is returned.
+    pub(super) fn splice_packed(
+        &mut self,
+        place: Place,
+        at: usize,
+        remove: usize,
+        insert: usize,
+    ) -> &mut [u8] {
+        let old = self.raw(place);
+        // SAFETY: the entry is alive, &mut self holds it, and its slot learns its new place.
+        let raw = unsafe { old.splice_packed(&self.heap, at, remove, insert) };
+        if raw != old {
+            self.set_raw(place, raw);
+        }
+        &mut self.packed_mut(place)[at..at + insert]
     }
 
     /// Changes an object.
@@ -666,7 +703,7 @@ impl Table {
         &mut self,
         span: &Span,
         now: u64,
-        mut gone: impl FnMut(EntryRef<'_>),
+        mut gone: impl FnMut(EntryRef<'_>, Gone),
         mut outside: impl FnMut(Outside),
     ) -> Swept {
         let mut kept = Vec::with_capacity(self.count(span));
@@ -687,7 +724,7 @@ impl Table {
             let entry = self.entry_of(word);
             match entry.expiry() {
                 Some(at) if at <= now => {
-                    gone(entry);
+                    gone(entry, Gone::Whole);
                     // SAFETY: slots name live entries; this one's word is dropped below.
                     outside(unsafe {
                         entry::destroy(&self.heap, Raw::at(segment::address_of(word)))
@@ -697,6 +734,11 @@ impl Table {
                 }
                 expiry => {
                     bound = bound.min(expiry.unwrap_or(NEVER));
+                    match entry.due_inside() {
+                        // Whoever is told notes when it is due next.
+                        Some(at) if at <= now => gone(entry, Gone::Inside),
+                        due => bound = bound.min(due.unwrap_or(NEVER)),
+                    }
                     kept.push(word);
                 }
             }

@@ -158,12 +158,13 @@ fn run_model(name: &str, key: impl Fn(u64) -> Vec<u8>, keys: u64) {
             step(space.db_mut(0), &mut model, &mut random, key, now);
             if n.is_multiple_of(1000) {
                 now += random.below(100);
-                let gone = space
-                    .db_mut(0)
-                    .expire_slice(now, random.below(2000) as usize, |e| {
-                        let (_, at) = model.remove(e.key()).expect("in both");
-                        assert!(at.expect("it had one") <= now);
-                    });
+                let gone =
+                    space
+                        .db_mut(0)
+                        .expire_slice(now, random.below(2000) as usize, |e, _| {
+                            let (_, at) = model.remove(e.key()).expect("in both");
+                            assert!(at.expect("it had one") <= now);
+                        });
                 assert!(gone.removed <= gone.visited);
             }
             if n.is_multiple_of(STEPS / 6) {
@@ -364,13 +365,13 @@ fn everything_that_expires_at_once_goes_in_slices() {
     }
     let db = space.db_mut(0);
     assert_eq!(
-        db.expire_slice(999, 1_000_000, |_| panic!("too early"))
+        db.expire_slice(999, 1_000_000, |_, _| panic!("too early"))
             .removed,
         0
     );
     let (mut removed, mut slices) = (0, 0);
     loop {
-        let sweep = db.expire_slice(1000, 2000, |e| assert_eq!(e.expiry(), Some(1000)));
+        let sweep = db.expire_slice(1000, 2000, |e, _| assert_eq!(e.expiry(), Some(1000)));
         removed += sweep.removed;
         slices += 1;
         if sweep.more {

@@ -5,6 +5,7 @@ use std::any::Any;
 use std::fmt;
 
 use crate::resp::number::{I64_TEXT_MAX, format_i64};
+use crate::types::packed::Packed;
 
 /// Longest string, in bytes, that stands inside its entry; longer ones get a buffer of their own
 /// that replies share instead of copying. 16 KiB: below it a copy costs less than a reference count
@@ -68,6 +69,10 @@ pub trait Object: Any + Send + fmt::Debug {
     fn free_effort(&self) -> usize;
     /// Frees about `budget` steps; whether anything is left. After the first call it is only freed on.
     fn free_some(&mut self, budget: usize) -> bool;
+    /// When something inside it next expires by itself, unix milliseconds; None if nothing does.
+    fn due(&self) -> Option<u64> {
+        None
+    }
     /// A copy of its own (COPY).
     fn duplicate(&self) -> Box<dyn Object>;
     /// For downcasts by the type's commands.
@@ -146,6 +151,17 @@ impl<'a> Value<'a> {
             Self::Int(number) => Some(format_i64(number, text)),
             Self::Large(large) => Some(large.as_slice()),
             Self::Packed(..) | Self::Object(_) => None,
+        }
+    }
+
+    /// When something inside it next expires by itself, or a lower bound of it, unix milliseconds;
+    /// None if nothing does. A packed block says it with its first element, where it has the mark.
+    #[inline]
+    pub fn due(&self) -> Option<u64> {
+        match self {
+            Self::Int(_) | Self::Str(_) | Self::Large(_) => None,
+            Self::Packed(_, bytes) => Packed::new(bytes).due(),
+            Self::Object(object) => object.due(),
         }
     }
 

@@ -7,8 +7,16 @@
 //! memory is freed and reused where it was allocated.
 pub mod ring;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering, fence};
+#[cfg(loom)]
+use loom::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering, fence},
+};
+#[cfg(not(loom))]
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering, fence},
+};
 
 use ring::{Consumer, Producer, ring};
 
@@ -145,7 +153,34 @@ pub fn mesh(shards: usize) -> Vec<Endpoint> {
         .collect()
 }
 
-#[cfg(test)]
+#[cfg(all(test, loom))]
+mod interleavings {
+    use super::*;
+    use loom::thread;
+
+    /// A shard that sees nothing on its last look and sleeps is woken by whoever sends.
+    #[test]
+    fn nobody_sleeps_over_a_batch() {
+        loom::model(|| {
+            let mut ends = mesh(2);
+            let mut receiver = ends.pop().expect("two");
+            let mut sender = ends.pop().expect("two");
+            let sending = thread::spawn(move || {
+                let lane = sender.lanes[1].as_mut().expect("a lane");
+                assert!(lane.send(&mut vec![1]));
+                lane.must_wake()
+            });
+            receiver.bedside.going_to_sleep();
+            let lane = receiver.lanes[0].as_mut().expect("a lane");
+            let sleeps = !lane.has_inbound();
+            let woken = sending.join().expect("there is room");
+            assert!(!sleeps || woken, "it sleeps and nobody wakes it");
+            assert_eq!(lane.receive(), Some(vec![1]));
+        });
+    }
+}
+
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 

@@ -200,3 +200,57 @@ mod tests {
         assert_eq!(Arc::strong_count(&probe), 1);
     }
 }
+
+#[cfg(all(test, loom))]
+mod interleavings {
+    use super::*;
+    use loom::thread;
+
+    /// Everything arrives once and in order however the two threads interleave, with a ring that
+    /// gets full.
+    #[test]
+    fn what_is_pushed_arrives() {
+        loom::model(|| {
+            let (mut producer, mut consumer) = ring::<Box<usize>>(2);
+            let sender = thread::spawn(move || {
+                for n in 0..3 {
+                    let mut value = Box::new(n);
+                    while let Err(back) = producer.push(value) {
+                        value = back;
+                        thread::yield_now();
+                    }
+                }
+            });
+            for n in 0..3 {
+                let got = loop {
+                    match consumer.pop() {
+                        Some(value) => break value,
+                        None => thread::yield_now(),
+                    }
+                };
+                assert_eq!(*got, n);
+            }
+            assert!(consumer.is_empty());
+            sender.join().expect("it asserts nothing");
+        });
+    }
+
+    /// What was pushed and not popped is dropped once, whoever goes first (loom counts the leaks).
+    #[test]
+    fn what_is_left_is_dropped() {
+        loom::model(|| {
+            let (mut producer, mut consumer) = ring::<Arc<()>>(2);
+            let probe = Arc::new(());
+            let pushed = probe.clone();
+            let sender = thread::spawn(move || {
+                assert!(producer.push(pushed.clone()).is_ok());
+                assert!(producer.push(pushed).is_ok());
+            });
+            let popped = consumer.pop().is_some();
+            sender.join().expect("there is room");
+            assert_eq!(Arc::strong_count(&probe), if popped { 2 } else { 3 });
+            drop(consumer);
+            assert_eq!(Arc::strong_count(&probe), 1);
+        });
+    }
+}

@@ -113,6 +113,8 @@ pub struct Batch {
     pub owned: Vec<(usize, Vec<u8>)>,
     /// Arguments that were decoded (inline commands): memory that `args` points into.
     pub decoded: Vec<Vec<u8>>,
+    /// Commands before this one have been looked at for volleys.
+    pub surveyed: usize,
 }
 
 impl Batch {
@@ -133,5 +135,6 @@ impl Batch {
         self.inputs.clear();
         self.owned.clear();
         self.decoded.clear();
+        self.surveyed = 0;
     }
 }

@@ -111,7 +111,7 @@ impl Engine {
         count(&mut self.shard, row, took, true);
         let session = self.session(conn);
         let version = session.version;
-        Reply::new(session.target(), version).error(&error.0);
+        Reply::new(session.target(), version).error(error.text());
         Flow::Done
     }
 
@@ -249,9 +249,8 @@ impl Engine {
             let claims = self.block_claims(&call, &block);
             if self.is_held_up(connection_of(&call), &claims) {
                 call.seq = self.hold_here(conn, survey.write).seq;
-                if survey.home {
-                    self.session(conn).flags |= flag::BARRIER;
-                }
+                // It takes the database from the connection, which must not move on meanwhile.
+                self.session(conn).flags |= flag::BARRIER;
                 return self.park_work(call, &claims, Work::Block(block));
             }
         }
@@ -282,7 +281,7 @@ impl Engine {
         for command in &block.commands {
             let spec = self.shard.registry.row(command.command.row).spec;
             let args = list(command);
-            self.claim(db, spec, &args, &mut claims);
+            self.claim(db, spec, &args, command.command.pos, &mut claims);
             db = self.db_after(db, spec, &args);
         }
         claims
@@ -374,7 +373,11 @@ impl Engine {
             if matches!(route, Route::At | Route::Gather) {
                 self.claim_everywhere(&mut needs, &whole(spec, &args, db));
             } else {
-                let mode = super::transaction::mode_of(spec);
+                // A command over several shards borrows the entries, though it only reads them.
+                let mode = match self.owner_of_command(command, db) {
+                    Some(_) => super::transaction::mode_of(spec),
+                    None => Mode::Write,
+                };
                 self.each_key(db, spec, &args, |engine, db, pos, _| {
                     let owner = engine.shard.owner(pos.slot());
                     let position = pos.to_bits();

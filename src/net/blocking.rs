@@ -120,7 +120,7 @@ impl Engine {
         loans: &mut Loans<Carried>,
     ) {
         let token = Token::default();
-        let keys = wait.keys.iter().map(|at| command.arg(usize::from(*at)));
+        let keys = wait.keys.iter().map(|at| command.arg(*at as usize));
         let mut shards: SmallVec<[ShardId; 2]> =
             keys.map(|key| self.shard.owner(Slot::of(key))).collect();
         shards.sort_unstable();
@@ -205,7 +205,7 @@ impl Engine {
         let mut reply = Reply::new(&mut output, call.version);
         match (ending, nothing) {
             (Ending::Gone, _) => {}
-            (Ending::Failed, _) => reply.error(&Error::UNBLOCKED.0),
+            (Ending::Failed, _) => reply.error(Error::UNBLOCKED.text()),
             (Ending::TimedOut, Nothing::Null) => reply.null(),
             (Ending::TimedOut, Nothing::NullArray) => reply.null_array(),
         }
@@ -295,7 +295,7 @@ impl Engine {
     fn may_try(&mut self, waiter: &Waiter, db: u16, key: &[u8]) -> bool {
         let mut keys: SmallVec<[&[u8]; 2]> = SmallVec::from_elem(key, 1);
         let destination = waiter.wait.destination;
-        let destination = destination.map(|at| waiter.command.arg(usize::from(at)));
+        let destination = destination.map(|at| waiter.command.arg(at as usize));
         let own = |key: &&[u8]| self.shard.owner(Slot::of(key)) == self.shard.id;
         keys.extend(destination.filter(own));
         let claim = |key: &&[u8]| Claim::Key {
@@ -324,7 +324,7 @@ impl Engine {
         }
         let own = self.shard.id;
         let destination = waiter.wait.destination;
-        let destination = destination.map(|at| waiter.command.arg(usize::from(at)));
+        let destination = destination.map(|at| waiter.command.arg(at as usize));
         if destination.is_some_and(|key| self.shard.owner(Slot::of(key)) != own) {
             return self.serve_with_others(number, waiter);
         }
@@ -413,9 +413,7 @@ fn waiter(call: RemoteCall, mut command: OwnedCommand, mut wait: Wait, token: To
     let rewritten = std::mem::take(&mut wait.rewritten);
     if !rewritten.is_empty() {
         let new = |at: usize| {
-            let new = rewritten
-                .iter()
-                .find(|(index, _)| usize::from(*index) == at);
+            let new = rewritten.iter().find(|(index, _)| *index as usize == at);
             new.map(|(_, bytes)| &bytes[..])
         };
         let args: Vec<&[u8]> = (0..command.len())

@@ -8,6 +8,8 @@ use crate::server::log;
 /// Milliseconds between ticks.
 const TICK_MS: u64 = 1000;
 
+/// A shard logs its stalls at most so often; all are counted.
+const STALL_LOG_PAUSE_MS: u64 = 1000;
 /// Attacks are logged at most so often, since the log must not grow by what strangers send.
 const ATTACK_LOG_PAUSE_MS: u64 = 60_000;
 /// Redis's own text, which clients and scanners look for.
@@ -30,6 +32,52 @@ impl Engine {
         self.shard.now_us = now_us;
         self.shard.now_ms = now_us / 1000;
         self.shard.stats.turns += 1;
+        self.turn_begins();
+    }
+
+    /// From here on a turn, or a slice of background work, is timed.
+    pub fn turn_begins(&mut self) {
+        self.turn_began = (self.shard.ticks.read)();
+        self.shard.watch.longest_call = None;
+    }
+
+    /// Everything that the turn had to do is done; what is over `stall-threshold-ms` is a stall.
+    pub fn turn_ends(&mut self) {
+        let took = (self.shard.ticks.read)().saturating_sub(self.turn_began);
+        if took >= self.shard.watch.long_turn_ticks {
+            self.note_long_turn(took);
+        }
+    }
+
+    /// The turn was the longest until now, or a stall.
+    #[cold]
+    fn note_long_turn(&mut self, took: u64) {
+        let us = self.shard.ticks.to_us(took);
+        let shard = &mut self.shard;
+        shard.stats.longest_turn_us = shard.stats.longest_turn_us.max(us);
+        shard.watch.set_long_turn(&shard.config, shard.ticks, us);
+        let longest = shard.watch.longest_call.take();
+        let threshold_ms = shard.config.stall_threshold_ms;
+        if threshold_ms == 0 || us < threshold_ms.saturating_mul(1000) {
+            return;
+        }
+        shard.stats.stalled_turns += 1;
+        if shard.now_ms < self.stall_logged_ms + STALL_LOG_PAUSE_MS {
+            return;
+        }
+        self.stall_logged_ms = shard.now_ms;
+        let part = match longest {
+            Some((row, ticks)) => format!(
+                "its longest command was {} with {} us",
+                shard.registry.row(row).full_name,
+                shard.ticks.to_us(ticks)
+            ),
+            None => "no single command was long".to_string(),
+        };
+        log::warning(format_args!(
+            "Shard {} was not to be reached for {us} us: {part}",
+            shard.id.0
+        ));
     }
 
     /// Why a connection that was counted already must be turned away, as the line to say.

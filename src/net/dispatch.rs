@@ -26,7 +26,7 @@ use smallvec::SmallVec;
 /// Bytes that may wait for a lane before connections that want to add to them are held back.
 const OUTGOING_MAX: usize = 1 << 20;
 /// `writes_at` of a connection whose writes are under way to several shards.
-const SEVERAL: u16 = u16::MAX;
+pub(super) const SEVERAL: u16 = u16::MAX;
 
 /// Whether a command was taken up or has to wait.
 pub(super) enum Flow {
@@ -58,8 +58,14 @@ impl Engine {
         }
         let conn = input.conn;
         let session = self.sessions[conn as usize].as_deref_mut().expect("in use");
+        let in_volley = session.volley_left > 0;
         let flow = if session.is(flag::SLOW) || self.slow != 0 {
             self.execute_with_care(conn, batch, &command)
+        } else if self.shard.node.shards > 1
+            && !in_volley
+            && let Some(stall) = self.begin_volley(conn, batch, at)
+        {
+            Flow::Wait(stall)
         } else {
             self.dispatch(conn, batch, &command)
         };
@@ -68,6 +74,9 @@ impl Engine {
             Flow::Done => {
                 input.last_row = command.row;
                 input.executed += 1;
+                if in_volley {
+                    self.volley_step(conn);
+                }
             }
             Flow::Wait(stall) => {
                 input.stopped = true;
@@ -112,7 +121,9 @@ impl Engine {
                 self.session(conn).flags &= !flag::REPLY_SKIP;
                 return Flow::Done;
             }
-            if self.slow & slow::PAUSE != 0 && self.is_paused(conn, command.row) {
+            // What holds its keys goes on: others wait for them.
+            let may_pause = self.slow & slow::PAUSE != 0 && self.session(conn).volley_left == 0;
+            if may_pause && self.is_paused(conn, command.row) {
                 return Flow::Wait(Stall::Paused);
             }
             let queued = self.session(conn).is(flag::MULTI) && self.is_queued(command.row);
@@ -235,7 +246,7 @@ impl Engine {
             if self.is_attack(conn, batch.args_of(command)[0]) {
                 return Flow::Done;
             }
-            let error = unknown_command(batch.args_of(command));
+            let error = Error::unknown_command(batch.args_of(command));
             self.reject(conn, command.row, &error);
             return Flow::Done;
         }
@@ -303,7 +314,10 @@ impl Engine {
     /// Whether a command must wait for earlier writes of its connection to other shards.
     fn must_wait(&mut self, conn: ConnId, spec: &Spec, owner: ShardId) -> bool {
         let session = self.session(conn);
-        session.writes_out > 0 && session.writes_at != owner.0 && spec.flags.has(Flags::WRITE)
+        session.writes_out > 0
+            && session.writes_at != owner.0
+            && spec.flags.has(Flags::WRITE)
+            && session.volley_left == 0
     }
 
     /// Why a message cannot be published now: an earlier write of its connection is under way, or a
@@ -363,7 +377,7 @@ impl Engine {
     }
 
     /// The shard that owns all keys of a command, or this shard if there are none; None: several.
-    fn owner_of_all(&mut self, args: &[&[u8]], spec: &Spec) -> Option<ShardId> {
+    pub(super) fn owner_of_all(&mut self, args: &[&[u8]], spec: &Spec) -> Option<ShardId> {
         let mut keys = std::mem::take(&mut self.key_scratch);
         keys.clear();
         crate::command::keys::keys_of(spec, args, &mut keys);
@@ -384,7 +398,7 @@ impl Engine {
         command: &Command,
         spec: &'static Spec,
     ) -> Flow {
-        if !self.shard.txns.is_idle() {
+        if !self.shard.txns.is_idle() && self.session(conn).volley_left == 0 {
             let call = self.remote_call(conn, 0);
             if self.must_park(&call, spec, batch, command) {
                 return self.park_here(conn, spec, batch, command);
@@ -449,7 +463,7 @@ impl Engine {
             let target = session.target();
             target.buf.truncate(bytes);
             target.shared.truncate(shared);
-            Reply::new(target, version).error(&error.0);
+            Reply::new(target, version).error(error.text());
         }
         let session = self.session(conn);
         let caller = Caller {
@@ -475,13 +489,22 @@ impl Engine {
         }
         // A message that was published is followed by writes elsewhere only when it is out.
         let write = spec.flags.has(Flags::WRITE) || spec.flags.has(Flags::PUBSUB);
+        self.lend_held_buffer(conn);
         let session = self.session(conn);
-        if write {
-            session.writes_out += 1;
-            session.writes_at = owner.0;
+        let in_volley = session.volley_left > 0;
+        let seq = if in_volley {
+            session.hold_sure()
+        } else {
+            if write {
+                session.writes_out += 1;
+                session.writes_at = owner.0;
+            }
+            session.hold(write)
+        };
+        let mut call = self.remote_call(conn, seq);
+        if in_volley {
+            call.flags |= caller::HOLDS_KEYS;
         }
-        let seq = session.hold(write);
-        let call = self.remote_call(conn, seq);
         self.shard.stats.hops += 1;
         super::remote::put_request(&mut self.outgoing[owner.index()], &call, command, batch);
         Flow::Done
@@ -536,7 +559,7 @@ impl Engine {
         let session = self.session(conn);
         session.info.multi.refused();
         let version = session.version;
-        Reply::new(session.target(), version).error(&refused.as_ref().unwrap_or(error).0);
+        Reply::new(session.target(), version).error(refused.as_ref().unwrap_or(error).text());
     }
 }
 
@@ -589,7 +612,7 @@ pub(super) fn run_quietly(
         shard.stats.count_error(error.code());
         out.buf.truncate(bytes);
         out.shared.truncate(shared);
-        Reply::new(out, version).error(&error.0);
+        Reply::new(out, version).error(error.text());
     }
 }
 
@@ -640,7 +663,7 @@ fn run_function(
         shard.stats.count_error(error.code());
         out.buf.truncate(bytes);
         out.shared.truncate(shared);
-        Reply::new(out, version).error(&error.0);
+        Reply::new(out, version).error(error.text());
     }
     count_call(shard, row, took, failed, call.caller, call.args);
 }
@@ -698,26 +721,4 @@ fn keep_large(batch: &mut Batch, command: &Command, input_at: usize) {
             },
         )
         .collect();
-}
-
-/// Redis's text for a command that does not exist: name and arguments, cut at 128 bytes.
-pub(super) fn unknown_command(args: &[&[u8]]) -> Error {
-    const SHOWN_MAX: usize = 128;
-    let shown = |bytes: &[u8], max: usize| {
-        String::from_utf8_lossy(&bytes[..bytes.len().min(max)]).into_owned()
-    };
-    let mut list = String::new();
-    for arg in &args[1..] {
-        if list.len() >= SHOWN_MAX {
-            break;
-        }
-        let room = SHOWN_MAX - list.len();
-        list.push('\'');
-        list.push_str(&shown(arg, room));
-        list.push_str("' ");
-    }
-    Error::new(format!(
-        "ERR unknown command '{}', with args beginning with: {list}",
-        shown(args[0], SHOWN_MAX)
-    ))
 }

@@ -6,12 +6,13 @@
 //! [`dirty`](Engine::dirty) lists the connections that have something to send and
 //! [`outgoing`](Engine::outgoing) holds what goes to other shards.
 
-use super::batch::{Batch, Command, Input, Origin, lend};
+use super::batch::{Batch, COMMANDS_MAX, Command, Input, Origin, lend};
 use super::blocking::Ending;
 use super::gather::Gathers;
 use super::session::{ConnId, Kept, KeptArg, Peer, Session, Stall, flag};
 use super::steps::Steps;
 use super::transaction::Running;
+use super::volley::Volley;
 use crate::command::registry::{Route, RowId};
 use crate::keyspace::Pos;
 use crate::mesh::ShardId;
@@ -56,6 +57,8 @@ pub struct Engine {
     pub(super) running: FxHashMap<TxnId, Running>,
     /// Those of them that run step by step and wait for other shards.
     pub(super) stepping: FxHashMap<TxnId, Box<Steps>>,
+    /// Volleys that hold their keys, by connection.
+    pub(super) volleys: FxHashMap<ConnId, Volley>,
     /// Whether actions of the transaction machine are being carried out.
     pub(super) working_off: bool,
     /// Replies of a block that runs here, kept for reuse.
@@ -78,6 +81,10 @@ pub struct Engine {
     pub(super) idle: super::idle::IdleWatch,
     /// For the soft limits of `client-output-buffer-limit`.
     pub(super) over_soft: super::limits::OverSoft,
+    /// When the turn began, in ticks.
+    pub(super) turn_began: u64,
+    /// When a stall was logged last, Unix time in milliseconds.
+    pub(super) stall_logged_ms: u64,
     /// When an attack was logged last, Unix time in milliseconds.
     pub(super) attack_logged_ms: u64,
     /// Output buffers without a connection: an idle one holds none.
@@ -110,6 +117,7 @@ impl Engine {
             gathers: Gathers::default(),
             running: FxHashMap::default(),
             stepping: FxHashMap::default(),
+            volleys: FxHashMap::default(),
             working_off: false,
             block_out: Output::default(),
             adopted: Vec::new(),
@@ -121,6 +129,8 @@ impl Engine {
             subscribers: super::pubsub::Subscribers::default(),
             idle: super::idle::IdleWatch::default(),
             over_soft: Vec::new(),
+            turn_began: 0,
+            stall_logged_ms: 0,
             attack_logged_ms: 0,
             spare: Vec::new(),
             key_scratch: Vec::new(),
@@ -199,8 +209,15 @@ impl Engine {
             "batches end before connections"
         );
         session.flags |= flag::CLOSING;
-        session.kept = None;
+        let kept = session.kept.take();
+        let out = std::mem::take(&mut session.out);
         session.fd = -1;
+        if let Some(kept) = kept {
+            kept.discard(&self.shard.keyspace);
+        }
+        for (_, bytes) in out.shared {
+            self.shard.keyspace.dispose(bytes);
+        }
         self.stop_monitor(conn);
         self.unsubscribe_from_all(conn);
         self.end_wait(conn, Ending::Gone);
@@ -263,7 +280,7 @@ impl Engine {
         }
         let mut rest = data;
         loop {
-            let (parsed, full) = self.parse(conn, lend(rest), false, Frame::default(), Vec::new());
+            let (parsed, full) = self.parse(conn, lend(rest), None, Frame::default(), Vec::new());
             if !full {
                 return;
             }
@@ -317,7 +334,10 @@ impl Engine {
             self.shard.stats.query_buffer_limit_disconnections += 1;
             self.close(conn);
         } else if bytes > STALLED_INPUT_MAX
-            && matches!(session.stall, Stall::Writes | Stall::Answers | Stall::Room)
+            && matches!(
+                session.stall,
+                Stall::Writes | Stall::Answers | Stall::Unsure | Stall::Claims | Stall::Room
+            )
             && !session.is(flag::READ_PAUSED)
         {
             session.flags |= flag::READ_PAUSED;
@@ -327,8 +347,15 @@ impl Engine {
 
     /// Goes on with what is kept of a connection.
     fn parse_kept(&mut self, conn: ConnId) {
+        let mut after_volley = false;
         loop {
             let session = self.session(conn);
+            let room = match session.volley_left as usize {
+                0 if after_volley => COMMANDS_MAX, // the next volley, mostly
+                0 => RESUMED_COMMANDS_MAX,
+                left => left,
+            };
+            after_volley |= session.volley_left > 0;
             let Some(kept) = session.kept.as_deref_mut() else {
                 return;
             };
@@ -338,7 +365,7 @@ impl Engine {
             let bytes = lend(&kept.buf[kept.start..]);
             let frame = std::mem::take(&mut kept.frame);
             let args = std::mem::take(&mut kept.args);
-            let (_, full) = self.parse(conn, bytes, true, frame, args);
+            let (_, full) = self.parse(conn, bytes, Some(room), frame, args);
             if !full {
                 return;
             }
@@ -350,24 +377,22 @@ impl Engine {
         }
     }
 
-    /// Parses whole commands of `bytes` into the batch. Returns the offset up to which it came,
+    /// Parses whole commands of `bytes` into the batch; at most so many of bytes that lie in the
+    /// session's own buffer. Returns the offset up to which it came,
     /// and whether it stopped because the batch is full.
     fn parse(
         &mut self,
         conn: ConnId,
         bytes: &'static [u8],
-        kept: bool,
+        kept: Option<usize>,
         mut frame: Frame,
         mut kept_args: Vec<KeptArg>,
     ) -> (usize, bool) {
         let limits = self.limits(self.sessions[conn as usize].as_deref().expect("in use"));
         let mut batch = std::mem::take(&mut self.batch);
         let input_at = batch.inputs.len() as u32;
-        let room = if kept {
-            RESUMED_COMMANDS_MAX
-        } else {
-            usize::MAX
-        };
+        let room = kept.unwrap_or(usize::MAX);
+        let kept = kept.is_some();
         let (mut at, mut count) = (0, 0);
         let mut violation = None;
         let mut full = false;
@@ -485,7 +510,7 @@ impl Engine {
         let session = self.session(conn);
         let version = session.version;
         if !session.is(flag::REPLY_OFF) {
-            Reply::new(session.target(), version).error_bytes(text);
+            Reply::new(session.target(), version).error(text);
         }
         session.kept = None;
         session.flags |= flag::CLOSE_AFTER_REPLY;
@@ -549,6 +574,9 @@ impl Engine {
         }
         for at in 0..batch.inputs.len() {
             self.settle(&mut batch.inputs[at]);
+        }
+        for (_, memory) in batch.owned.drain(..) {
+            self.shard.keyspace.dispose(memory.into());
         }
         batch.clear();
         self.batch = batch;
@@ -628,10 +656,9 @@ impl Engine {
                 tidy(session);
             }
         }
-        let dirty = !session.out.is_empty() || session.is(flag::CLOSING | flag::CLOSE_AFTER_REPLY);
-        if dirty {
+        if session.has_to_send() {
             self.mark_dirty(input.conn);
-        } else {
+        } else if session.out.is_empty() {
             let unused = std::mem::take(&mut session.out.buf);
             self.recycle(unused);
         }
@@ -669,8 +696,13 @@ impl Engine {
             let Some(session) = self.session_if(conn) else {
                 continue;
             };
-            if session.stall == Stall::No || session.is(flag::CLOSING | flag::CLOSE_AFTER_REPLY) {
+            if session.is(flag::CLOSING | flag::CLOSE_AFTER_REPLY) {
+                self.end_volley(conn);
                 continue;
+            }
+            let asks_for_keys = session.stall == Stall::Claims && session.volley_left == 0;
+            if session.stall == Stall::No || asks_for_keys {
+                continue; // listed for something that is over
             }
             session.stall = Stall::No;
             if session.is(flag::IN_BATCH) {
@@ -690,6 +722,16 @@ impl Engine {
     /// Connections that waited for room in a lane try again; called after lanes were flushed.
     pub fn room_again(&mut self) {
         self.resumable.append(&mut self.want_room);
+    }
+
+    /// Sees to it that replies which have to wait find memory.
+    pub(super) fn lend_held_buffer(&mut self, conn: ConnId) {
+        let session = self.sessions[conn as usize].as_deref_mut().expect("in use");
+        if session.held.wants_buffer()
+            && let Some(spare) = self.spare.pop()
+        {
+            session.held.lend_buffer(spare);
+        }
     }
 
     /// Takes an output buffer back that has been sent.

@@ -225,7 +225,7 @@ impl Engine {
         out: &mut Output,
     ) {
         if let Some(error) = self.prepare_owned(call, command) {
-            return Reply::new(out, call.version).error(&error.0);
+            return Reply::new(out, call.version).error(error.text());
         }
         let mut parts = [Output::default()];
         self.run_part_of(call, command, &mut parts[0]);
@@ -273,10 +273,11 @@ impl Engine {
         if let Err(error) = outcome {
             out.clear();
             out.buf.extend_from_slice(&[0; PART_HEAD]);
-            Reply::new(out, version).error(&error.0);
+            Reply::new(out, version).error(error.text());
         }
         let took = (self.shard.ticks.read)().saturating_sub(began);
         out.buf[1..PART_HEAD].copy_from_slice(&took.to_le_bytes());
+        self.shard.watch.note_call(row, took);
     }
 
     /// A shard's part has come in.
@@ -359,7 +360,7 @@ impl Engine {
         if let Err(error) = outcome {
             self.shard.stats.count_error(error.code());
             out.clear();
-            Reply::new(out, version).error(&error.0);
+            Reply::new(out, version).error(error.text());
         }
     }
 }

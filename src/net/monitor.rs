@@ -101,7 +101,7 @@ impl Engine {
     /// Writes the line for a command of `conn`.
     pub(super) fn format_shown(&mut self, conn: ConnId, row: RowId, args: &[&[u8]]) {
         let now_us = self.shard.now_us;
-        let secrets = secrets_of(self.shard.registry.row(row).spec.name, args);
+        let is_secret = self.shard.registry.row(row).spec.secret;
         let session = self.sessions[conn as usize].as_deref().expect("in use");
         let line = &mut self.monitors.line;
         line.clear();
@@ -115,7 +115,7 @@ impl Engine {
         line.extend_from_slice(head.as_bytes());
         for (index, arg) in args.iter().enumerate() {
             line.push(b' ');
-            if secrets.contains(&index) {
+            if is_secret(args, index) {
                 line.extend_from_slice(REDACTED);
             } else {
                 quote(arg, line);
@@ -160,22 +160,6 @@ impl Engine {
     }
 }
 
-/// Indices of the arguments that are secrets, for MONITOR and the slow log.
-pub fn secrets_of(command: &str, args: &[&[u8]]) -> std::ops::Range<usize> {
-    let after = |word: &[u8], count: usize| {
-        let at = args.iter().position(|arg| arg.eq_ignore_ascii_case(word));
-        at.map(|at| at + 1..(at + 1 + count).min(args.len()))
-    };
-    match command {
-        "auth" => 1..args.len(),
-        "hello" => after(b"auth", 2).unwrap_or(0..0),
-        "migrate" => after(b"auth", 1)
-            .or_else(|| after(b"auth2", 2))
-            .unwrap_or(0..0),
-        _ => 0..0,
-    }
-}
-
 /// Appends an argument in quotes, with what is not printable escaped, as Redis's `sdscatrepr`.
 pub fn quote(arg: &[u8], line: &mut Vec<u8>) {
     line.push(b'"');
@@ -207,14 +191,5 @@ mod tests {
         let mut line = Vec::new();
         quote(b"a\"b\\\n\r\t\x07\x08\x00\x7f\xff ", &mut line);
         assert_eq!(line, br#""a\"b\\\n\r\t\a\b\x00\x7f\xff ""#);
-    }
-
-    #[test]
-    fn secrets_are_found() {
-        let hello: &[&[u8]] = &[b"HELLO", b"3", b"AUTH", b"me", b"secret", b"SETNAME", b"x"];
-        assert_eq!(secrets_of("hello", hello), 3..5);
-        assert_eq!(secrets_of("hello", &hello[..4]), 3..4);
-        assert_eq!(secrets_of("auth", &hello[..3]), 1..3);
-        assert!(secrets_of("get", hello).is_empty());
     }
 }

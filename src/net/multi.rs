@@ -2,7 +2,7 @@
 //! is in `block`.
 
 use super::batch::{Batch, Command, RemoteCall};
-use super::dispatch::{Flow, count, unknown_command};
+use super::dispatch::{Flow, count};
 use super::engine::Engine;
 use super::errand::Errand;
 use super::session::{ConnId, Stall, flag};
@@ -33,7 +33,7 @@ impl Engine {
     fn why_not_queued(&self, batch: &Batch, command: &Command) -> Option<Error> {
         let args = batch.args_of(command);
         if command.row == RowId::UNKNOWN {
-            return Some(unknown_command(args));
+            return Some(Error::unknown_command(args));
         }
         let row = self.shard.registry.row(command.row);
         if row.route == Route::Container {
@@ -91,7 +91,7 @@ impl Engine {
         let mut reply = Reply::new(session.target(), version);
         match outcome {
             Ok(()) => reply.ok(),
-            Err(error) => reply.error(error.text()),
+            Err(error) => reply.error(error.text().as_bytes()),
         }
         if outcome.is_err() {
             self.shard.stats.count_error("ERR");
@@ -129,8 +129,8 @@ impl Engine {
         let ended = self.session(conn).info.multi.exec_refused();
         self.mark_multi(conn);
         self.unwatch(conn, &ended);
-        let reason = error.0.strip_prefix("ERR ").unwrap_or(&error.0);
-        Error::new(format!("{}{reason}", crate::txn::multi::EXEC_REFUSED))
+        let reason = error.text().strip_prefix(b"ERR ").unwrap_or(error.text());
+        Error::of_bytes([crate::txn::multi::EXEC_REFUSED.as_bytes(), reason].concat())
     }
 
     /// Tells the owners that watches have ended.

@@ -25,7 +25,7 @@ use super::batch::{Batch, Command, Origin, RemoteCall};
 use super::dispatch::{Call, run};
 use super::engine::Engine;
 use super::session::{Stall, flag};
-use crate::command::context::{Caller, OwnedArgs};
+use crate::command::context::{Caller, OwnedArgs, caller};
 use crate::command::registry::RowId;
 use crate::keyspace::Pos;
 use crate::mesh::ShardId;
@@ -252,7 +252,7 @@ impl Engine {
 
     /// Executes a command for another shard's connection; its reply goes into that shard's batch.
     pub(super) fn execute_for(&mut self, batch: &mut Batch, command: &Command, call: RemoteCall) {
-        if !self.shard.txns.is_idle() {
+        if !self.shard.txns.is_idle() && call.flags & caller::HOLDS_KEYS == 0 {
             let spec = self.shard.registry.row(command.row).spec;
             if self.must_park(&call, spec, batch, command) {
                 return self.park(call, batch, command);
@@ -312,13 +312,18 @@ impl Engine {
         let goes_on = match session.stall {
             Stall::Writes => session.writes_out == 0,
             Stall::Answers => session.waiting == 0,
+            Stall::Unsure => session.unsure == 0,
             _ => false,
         };
+        let buffer = session.held.take_buffer();
         if goes_on {
             self.resumable.push(conn);
         }
+        if let Some(buffer) = buffer {
+            self.recycle(buffer);
+        }
         let session = self.session(conn);
-        if !session.out.is_empty() || session.is(flag::CLOSE_AFTER_REPLY) {
+        if session.has_to_send() {
             self.mark_dirty(conn);
         }
         self.end_if_hung_up(conn);

@@ -6,12 +6,13 @@
 //! `held` keeps a place for it, and what is answered after it waits behind. `held` is empty for a
 //! connection whose requests are all local, and its replies are written straight into `out`.
 
-use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 use super::blocking::Blocked;
+use super::held::{Held, Request};
 use super::pubsub::Subscriptions;
 use crate::command::registry::RowId;
+use crate::keyspace::Keyspace;
 use crate::resp::Version;
 use crate::resp::decode::Frame;
 use crate::resp::encode::Output;
@@ -25,8 +26,8 @@ pub type ConnId = u32;
 /// Requests of one connection that may wait for other shards; more are not taken up meanwhile.
 pub const WAITING_MAX: usize = 4096;
 
-/// Places for replies whose memory a connection keeps while none is taken.
-const HELD_KEPT_MAX: usize = 64;
+/// Bytes of replies that wait for others of their volley, at most.
+const GATHERED_BYTES_MAX: usize = 16 * 1024;
 
 /// The other end.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -120,6 +121,8 @@ pub mod flag {
     pub const OVER_SOFT: u32 = 1 << 17;
     /// An EXEC is under way that stands alone: what follows it waits.
     pub const BARRIER: u32 = 1 << 19;
+    /// Has a volley that asks for keys or holds them.
+    pub const VOLLEY: u32 = 1 << 20;
     /// Any of these, and a command does not take the short way.
     pub const SLOW: u32 = NEED_AUTH
         | CLOSE_AFTER_REPLY
@@ -144,25 +147,16 @@ pub enum Stall {
     Writes,
     /// Everything before it must be answered first.
     Answers,
+    /// Everything before it that an owner may have parked must be answered first.
+    Unsure,
+    /// Its volley asks for its keys.
+    Claims,
     /// The lane to another shard is full, or [`WAITING_MAX`] requests wait.
     Room,
     /// CLIENT PAUSE.
     Paused,
     /// A blocking command.
     Blocked,
-}
-
-/// A place in the order of replies.
-pub enum Held {
-    /// Being answered elsewhere.
-    Waiting {
-        /// Whether it is a write, which later writes elsewhere must not overtake.
-        write: bool,
-        /// Whether the reply is to be dropped (CLIENT REPLY).
-        silent: bool,
-    },
-    /// Answered, and waiting for those before it.
-    Ready(Output),
 }
 
 /// The beginning of a command that has not arrived whole, and what came after a stall.
@@ -178,6 +172,19 @@ pub struct Kept {
     pub args: Vec<KeptArg>,
     /// A large argument that is being received into memory of its own.
     pub big: Option<Vec<u8>>,
+}
+
+impl Kept {
+    /// Lets go of it all.
+    pub fn discard(self, keyspace: &Keyspace) {
+        let owned = self.args.into_iter().filter_map(|arg| match arg {
+            KeptArg::Owned(memory) => Some(memory),
+            KeptArg::At(..) => None,
+        });
+        for memory in owned.chain(self.big) {
+            keyspace.dispose(memory.into());
+        }
+    }
 }
 
 /// An argument of an unfinished command.
@@ -206,12 +213,15 @@ pub struct Session {
     pub stall: Stall,
     /// What it is to be sent.
     pub out: Output,
-    /// Places for replies that are not there yet.
-    pub held: VecDeque<Held>,
-    /// The number of the first place in `held`.
-    pub held_base: u32,
+    /// Places for replies that are not there yet, and what waits behind them.
+    pub held: Held,
     /// Places in `held` that wait.
     pub waiting: u32,
+    /// Those of them whose command may be parked by its owner, so that a transaction could
+    /// overtake it.
+    pub unsure: u32,
+    /// Commands from here on whose keys the connection's volley holds.
+    pub volley_left: u32,
     /// Writes that wait for other shards.
     pub writes_out: u32,
     /// The shard of those writes; meaningless without.
@@ -267,9 +277,10 @@ impl Session {
             version: Version::Resp2,
             stall: Stall::No,
             out: Output::default(),
-            held: VecDeque::new(),
-            held_base: 0,
+            held: Held::default(),
             waiting: 0,
+            unsure: 0,
+            volley_left: 0,
             writes_out: 0,
             writes_at: 0,
             kept: None,
@@ -305,70 +316,53 @@ impl Session {
         if self.held.is_empty() {
             return &mut self.out;
         }
-        if !matches!(self.held.back(), Some(Held::Ready(_))) {
-            self.held.push_back(Held::Ready(Output::default()));
-        }
-        match self.held.back_mut() {
-            Some(Held::Ready(output)) => output,
-            _ => unreachable!("just pushed"),
-        }
+        self.held.target()
     }
 
     /// Takes the next place in the order of replies for a request that is answered elsewhere.
     pub fn hold(&mut self, write: bool) -> u32 {
-        let seq = self.held_base.wrapping_add(self.held.len() as u32);
-        let silent = self.is(flag::REPLY_OFF | flag::REPLY_SKIP);
-        self.held.push_back(Held::Waiting { write, silent });
+        self.unsure += 1;
+        self.take_place(write, false)
+    }
+
+    /// The same for a command whose keys the connection holds: it runs as soon as it arrives.
+    pub fn hold_sure(&mut self) -> u32 {
+        self.take_place(false, true)
+    }
+
+    fn take_place(&mut self, write: bool, sure: bool) -> u32 {
         self.waiting += 1;
-        seq
+        let silent = self.is(flag::REPLY_OFF | flag::REPLY_SKIP);
+        self.held.push(Request {
+            write,
+            sure,
+            silent,
+        })
     }
 
     /// The place that was just taken is for a push message, which CLIENT REPLY does not silence.
     pub fn let_be_heard(&mut self) {
-        if let Some(Held::Waiting { silent, .. }) = self.held.back_mut() {
-            *silent = false;
-        }
+        self.held.let_last_be_heard();
     }
 
     /// The reply for the place `seq`, written by `fill`, and whatever may leave behind it now.
     pub fn complete(&mut self, seq: u32, fill: impl FnOnce(&mut Output)) {
-        let at = seq.wrapping_sub(self.held_base) as usize;
-        let Some(Held::Waiting { write, silent }) = self.held.get(at) else {
-            unreachable!("a place is answered once");
-        };
-        let (write, silent) = (*write, *silent);
+        let request = self.held.complete(seq, &mut self.out, fill);
         self.waiting -= 1;
-        if write {
-            self.writes_out -= 1;
+        self.unsure -= u32::from(!request.sure);
+        self.writes_out -= u32::from(request.write);
+    }
+
+    /// Whether the reactor has something to do for it now. What can be sent waits, up to a size, for
+    /// the other replies of a volley that is under way: they come by themselves, and a pipeline
+    /// that is answered at once is sent at once and goes on at once.
+    pub fn has_to_send(&self) -> bool {
+        if self.is(flag::CLOSING | flag::CLOSE_AFTER_REPLY) {
+            return true;
         }
-        if at == 0 {
-            self.held.pop_front();
-            self.held_base = self.held_base.wrapping_add(1);
-            let before = self.out.buf.len();
-            let shared = self.out.shared.len();
-            fill(&mut self.out);
-            if silent {
-                self.out.buf.truncate(before);
-                self.out.shared.truncate(shared);
-            }
-            while let Some(Held::Ready(_)) = self.held.front() {
-                let Some(Held::Ready(mut output)) = self.held.pop_front() else {
-                    unreachable!("just seen")
-                };
-                self.held_base = self.held_base.wrapping_add(1);
-                self.out.append(&mut output);
-            }
-            if self.held.is_empty() && self.held.capacity() > HELD_KEPT_MAX {
-                self.held = VecDeque::new();
-            }
-        } else {
-            let mut output = Output::default();
-            fill(&mut output);
-            if silent {
-                output.clear();
-            }
-            self.held[at] = Held::Ready(output);
-        }
+        let more_to_come = self.waiting > self.unsure || self.stall == Stall::Claims;
+        let enough = if more_to_come { GATHERED_BYTES_MAX } else { 1 };
+        self.out.len() >= enough
     }
 
     /// CLIENT LIST's `multi`: commands that wait for EXEC, -1 outside of MULTI.
@@ -407,19 +401,7 @@ impl Session {
 
     /// Bytes of output that wait anywhere, for `client-output-buffer-limit`.
     pub fn output_bytes(&self) -> usize {
-        let held = |h: &Held| {
-            if let Held::Ready(output) = h {
-                output.len()
-            } else {
-                0
-            }
-        };
-        let behind: usize = if self.held.is_empty() {
-            0
-        } else {
-            self.held.iter().map(held).sum()
-        };
-        self.out.len() + behind + self.info.backlog_bytes
+        self.out.len() + self.held.bytes() + self.info.backlog_bytes
     }
 }
 

@@ -103,7 +103,7 @@ impl Engine {
         let (spec, route) = (row.spec, row.route);
         if route == Route::Gather {
             if let Some(error) = self.prepare_owned(&call, &command) {
-                return Reply::new(&mut steps.out, call.version).error(&error.0);
+                return Reply::new(&mut steps.out, call.version).error(error.text());
             }
             let shards = self.shard.node.shards;
             steps.parts = (0..shards).map(|_| Output::default()).collect();

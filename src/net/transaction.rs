@@ -9,14 +9,15 @@
 //! | `InKeyOrder`, `Sum`, `Gathered`, `Answers` | answer for what they own, under read claims; the home puts the answers together | 1 |
 //! | `Apply` | nothing; they run their part when the locks are released | 1 |
 //! | `Steps` | run one step after the other (see `steps`) | 1 + one for each step |
+//! | `Volley` | run the connection's next commands as they arrive (see `volley`) | 2 |
 //!
 //! Lent entries stand in the home's own tables while the command runs. Nothing else runs there
 //! meanwhile, so nobody sees a foreign key.
 //!
 //! # Order within a connection
 //! The age of a transaction may be lower than the ticket of a command of the same connection that
-//! is parked at an owner. So a transaction that writes waits until the connection has nothing under
-//! way, and one that reads until no write is under way. What comes after it is behind it in the
+//! is parked at an owner. So a transaction that writes waits until nothing of the connection can be
+//! parked any more, and one that reads until no write is under way. What comes after it is behind it in the
 //! lanes and finds its claims.
 
 use smallvec::SmallVec;
@@ -24,7 +25,7 @@ use smallvec::SmallVec;
 use super::batch::{Batch, Command, RemoteCall};
 use super::dispatch::{Flow, count};
 use super::engine::Engine;
-use super::session::{ConnId, Stall};
+use super::session::{ConnId, Stall, flag};
 use super::steps::Steps;
 use crate::command::generic::keys::other_database;
 use crate::command::keys::keys_of;
@@ -64,6 +65,8 @@ pub(super) enum Job {
     Steps(Box<Steps>),
     /// Serve a client that has waited at this shard under this number.
     Serve(u64, Box<Waiter>),
+    /// Let the connection send so many commands, whose keys are held.
+    Volley(u32),
 }
 
 /// What a transaction needs, owner by owner.
@@ -123,8 +126,8 @@ impl Engine {
     /// Why a transaction of this connection must wait for what is under way.
     pub(super) fn not_yet(&mut self, conn: ConnId, write: bool) -> Option<Stall> {
         let session = self.session(conn);
-        if write && session.waiting > 0 {
-            return Some(Stall::Answers);
+        if write && session.unsure > 0 {
+            return Some(Stall::Unsure);
         }
         (session.writes_out > 0).then_some(Stall::Writes)
     }
@@ -213,7 +216,13 @@ impl Engine {
         command: &Command,
     ) -> bool {
         let mut claims = Claims::new();
-        self.claim(call.db, spec, batch.args_of(command), &mut claims);
+        self.claim(
+            call.db,
+            spec,
+            batch.args_of(command),
+            command.pos,
+            &mut claims,
+        );
         self.is_held_up(connection_of(call), &claims)
     }
 
@@ -223,9 +232,21 @@ impl Engine {
         !claims.is_empty() && (txns.holds_back(connection) || !txns.admits(connection, claims))
     }
 
-    /// What a command claims at the only owner of its keys.
-    pub(super) fn claim(&mut self, db: u16, spec: &Spec, args: &[&[u8]], claims: &mut Claims) {
+    /// What a command claims at the only owner of its keys; `pos` is that of its only key, where its
+    /// row has exactly one.
+    pub(super) fn claim(
+        &mut self,
+        db: u16,
+        spec: &Spec,
+        args: &[&[u8]],
+        pos: Pos,
+        claims: &mut Claims,
+    ) {
         let mode = mode_of(spec);
+        if pos != Pos::default() && spec.name != "move" {
+            let position = pos.to_bits();
+            return claims.push(Claim::Key { db, position, mode });
+        }
         self.each_key(db, spec, args, |_, db, pos, _| {
             let position = pos.to_bits();
             claims.push(Claim::Key { db, position, mode });
@@ -264,7 +285,13 @@ impl Engine {
     pub(super) fn park(&mut self, call: RemoteCall, batch: &mut Batch, command: &Command) {
         let spec = self.shard.registry.row(command.row).spec;
         let mut claims = Claims::new();
-        self.claim(call.db, spec, batch.args_of(command), &mut claims);
+        self.claim(
+            call.db,
+            spec,
+            batch.args_of(command),
+            command.pos,
+            &mut claims,
+        );
         let work = Work::Command(own(batch, command));
         self.park_work(call, &claims, work);
     }
@@ -436,6 +463,7 @@ impl Engine {
                 self.count(row);
             }
             Job::Steps(steps) => return self.begin_steps(txn, call, steps, loans),
+            Job::Volley(commands) => return self.volley_is_held(txn, call.conn, commands, loans),
         }
         self.shard.txns.executed(txn, loans);
         self.answer(&call, output);
@@ -511,9 +539,10 @@ impl Engine {
         let session = self.session(conn);
         let may_watch = session.info.watched;
         session.info.multi.reset();
-        if session.waiting == 0 && !may_watch {
+        if session.waiting == 0 && !may_watch && !session.is(flag::VOLLEY) {
             return;
         }
+        self.end_volley(conn);
         let connection = connection_of(&self.remote_call(conn, 0));
         let home = self.shard.id;
         let own = self.running.iter();
@@ -522,7 +551,9 @@ impl Engine {
         for txn in own {
             if self.shard.txns.cancel(txn) {
                 let running = self.running.remove(&txn).expect("just seen");
-                self.answer(&running.call, Output::default());
+                if !matches!(running.job, Job::Volley(_)) {
+                    self.answer(&running.call, Output::default());
+                }
             }
         }
         for shard in 0..self.shard.node.shards {
@@ -576,6 +607,7 @@ pub(super) fn whole(spec: &Spec, args: &[&[u8]], db: u16) -> SmallVec<[Claim; 2]
     let number = |at: usize| crate::resp::number::parse_i64(args.get(at)?);
     match spec.name {
         "flushdb" => SmallVec::from_iter([Claim::Db { db, mode }]),
+        "swapdb" if number(1) == number(2) => SmallVec::new(), // changes nothing
         "swapdb" => [1, 2]
             .into_iter()
             .filter_map(number)

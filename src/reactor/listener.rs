@@ -13,15 +13,13 @@ use std::time::{Duration, Instant};
 
 use super::socket::set_option;
 
-/// How long a port that is still in use is tried again: after a kill, the kernel takes the ring
-/// down, and with it the old sockets, some milliseconds later.
-const BUSY_PATIENCE: Duration = Duration::from_millis(200);
-
 /// A listening socket.
 pub struct Listener {
     fd: OwnedFd,
     /// The path of a UNIX socket, removed at the end.
     path: Option<String>,
+    /// Of a TCP socket: the address and port that were asked for.
+    bound_to: Option<(String, u16)>,
 }
 
 impl Listener {
@@ -48,8 +46,19 @@ impl Listener {
         }
     }
 
+    /// The address, as `bind` has it, and the port that a TCP socket was made for.
+    pub fn bound_to(&self) -> Option<(&str, u16)> {
+        self.bound_to.as_ref().map(|(name, port)| (&**name, *port))
+    }
+
+    /// Listens no more. Accepts that are under way end, and the address is free.
+    pub fn stop(&self) {
+        super::socket::shutdown(self.fd());
+    }
+
     /// Listens on a TCP address: an IP address, a host name, or `*` and `::*` for all of one kind.
-    pub fn tcp(bind: &str, port: u16, backlog: i32) -> io::Result<Self> {
+    /// A port that is in use is tried again for as long as `patience`.
+    pub fn tcp(bind: &str, port: u16, backlog: i32, patience: Duration) -> io::Result<Self> {
         let address = match bind {
             "*" => SocketAddr::new(IpAddr::from([0u8; 4]), port),
             "::*" | "::" => SocketAddr::new(IpAddr::from([0u16; 8]), port),
@@ -64,15 +73,14 @@ impl Listener {
         let began = Instant::now();
         loop {
             match listen(address, backlog) {
-                Err(e)
-                    if e.kind() == io::ErrorKind::AddrInUse && began.elapsed() < BUSY_PATIENCE =>
-                {
+                Err(e) if e.kind() == io::ErrorKind::AddrInUse && began.elapsed() < patience => {
                     std::thread::sleep(Duration::from_millis(5));
                 }
                 done => {
                     return Ok(Self {
                         fd: done?,
                         path: None,
+                        bound_to: Some((bind.to_string(), port)),
                     });
                 }
             }
@@ -92,6 +100,7 @@ impl Listener {
         Ok(Self {
             fd: socket.into(),
             path: Some(path.to_string()),
+            bound_to: None,
         })
     }
 }

@@ -56,6 +56,7 @@ impl Completion {
 pub struct Ring {
     ring: IoUring,
     buffers: Buffers,
+    failure: Option<io::Error>,
 }
 
 /// Page-aligned anonymous memory.
@@ -149,7 +150,11 @@ impl Ring {
                 0,
             )?;
         }
-        Ok(Self { ring, buffers })
+        Ok(Self {
+            ring,
+            buffers,
+            failure: None,
+        })
     }
 
     /// The descriptor, for other rings' doorbells.
@@ -162,6 +167,9 @@ impl Ring {
         // functions below.
         while unsafe { self.ring.submission().push(&entry) }.is_err() {
             self.enter(0, None);
+            if self.failure.is_some() {
+                return; // nothing is submitted any more
+            }
         }
     }
 
@@ -245,10 +253,16 @@ impl Ring {
                 .map(drop)
         };
         sq.sync();
-        match done.err().and_then(|e| e.raw_os_error()) {
-            None | Some(libc::ETIME | libc::EINTR | libc::EAGAIN | libc::EBUSY) => {}
-            Some(code) => panic!("io_uring_enter: {}", io::Error::from_raw_os_error(code)),
+        if let Err(error) = done
+            && !passes(&error)
+        {
+            self.failure.get_or_insert(error);
         }
+    }
+
+    /// Why the ring is of no use any more: no operation that is under way can be relied on.
+    pub fn failure(&mut self) -> Option<io::Error> {
+        self.failure.take()
     }
 
     /// Appends all completions that are there. When the kernel had more than fit, it is entered
@@ -293,6 +307,17 @@ impl Ring {
     }
 }
 
+/// Whether entering may be tried again in the next turn, with nothing lost: the time was over, a
+/// signal came, the kernel is short of memory, or completions have to be read first. Others, such
+/// as EBADR for completions that were dropped, leave the ring without a known state.
+fn passes(error: &io::Error) -> bool {
+    use libc::{EAGAIN, EBUSY, EINTR, ENOMEM, ETIME};
+    matches!(
+        error.raw_os_error(),
+        Some(ETIME | EINTR | EAGAIN | EBUSY | ENOMEM)
+    )
+}
+
 fn build(all_flags: bool) -> io::Result<IoUring> {
     let mut builder = IoUring::builder();
     builder
@@ -312,4 +337,18 @@ fn build(all_flags: bool) -> io::Result<IoUring> {
     let _ = ring.submitter().register_ring_fd();
     let _ = &mut ring;
     Ok(ring)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_loses_nothing_is_tried_again() {
+        let error = io::Error::from_raw_os_error;
+        assert!(passes(&error(libc::EINTR)) && passes(&error(libc::ENOMEM)));
+        for lost in [libc::EBADR, libc::EBADF, libc::EBADFD, libc::EINVAL] {
+            assert!(!passes(&error(lost)));
+        }
+    }
 }

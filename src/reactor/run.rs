@@ -13,8 +13,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 
+use super::ports::{Port, Ports};
 use super::ring::{Completion, Ring};
 use super::{clock, socket};
 use crate::mesh::{Endpoint, ShardId};
@@ -46,8 +47,25 @@ const BATCHES_A_TURN: usize = 16;
 /// Bytes that the socket has not taken yet.
 #[derive(Default)]
 struct Backlog {
-    chunks: VecDeque<Bytes>,
+    chunks: VecDeque<Chunk>,
     sending: bool,
+}
+
+/// A part of what waits.
+struct Chunk {
+    bytes: Bytes,
+    /// How many of them the socket has taken.
+    sent: usize,
+}
+
+impl Chunk {
+    fn new(bytes: Bytes) -> Self {
+        Self { bytes, sent: 0 }
+    }
+
+    fn rest(&self) -> &[u8] {
+        &self.bytes[self.sent..]
+    }
 }
 
 /// A connection's socket.
@@ -72,8 +90,8 @@ pub struct Wiring {
     pub endpoint: Endpoint,
     /// Ring descriptors of all shards, for doorbells; filled in as shards start.
     pub rings: Arc<[AtomicI32]>,
-    /// Listening sockets, and the path of each that is a UNIX socket. The first shard accepts.
-    pub listeners: Vec<(RawFd, Option<String>)>,
+    /// The listening sockets. The first shard accepts.
+    pub ports: Arc<Ports>,
     /// An event descriptor by which other threads call the shard.
     pub calls: RawFd,
 }
@@ -91,8 +109,12 @@ pub struct Reactor {
     starved: Vec<ConnId>,
     /// Connections to look at again in the next turn.
     again: Vec<ConnId>,
+    /// The listening sockets as this shard last saw them.
+    ports: Vec<Port>,
     /// Listeners that stopped accepting for want of descriptors, to be tried again.
-    deaf: Vec<usize>,
+    deaf: Vec<u32>,
+    /// When something last came from outside, Unix time in microseconds.
+    active_us: u64,
     next_tick_ms: u64,
     /// When patience with connections that do not end is over, once the server stops.
     stop_at_ms: Option<u64>,
@@ -103,12 +125,8 @@ impl Reactor {
     pub fn new(engine: Engine, wiring: Wiring) -> std::io::Result<Self> {
         let mut ring = Ring::new()?;
         wiring.rings[engine.shard.id.index()].store(ring.fd(), Ordering::Release);
-        let accepting = engine.shard.id.0 == 0;
-        for (at, (fd, _)) in wiring.listeners.iter().enumerate().filter(|_| accepting) {
-            ring.accept(*fd, op::with(op::ACCEPT, at as u64));
-        }
         ring.poll(wiring.calls, op::with(op::CALL, 0));
-        Ok(Self {
+        let mut reactor = Self {
             engine,
             ring,
             wiring,
@@ -118,18 +136,44 @@ impl Reactor {
             used_buffers: Vec::new(),
             starved: Vec::new(),
             again: Vec::new(),
+            ports: Vec::new(),
             deaf: Vec::new(),
+            active_us: 0,
             next_tick_ms: 0,
             stop_at_ms: None,
-        })
+        };
+        reactor.take_up_ports();
+        Ok(reactor)
     }
 
-    /// Serves until the process stops.
-    pub fn run(&mut self) {
+    /// Takes the listening sockets as they are now; the first shard accepts on those that are new.
+    fn take_up_ports(&mut self) {
+        let before = std::mem::replace(&mut self.ports, self.wiring.ports.current());
+        if self.engine.shard.id.0 != 0 {
+            return;
+        }
+        for (number, listener) in &self.ports {
+            if !before.iter().any(|(known, _)| known == number) {
+                self.ring
+                    .accept(listener.fd(), op::with(op::ACCEPT, (*number).into()));
+            }
+        }
+    }
+
+    /// Serves until the process stops. Fails when the kernel refuses the ring: then this shard's
+    /// connections are lost, and the process stops.
+    pub fn run(&mut self) -> std::io::Result<()> {
         loop {
             self.turn();
+            if let Some(error) = self.ring.failure() {
+                for _ in self.links.iter().flatten() {
+                    self.engine.shard.node.connection_gone(self.engine.shard.id);
+                }
+                self.engine.shard.node.stop();
+                return Err(error);
+            }
             if self.engine.shard.node.stopping.load(Ordering::Relaxed) && self.may_stop() {
-                return;
+                return Ok(());
             }
         }
     }
@@ -146,6 +190,7 @@ impl Reactor {
         let lanes_full = self.flush_lanes();
         self.flush_connections();
         self.take_up_receives();
+        self.engine.turn_ends();
         self.sleep(lanes_full);
     }
 
@@ -174,13 +219,16 @@ impl Reactor {
             match done.user_data >> 56 {
                 op::RECEIVE => self.received(number as ConnId, done),
                 op::SEND_LATER => self.sent_later(number as ConnId, done.result),
-                op::ACCEPT => self.accepted(number as usize, done),
+                op::ACCEPT => self.accepted(number as u32, done),
                 op::CALL => self.called(done),
                 _ => {}
             }
         }
         self.engine.run_batch();
         self.ring.give_back(&mut self.used_buffers);
+        if !completions.is_empty() {
+            self.active_us = self.engine.shard.now_us;
+        }
         self.completions = completions;
     }
 
@@ -219,20 +267,20 @@ impl Reactor {
     fn sent_short(&mut self, at: usize, result: i32) {
         let Sending { conn, buf } = &mut self.sending[at];
         let conn = *conn;
-        let mut rest = Bytes::from(std::mem::take(buf));
+        let mut rest = Chunk::new(Bytes::from(std::mem::take(buf)));
         if result < 0 && !matches!(-result, libc::EAGAIN | libc::EINTR) {
             self.engine.close(conn);
             return;
         }
-        rest.advance(result.max(0) as usize);
-        if rest.is_empty() {
+        rest.sent = result.max(0) as usize;
+        if rest.rest().is_empty() {
             return;
         }
         let link = self.links[conn as usize]
             .as_mut()
             .expect("a socket outlives its operations");
         let backlog = link.backlog.get_or_insert_with(Default::default);
-        self.engine.session(conn).info.backlog_bytes += rest.len();
+        self.engine.session(conn).info.backlog_bytes += rest.rest().len();
         backlog.chunks.push_front(rest);
         self.send_backlog(conn);
         self.engine.watch_output(conn);
@@ -256,11 +304,13 @@ impl Reactor {
         self.engine.session(conn).info.backlog_bytes -= left;
         while left > 0 {
             let first = backlog.chunks.front_mut().expect("what was sent was there");
-            let n = left.min(first.len());
-            first.advance(n);
+            let n = left.min(first.rest().len());
+            first.sent += n;
             left -= n;
-            if first.is_empty() {
-                backlog.chunks.pop_front();
+            if first.rest().is_empty()
+                && let Some(done) = backlog.chunks.pop_front()
+            {
+                self.engine.shard.keyspace.dispose(done.bytes);
             }
         }
         self.send_backlog(conn);
@@ -277,7 +327,8 @@ impl Reactor {
         }
         match backlog.chunks.front() {
             Some(first) => {
-                let piece = &first[..first.len().min(PIECE_BYTES)];
+                let rest = first.rest();
+                let piece = &rest[..rest.len().min(PIECE_BYTES)];
                 backlog.sending = true;
                 self.ring
                     .send_later(link.fd, piece, op::with(op::SEND_LATER, conn.into()));
@@ -291,18 +342,21 @@ impl Reactor {
         }
     }
 
-    fn accepted(&mut self, at: usize, done: &Completion) {
+    fn accepted(&mut self, port: u32, done: &Completion) {
+        if -done.result == libc::EINVAL {
+            return; // it listens no more: CONFIG SET has closed it
+        }
         if !done.more() {
-            self.deaf.push(at);
+            self.deaf.push(port);
         }
         if done.result >= 0 && self.stop_at_ms.is_some() {
             socket::close(done.result);
         } else if done.result >= 0 {
             let shard = self.engine.shard.node.place_connection();
             if shard == self.engine.shard.id {
-                self.adopt(done.result, at);
+                self.adopt(done.result, port);
             } else {
-                self.engine.send_connection(shard, done.result, at as u32);
+                self.engine.send_connection(shard, done.result, port);
             }
         } else {
             self.engine.accept_failed(-done.result);
@@ -310,14 +364,10 @@ impl Reactor {
     }
 
     /// Takes over a connection that was dealt to this shard and counted there.
-    fn adopt(&mut self, fd: RawFd, listener: usize) {
-        let peer = match &self
-            .wiring
-            .listeners
-            .get(listener)
-            .and_then(|(_, path)| path.clone())
-        {
-            Some(path) => Peer::Unix(path.as_str().into()),
+    fn adopt(&mut self, fd: RawFd, port: u32) {
+        let listener = self.ports.iter().find(|(number, _)| *number == port);
+        let peer = match listener.and_then(|(_, listener)| listener.path()) {
+            Some(path) => Peer::Unix(path.into()),
             None => match socket::addresses(fd) {
                 Some((peer, own)) => Peer::Tcp(peer, own),
                 None => {
@@ -345,7 +395,8 @@ impl Reactor {
                     libc::TCP_KEEPINTVL,
                     (seconds / 3).max(1),
                 );
-                let _ = socket::set_option(fd, libc::IPPROTO_TCP, libc::TCP_KEEPCNT, 3);
+                let probes = self.engine.shard.config.tcp_keepalive_probes as i32;
+                let _ = socket::set_option(fd, libc::IPPROTO_TCP, libc::TCP_KEEPCNT, probes);
             }
         }
         let conn = self.engine.connect(peer, fd);
@@ -369,6 +420,7 @@ impl Reactor {
         if !done.more() {
             self.ring.poll(self.wiring.calls, op::with(op::CALL, 0));
         }
+        self.take_up_ports();
     }
 
     fn take_from_lanes(&mut self) {
@@ -384,7 +436,7 @@ impl Reactor {
             }
         }
         for (fd, listener) in std::mem::take(&mut self.engine.adopted) {
-            self.adopt(fd, listener as usize);
+            self.adopt(fd, listener);
         }
     }
 
@@ -506,7 +558,11 @@ impl Reactor {
             return;
         }
         socket::close(link.fd);
-        self.links[conn as usize] = None;
+        let link = self.links[conn as usize].take();
+        let backlog = link.and_then(|link| link.backlog).unwrap_or_default();
+        for chunk in backlog.chunks {
+            self.engine.shard.keyspace.dispose(chunk.bytes);
+        }
         self.engine.disconnected(conn);
     }
 
@@ -529,9 +585,10 @@ impl Reactor {
     fn tick(&mut self) {
         let again_in_ms = self.engine.tick();
         self.next_tick_ms = self.engine.shard.now_ms + again_in_ms;
-        for at in std::mem::take(&mut self.deaf) {
-            if let Some((fd, _)) = self.wiring.listeners.get(at) {
-                self.ring.accept(*fd, op::with(op::ACCEPT, at as u64));
+        for port in std::mem::take(&mut self.deaf) {
+            if let Some((_, listener)) = self.ports.iter().find(|(number, _)| *number == port) {
+                self.ring
+                    .accept(listener.fd(), op::with(op::ACCEPT, port.into()));
             }
         }
     }
@@ -544,10 +601,18 @@ impl Reactor {
         let background = self.engine.background_in_ms();
         if background == Some(0) {
             self.ring.enter(0, None);
-            return self.engine.background();
+            self.engine.turn_begins();
+            self.engine.background();
+            return self.engine.turn_ends();
         }
         let busy = lanes_full || self.engine.has_work() || !self.again.is_empty() || inbound();
+        let now_us = self.engine.shard.now_us;
         if busy {
+            self.active_us = now_us;
+            return self.ring.enter(0, None);
+        }
+        let spin_us = self.engine.shard.config.spin_before_sleep_us;
+        if spin_us > 0 && now_us.saturating_sub(self.active_us) < spin_us {
             return self.ring.enter(0, None);
         }
         self.wiring.endpoint.bedside.going_to_sleep();
@@ -579,18 +644,18 @@ impl Reactor {
 }
 
 /// Cuts an output into what is sent piece by piece.
-fn into_chunks(out: Output, chunks: &mut VecDeque<Bytes>) {
+fn into_chunks(out: Output, chunks: &mut VecDeque<Chunk>) {
     let mut rest = Bytes::from(out.buf);
     let mut done = 0;
     for (at, bytes) in out.shared {
         let before = rest.split_to(at - done);
         done = at;
         if !before.is_empty() {
-            chunks.push_back(before);
+            chunks.push_back(Chunk::new(before));
         }
-        chunks.push_back(bytes);
+        chunks.push_back(Chunk::new(bytes));
     }
     if !rest.is_empty() {
-        chunks.push_back(rest);
+        chunks.push_back(Chunk::new(rest));
     }
 }

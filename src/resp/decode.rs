@@ -121,13 +121,23 @@ fn number_line(input: &[u8], at: usize) -> Line {
             break;
         }
     }
-    match rest.iter().position(|&b| b == b'\r') {
-        Some(i) if i + 1 < rest.len() => match parse_i64(&rest[..i]) {
+    match line_end(rest, b'\r') {
+        Ok(i) if i + 1 < rest.len() => match parse_i64(&rest[..i]) {
             Some(value) => Line::Number(value, at + i + 2),
             None => Line::NotANumber,
         },
-        None if rest.len() > INLINE_MAX => Line::TooLong,
+        Err(_) if rest.len() > INLINE_MAX => Line::TooLong,
         _ => Line::Incomplete,
+    }
+}
+
+/// Where a line ends, or the place from which to look for its end when more has come. Redis looks
+/// with `strchr`: a zero byte hides everything behind it.
+fn line_end(line: &[u8], end: u8) -> Result<usize, usize> {
+    match line.iter().position(|&b| b == end || b == 0) {
+        Some(at) if line[at] == end => Ok(at),
+        Some(zero) => Err(zero),
+        None => Err(line.len()),
     }
 }
 
@@ -220,16 +230,15 @@ pub fn decode(
 
 fn inline(input: &[u8], frame: &mut Frame) -> Decoded {
     let from = frame.at.min(input.len());
-    let Some(newline) = input[from..]
-        .iter()
-        .position(|&b| b == b'\n')
-        .map(|i| from + i)
-    else {
-        if input.len() > INLINE_MAX {
+    let newline = match line_end(&input[from..], b'\n') {
+        Ok(at) => from + at,
+        Err(_) if input.len() > INLINE_MAX => {
             return Decoded::Violation(Violation::InlineTooBig);
         }
-        frame.at = input.len();
-        return Decoded::Incomplete;
+        Err(seen) => {
+            frame.at = from + seen;
+            return Decoded::Incomplete;
+        }
     };
     let line = &input[..newline];
     let line = line.strip_suffix(b"\r").unwrap_or(line);
@@ -255,7 +264,8 @@ pub fn split_args(line: &[u8]) -> Option<Vec<Vec<u8>>> {
             return Some(args);
         }
         let mut word = Vec::new();
-        while at < line.len() && !is_blank(line[at]) && line[at] != 0 {
+        // Vertical tabs and form feeds separate arguments, but do not end one.
+        while at < line.len() && !matches!(line[at], b' ' | b'\t' | b'\n' | b'\r' | 0) {
             match line[at] {
                 quote @ (b'"' | b'\'') => {
                     at = quoted(line, at + 1, quote, &mut word)?;

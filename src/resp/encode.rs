@@ -6,6 +6,7 @@
 use bytes::Bytes;
 
 use super::Version;
+use super::double::{F64_TEXT_MAX, format_f64};
 use super::number::{I64_TEXT_MAX, format_i64};
 
 /// Values of at least this many bytes are sent from where they lie. Below, a copy is cheaper than
@@ -134,20 +135,7 @@ impl<'a> Reply<'a> {
     }
 
     /// An error line, `text` with its code and without the leading dash. Line ends become blanks.
-    pub fn error(&mut self, text: &str) {
-        if text.bytes().any(|b| b == b'\r' || b == b'\n') {
-            let clean: String = text
-                .chars()
-                .map(|c| if c == '\r' || c == '\n' { ' ' } else { c })
-                .collect();
-            self.line(b'-', &clean);
-        } else {
-            self.line(b'-', text);
-        }
-    }
-
-    /// An error line of bytes that need not be UTF-8.
-    pub fn error_bytes(&mut self, text: &[u8]) {
+    pub fn error(&mut self, text: &[u8]) {
         let buf = &mut self.out.buf;
         buf.push(b'-');
         buf.extend(
@@ -232,6 +220,32 @@ impl<'a> Reply<'a> {
         self.header(if self.is_resp3() { b'~' } else { b'*' }, n as i64);
     }
 
+    /// A set whose elements are counted as they are written: `write` returns how many they were.
+    pub fn set_counted(&mut self, write: impl FnOnce(&mut Self) -> usize) {
+        self.counted(write, Self::set);
+    }
+
+    /// An array whose elements are counted as they are written: `write` returns how many they were.
+    pub fn array_counted(&mut self, write: impl FnOnce(&mut Self) -> usize) {
+        self.counted(write, Self::array);
+    }
+
+    fn counted(
+        &mut self,
+        write: impl FnOnce(&mut Self) -> usize,
+        head: impl FnOnce(&mut Self, usize),
+    ) {
+        let (at, shared) = (self.out.buf.len(), self.out.shared.len());
+        let count = write(self);
+        let end = self.out.buf.len();
+        head(self, count);
+        let head_bytes = self.out.buf.len() - end;
+        self.out.buf[at..].rotate_right(head_bytes);
+        for (offset, _) in &mut self.out.shared[shared..] {
+            *offset += head_bytes;
+        }
+    }
+
     /// The head of a push message; in RESP2 an array.
     pub fn push(&mut self, n: usize) {
         self.header(if self.is_resp3() { b'>' } else { b'*' }, n as i64);
@@ -252,6 +266,20 @@ impl<'a> Reply<'a> {
             self.line(b',', text)
         } else {
             self.bulk(text.as_bytes())
+        }
+    }
+
+    /// A double, with 17 digits; in RESP2 a bulk string.
+    pub fn double(&mut self, number: f64) {
+        let mut text = [0; F64_TEXT_MAX];
+        let text = format_f64(number, &mut text);
+        if self.is_resp3() {
+            let buf = &mut self.out.buf;
+            buf.push(b',');
+            buf.extend_from_slice(text);
+            buf.extend_from_slice(b"\r\n");
+        } else {
+            self.bulk(text);
         }
     }
 
@@ -316,7 +344,7 @@ mod tests {
     #[test]
     fn an_error_never_breaks_the_line() {
         assert_eq!(
-            encoded(Version::Resp2, |r| r.error("ERR a\r\nb")),
+            encoded(Version::Resp2, |r| r.error(b"ERR a\r\nb")),
             "-ERR a  b\r\n"
         );
     }

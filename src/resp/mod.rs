@@ -1,6 +1,7 @@
 //! The Redis serialisation protocol, versions 2 and 3, and inline commands: bytes in, ranges out,
 //! and replies as bytes. No sockets and no state but what a half-received command needs.
 pub mod decode;
+pub mod double;
 pub mod encode;
 pub mod number;
 

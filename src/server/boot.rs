@@ -21,7 +21,7 @@ use crate::command::registry::Registry;
 use crate::keyspace;
 use crate::mesh::{ShardId, mesh};
 use crate::net::engine::Engine;
-use crate::reactor::listener::Listener;
+use crate::reactor::ports::Ports;
 use crate::reactor::run::{Reactor, Wiring};
 use crate::reactor::{clock, socket};
 use crate::shard::node::Node;
@@ -75,8 +75,8 @@ fn run(mut launch: Launch) -> ExitCode {
 /// A server whose shards run.
 struct Server {
     node: Arc<Node>,
-    shards: Vec<JoinHandle<()>>,
-    listeners: Vec<Listener>,
+    shards: Vec<JoinHandle<bool>>,
+    ports: Arc<Ports>,
     pidfile: Vec<u8>,
 }
 
@@ -114,20 +114,22 @@ fn start(launch: &mut Launch, supervisor: Supervisor) -> Result<Server, String> 
         ));
     }
     log::set_role(log::Role::Master);
-    let listeners = listen(config)?;
+    let ports = Arc::new(Ports::open(config)?);
     let pidfile = pidfile(config);
     if !pidfile.is_empty() {
         process::write_pid_file(as_path(&pidfile));
     }
     let node = node(config)?;
-    let shards = start_shards(&node, &registry, &listeners, &cores)?;
+    let listening = ports.clone();
+    node.let_listen(move |config| listening.change(config));
+    let shards = start_shards(&node, &registry, &ports, &cores)?;
     signals::serve(node.clone());
-    announce(&node, &listeners, config);
+    announce(&node, &ports, config);
     process::tell_supervisor(supervisor, true);
     Ok(Server {
         node,
         shards,
-        listeners,
+        ports,
         pidfile,
     })
 }
@@ -152,60 +154,6 @@ fn pidfile(config: &Config) -> Vec<u8> {
         return b"/var/run/redis.pid".to_vec();
     }
     config.pidfile.clone()
-}
-
-/// All listening sockets. An address with a dash in front need not exist.
-fn listen(config: &Config) -> Result<Vec<Listener>, String> {
-    let mut listeners = Vec::new();
-    let port = config.port;
-    if port != 0 {
-        for bind in &config.bind.0 {
-            let text = String::from_utf8_lossy(bind);
-            let (name, optional) = match text.strip_prefix('-') {
-                Some(name) => (name, true),
-                None => (&*text, false),
-            };
-            match Listener::tcp(name, port, config.tcp_backlog) {
-                Ok(listener) => listeners.push(listener),
-                Err(e) if optional && is_unavailable(&e) => {}
-                Err(e) => return Err(cannot_listen(name, port, &e)),
-            }
-        }
-    }
-    if !config.unixsocket.is_empty() {
-        let path = String::from_utf8_lossy(&config.unixsocket).into_owned();
-        match Listener::unix(&path, config.unixsocketperm, config.tcp_backlog) {
-            Ok(listener) => listeners.push(listener),
-            Err(e) => {
-                return Err(format!(
-                    "Failed opening Unix socket: bind: {path}: {}",
-                    config::reason(&e)
-                ));
-            }
-        }
-    }
-    if listeners.is_empty() {
-        return Err("Configured to not listen anywhere, exiting.".into());
-    }
-    Ok(listeners)
-}
-
-fn is_unavailable(error: &io::Error) -> bool {
-    matches!(
-        error.raw_os_error(),
-        Some(libc::EADDRNOTAVAIL | libc::EAFNOSUPPORT | libc::ENOPROTOOPT | libc::EPROTONOSUPPORT)
-    ) || error.kind() == io::ErrorKind::AddrNotAvailable
-}
-
-fn cannot_listen(name: &str, port: u16, error: &io::Error) -> String {
-    let remedy = match error.kind() {
-        io::ErrorKind::AddrInUse => " Another server listens there: stop it, or use --port.",
-        io::ErrorKind::PermissionDenied => " Ports below 1024 need CAP_NET_BIND_SERVICE.",
-        io::ErrorKind::AddrNotAvailable => " No interface here has this address: see --bind.",
-        _ => "",
-    };
-    let why = config::reason(error);
-    format!("Could not create server TCP listening socket {name}:{port}: bind: {why}.{remedy}")
 }
 
 fn node(config: &Config) -> Result<Arc<Node>, String> {
@@ -234,21 +182,18 @@ fn node(config: &Config) -> Result<Arc<Node>, String> {
 fn start_shards(
     node: &Arc<Node>,
     registry: &Arc<Registry>,
-    listeners: &[Listener],
+    ports: &Arc<Ports>,
     cores: &[usize],
-) -> Result<Vec<JoinHandle<()>>, String> {
+) -> Result<Vec<JoinHandle<bool>>, String> {
     let rings: Arc<[AtomicI32]> = (0..node.shards).map(|_| AtomicI32::new(-1)).collect();
     let ticks = clock::calibrate();
     let (ready, stands) = channel();
     let mut threads = Vec::new();
     for (id, endpoint) in mesh(node.shards).into_iter().enumerate() {
-        let ports = listeners
-            .iter()
-            .map(|l| (l.fd(), l.path().map(String::from)));
         let wiring = Wiring {
             endpoint,
             rings: rings.clone(),
-            listeners: ports.collect(),
+            ports: ports.clone(),
             calls: node.calls[id],
         };
         let seat = Seat {
@@ -283,7 +228,9 @@ struct Seat {
 }
 
 impl Seat {
-    fn serve(self, wiring: Wiring, ready: &Sender<io::Result<()>>) {
+    /// Serves until the server stops. Whether that was in order.
+    fn serve(self, wiring: Wiring, ready: &Sender<io::Result<()>>) -> bool {
+        let id = self.id.0;
         let (supply, supplier) = keyspace::supply();
         // Without the thread, memory is touched when it is needed.
         let supplied = std::thread::Builder::new()
@@ -305,16 +252,23 @@ impl Seat {
         match reactor {
             Ok(mut reactor) => {
                 let _ = ready.send(Ok(()));
-                reactor.run();
+                let served = reactor.run();
+                if let Err(error) = &served {
+                    log::warning(format_args!(
+                        "Shard {id} lost its ring (io_uring_enter: {error}). The server stops."
+                    ));
+                }
+                served.is_ok()
             }
             Err(error) => {
                 let _ = ready.send(Err(error));
+                false
             }
         }
     }
 }
 
-fn announce(node: &Node, listeners: &[Listener], config: &Config) {
+fn announce(node: &Node, ports: &Ports, config: &Config) {
     log::notice(format_args!(
         "Ringdove version={VERSION}, compatible with Redis {REDIS_VERSION}, bits=64, shards={}",
         node.shards
@@ -324,7 +278,7 @@ fn announce(node: &Node, listeners: &[Listener], config: &Config) {
         "Running mode=standalone, port={}.",
         config.port
     ));
-    for listener in listeners {
+    for (_, listener) in ports.current() {
         match (listener.address(), listener.path()) {
             (_, Some(path)) => {
                 log::notice(format_args!(
@@ -343,12 +297,12 @@ impl Server {
     fn wait(self, supervisor: Supervisor) -> ExitCode {
         let mut code = ExitCode::SUCCESS;
         for shard in self.shards {
-            if shard.join().is_err() {
+            if !shard.join().unwrap_or(false) {
                 code = ExitCode::FAILURE;
             }
         }
         process::tell_supervisor(supervisor, false);
-        drop(self.listeners);
+        self.ports.close();
         if !self.pidfile.is_empty() {
             log::notice(format_args!("Removing the pid file."));
             process::remove_pid_file(as_path(&self.pidfile));

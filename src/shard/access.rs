@@ -69,11 +69,18 @@ impl EventClass {
         }
     }
 
-    /// Whether it says that a key has changed, and not only tells more about another event.
-    const fn is_change(self) -> bool {
+    /// Whether it counts as a change since the last save: what tells more about another event does
+    /// not, nor what the server removes by itself.
+    #[inline]
+    const fn counts(self) -> bool {
         !matches!(
             self,
-            Self::New | Self::Miss | Self::Overwritten | Self::TypeChanged
+            Self::New
+                | Self::Miss
+                | Self::Overwritten
+                | Self::TypeChanged
+                | Self::Expired
+                | Self::Evicted
         )
     }
 }
@@ -376,7 +383,8 @@ impl Shard {
     }
 
     /// A key was changed: to be called once for each event, after the change, with the name that
-    /// Redis gives the event.
+    /// Redis gives the event. It counts as one change since the last save; a command that Redis
+    /// counts by its elements adds the others to `dirty` itself.
     #[inline]
     pub fn changed(
         &mut self,
@@ -386,6 +394,34 @@ impl Shard {
         class: EventClass,
         event: &'static str,
     ) {
+        self.tell(db, pos, key, class, event, class.counts());
+    }
+
+    /// Another event of a change that has been told, or will be, with [`changed`](Self::changed):
+    /// the expiry that came with a SET, the old name of a RENAME.
+    #[inline]
+    pub fn also_changed(
+        &mut self,
+        db: u16,
+        pos: Pos,
+        key: &[u8],
+        class: EventClass,
+        event: &'static str,
+    ) {
+        self.tell(db, pos, key, class, event, false);
+    }
+
+    /// Tells of an event; `counts` says whether it is a change of its own.
+    #[inline]
+    pub(super) fn tell(
+        &mut self,
+        db: u16,
+        pos: Pos,
+        key: &[u8],
+        class: EventClass,
+        event: &'static str,
+        counts: bool,
+    ) {
         if let Some(changes) = &mut self.changes {
             changes.push(Change {
                 db,
@@ -393,19 +429,19 @@ impl Shard {
                 key: key.into(),
                 class,
                 event,
+                counts,
             });
             return;
         }
-        // That the key is new is told besides what made it.
-        self.dirty += u64::from(class.is_change());
+        self.dirty += u64::from(counts);
         self.txns.touched(db, pos.to_bits());
         if self.notices.has(class.bit() | NotifyFlags::WAITERS) {
-            self.tell(db, key, class, event);
+            self.tell_listeners(db, key, class, event);
         }
     }
 
     #[cold]
-    fn tell(&mut self, db: u16, key: &[u8], class: EventClass, event: &str) {
+    fn tell_listeners(&mut self, db: u16, key: &[u8], class: EventClass, event: &str) {
         if self.notices.has(class.bit()) {
             self.notify(db, key, event);
         }

@@ -34,16 +34,16 @@ pub struct Wait {
     /// Unix time at which it gives up, milliseconds; None: never.
     pub until_ms: Option<u64>,
     /// The arguments that are the keys it waits for.
-    pub keys: SmallVec<[u16; 4]>,
+    pub keys: SmallVec<[u32; 4]>,
     /// What they must hold.
     pub kind: Kind,
     /// The argument that is a key it writes to besides.
-    pub destination: Option<u16>,
+    pub destination: Option<u32>,
     /// Whether it is tried again also when the key is gone or holds another type, to find its error
     /// (XREADGROUP).
     pub even_if_gone: bool,
     /// Arguments that are to be others from now on (XREAD's `$`).
-    pub rewritten: Vec<(u16, Vec<u8>)>,
+    pub rewritten: Vec<(u32, Vec<u8>)>,
     /// The reply when its time is over.
     pub nothing: Nothing,
 }
@@ -179,7 +179,7 @@ impl Shard {
     /// Lets a client wait for those of its keys that are of this shard, in the place of `number`.
     pub fn add_waiter(&mut self, number: u64, mut waiter: Waiter) {
         let keys = waiter.wait.keys.iter();
-        let keys = keys.map(|at| waiter.command.arg(usize::from(*at)));
+        let keys = keys.map(|at| waiter.command.arg(*at as usize));
         let own = keys.filter(|key| self.owner(Slot::of(key)) == self.id);
         waiter.keys = own.map(Box::from).collect();
         let by_key = self.blocking.by_key.entry(waiter.call.db).or_default();

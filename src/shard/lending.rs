@@ -85,6 +85,8 @@ pub struct Change {
     pub class: EventClass,
     /// The event's name.
     pub event: &'static str,
+    /// Whether it is a change of its own, or another event of one.
+    pub counts: bool,
 }
 
 /// What was lent, on its way there or back.
@@ -163,8 +165,9 @@ impl Shard {
                 key,
                 class,
                 event,
+                counts,
             } = change;
-            self.changed(db, pos, &key, class, event);
+            self.tell(db, pos, &key, class, event, counts);
         }
     }
 

@@ -1,9 +1,12 @@
 //! What all shards of the process share. Nothing here is touched on the way of a request.
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use crate::mesh::ShardId;
 use crate::server::config::Config;
+
+/// Makes the process listen as a configuration says; the error is for the log.
+type Listen = Box<dyn Fn(&Config) -> Result<(), String> + Send + Sync>;
 
 /// The process.
 pub struct Node {
@@ -33,6 +36,8 @@ pub struct Node {
     pub calls: Vec<i32>,
     /// How a shard is woken through its descriptor.
     wake: fn(i32),
+    /// How the listening sockets follow the configuration.
+    listen: OnceLock<Listen>,
 }
 
 impl Node {
@@ -60,6 +65,7 @@ impl Node {
             stopping: AtomicBool::new(false),
             calls,
             wake,
+            listen: OnceLock::new(),
         }
     }
 
@@ -67,6 +73,25 @@ impl Node {
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::Relaxed);
         self.calls.iter().for_each(|call| (self.wake)(*call));
+    }
+
+    /// Says how the listening sockets follow the configuration; once, before shards run.
+    pub fn let_listen(
+        &self,
+        listen: impl Fn(&Config) -> Result<(), String> + Send + Sync + 'static,
+    ) {
+        let first = self.listen.set(Box::new(listen)).is_ok();
+        assert!(first, "said once");
+    }
+
+    /// Listens as `config` says; on an error as before. The first shard, which accepts, is called
+    /// in either case.
+    pub fn listen_as(&self, config: &Config) -> Result<(), String> {
+        let done = self.listen.get().map_or(Ok(()), |listen| listen(config));
+        if let Some(first) = self.calls.first() {
+            (self.wake)(*first);
+        }
+        done
     }
 
     /// The configuration as it is now.

@@ -43,6 +43,8 @@ pub struct Stats {
     pub misses: u64,
     /// Keys that expired.
     pub expired: u64,
+    /// Fields of hashes that expired.
+    pub expired_fields: u64,
     /// Bytes received from clients.
     pub bytes_in: u64,
     /// Bytes sent to clients.

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 use super::{Shard, Ticks};
 use crate::command::context::Caller;
 use crate::command::registry::RowId;
-use crate::command::spec::Flags;
+use crate::command::spec::{Flags, Spec};
 use crate::mesh::ShardId;
 use crate::server::config::Config;
 
@@ -42,6 +42,10 @@ pub fn bucket_end(bucket: usize) -> u64 {
 pub struct Watch {
     /// Ticks from which a call is looked at closely; `u64::MAX`: never.
     pub slow_ticks: u64,
+    /// Ticks from which a turn of the loop is looked at closely: it is a stall, or the longest yet.
+    pub long_turn_ticks: u64,
+    /// The longest call of this turn among those that were looked at closely.
+    pub longest_call: Option<(RowId, u64)>,
     /// Whether histograms are kept.
     pub tracking: bool,
     /// Nanoseconds in a tick, with 32 binary places.
@@ -130,6 +134,8 @@ impl Watch {
     pub fn new(config: &Config, ticks: Ticks) -> Self {
         let mut watch = Self {
             slow_ticks: u64::MAX,
+            long_turn_ticks: 0,
+            longest_call: None,
             tracking: true,
             ns_per_tick: (1000 << 32) / ticks.per_us,
             slow_calls: Vec::new(),
@@ -147,10 +153,26 @@ impl Watch {
             0 => u64::MAX,
             ms => ms.saturating_mul(1000),
         };
-        self.slow_ticks = slow_us.min(monitor_us).saturating_mul(ticks.per_us);
+        let stall_us = stall_us(config);
+        let close_us = slow_us.min(monitor_us).min(stall_us);
+        self.slow_ticks = close_us.saturating_mul(ticks.per_us);
+        self.long_turn_ticks = 0;
         self.tracking = config.latency_tracking;
         let len_max = usize::try_from(config.slowlog_max_len).unwrap_or(usize::MAX);
         self.slow_log.entries.truncate(len_max);
+    }
+
+    /// Remembers a call that may be the turn's longest.
+    pub fn note_call(&mut self, row: RowId, took: u64) {
+        if took >= self.slow_ticks && self.longest_call.is_none_or(|(_, most)| took > most) {
+            self.longest_call = Some((row, took));
+        }
+    }
+
+    /// The longest turn took `longest_us` until now.
+    pub fn set_long_turn(&mut self, config: &Config, ticks: Ticks, longest_us: u64) {
+        let us = longest_us.saturating_add(1).min(stall_us(config));
+        self.long_turn_ticks = us.saturating_mul(ticks.per_us);
     }
 
     /// The bucket of a duration in ticks.
@@ -160,11 +182,20 @@ impl Watch {
     }
 }
 
+/// Microseconds that make a turn a stall.
+fn stall_us(config: &Config) -> u64 {
+    match config.stall_threshold_ms {
+        0 => u64::MAX,
+        ms => ms.saturating_mul(1000),
+    }
+}
+
 impl Shard {
     /// A call was slow: keeps it for the slow log, and counts it as an event, as configured.
     #[cold]
     pub fn note_slow(&mut self, row: RowId, took: u64, caller: Caller, args: &[&[u8]]) {
         let us = self.ticks.to_us(took);
+        self.watch.note_call(row, took);
         let unix_s = self.now_ms / 1000;
         let spec = self.registry.row(row).spec;
         let threshold_ms = self.config.latency_monitor_threshold;
@@ -186,13 +217,13 @@ impl Shard {
             us,
             client: caller.client,
             home: caller.home,
-            args: shown(&self.registry.row(row).full_name, args, &self.config),
+            args: shown(spec, args, &self.config),
         });
     }
 }
 
 /// The arguments as the slow log shows them: secrets hidden, the many and the long ones cut.
-fn shown(full_name: &str, args: &[&[u8]], config: &Config) -> Vec<Vec<u8>> {
+fn shown(spec: &Spec, args: &[&[u8]], config: &Config) -> Vec<Vec<u8>> {
     let (argc_max, bytes_max) = (
         config.slowlog_entry_max_argc as usize,
         config.slowlog_entry_max_string_len as usize,
@@ -203,7 +234,7 @@ fn shown(full_name: &str, args: &[&[u8]], config: &Config) -> Vec<Vec<u8>> {
         .iter()
         .enumerate()
         .map(|(at, arg)| match arg.len().checked_sub(bytes_max) {
-            _ if is_secret(full_name, args, at) => b"(redacted)".to_vec(),
+            _ if (spec.secret)(args, at) => b"(redacted)".to_vec(),
             None | Some(0) => arg.to_vec(),
             Some(more) => {
                 let mut text = arg[..bytes_max].to_vec();
@@ -219,24 +250,10 @@ fn shown(full_name: &str, args: &[&[u8]], config: &Config) -> Vec<Vec<u8>> {
     list
 }
 
-/// Whether an argument is one that Redis redacts.
-pub fn is_secret(full_name: &str, args: &[&[u8]], at: usize) -> bool {
-    let before = |n: usize, word: &str| {
-        at >= n && args[at - n].eq_ignore_ascii_case(word.as_bytes()) && at > n
-    };
-    match full_name {
-        "auth" => at >= 1,
-        "hello" => before(1, "auth") || before(2, "auth"),
-        "acl|setuser" | "acl|deluser" | "acl|getuser" => at >= 2,
-        "config|set" => at >= 3 && at % 2 == 1 && crate::server::config::is_sensitive(args[at - 1]),
-        "migrate" => before(1, "auth") || before(1, "auth2") || before(2, "auth2"),
-        _ => false,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::command::registry::Registry;
 
     #[test]
     fn buckets_lie_between_their_ends() {
@@ -256,24 +273,26 @@ mod tests {
     #[test]
     fn secrets_and_long_lists_are_hidden() {
         let config = Config::default();
-        let text = |name: &str, line: &str| {
+        let registry = Registry::new(crate::command::FAMILIES);
+        let text = |line: &str| {
             let args: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
-            let shown = shown(name, &args, &config);
+            let row = registry.resolve(&args).expect("a command");
+            let shown = shown(registry.row(row).spec, &args, &config);
             String::from_utf8(shown.join(&b' ')).expect("text")
         };
-        assert_eq!(text("auth", "auth me pass"), "auth (redacted) (redacted)");
+        assert_eq!(text("auth me pass"), "auth (redacted) (redacted)");
         assert_eq!(
-            text("hello", "hello 3 auth me pass setname x"),
+            text("hello 3 auth me pass setname x"),
             "hello 3 auth (redacted) (redacted) setname x"
         );
         assert_eq!(
-            text("config|set", "config set requirepass x port 1"),
+            text("config set requirepass x port 1"),
             "config set requirepass (redacted) port 1"
         );
-        let many = vec!["a"; 40].join(" ");
-        assert!(text("mget", &many).ends_with("a ... (9 more arguments)"));
+        let many = format!("mget{}", " a".repeat(39));
+        assert!(text(&many).ends_with("a ... (9 more arguments)"));
         let long = format!("set k {}", "v".repeat(130));
-        assert!(text("set", &long).ends_with("v... (2 more bytes)"));
+        assert!(text(&long).ends_with("v... (2 more bytes)"));
     }
 
     #[test]

@@ -2,3 +2,4 @@
 pub mod bytes;
 pub mod extended;
 pub mod glob;
+pub mod random;

@@ -50,22 +50,46 @@ const KNOWN: &[Known] = &[
         reason: "there is one picture, which takes no numbers",
     },
     Known {
-        command: "COMMAND INFO",
-        with: &["SET", "BITFIELD"],
-        redis_says: "[",
-        reason: "key specs carry no notes",
-    },
-    Known {
-        command: "COMMAND GETKEYSANDFLAGS",
-        with: &["SET", "BITFIELD"],
-        redis_says: "[[",
-        reason: "key flags do not depend on the arguments",
-    },
-    Known {
         command: "CONFIG SET LOGLEVEL",
         with: &[],
         redis_says: "-ERR CONFIG SET failed",
         reason: "a newer version has the level `nothing`, too",
+    },
+    Known {
+        command: "ZRANK",
+        with: &["WITHSCORE"],
+        redis_says: "-ERR wrong number of arguments",
+        reason: "WITHSCORE of newer versions (newer/zset.txt)",
+    },
+    Known {
+        command: "ZREVRANK",
+        with: &["WITHSCORE"],
+        redis_says: "-ERR wrong number of arguments",
+        reason: "WITHSCORE of newer versions (newer/zset.txt)",
+    },
+    Known {
+        command: "XREAD",
+        with: &["+"],
+        redis_says: "-ERR Invalid stream ID",
+        reason: "XREAD's + for the last entry (newer/streams.txt)",
+    },
+    Known {
+        command: "XGROUP CREATECONSUMER",
+        with: &[],
+        redis_says: ":1",
+        reason: "since 7.2 a consumer is made by the first command that names it",
+    },
+    Known {
+        command: "OBJECT ENCODING",
+        with: &[],
+        redis_says: "\"hashtable\"",
+        reason: "small sets are listpacks since 7.2",
+    },
+    Known {
+        command: "OBJECT ENCODING",
+        with: &[],
+        redis_says: "\"quicklist\"",
+        reason: "small lists are listpacks since 7.2",
     },
     Known {
         command: "OBJECT REFCOUNT",

@@ -130,6 +130,13 @@ impl Duel {
                 self.send(&[b"TYPE".to_vec(), key.clone()]);
                 self.send(&[b"OBJECT".to_vec(), b"ENCODING".to_vec(), key.clone()]);
                 self.send(&[b"GET".to_vec(), key.clone()]);
+                self.send(&[b"HGETALL".to_vec(), key.clone()]);
+                let elements: [&[u8]; 5] = [b"ZRANGE", &key, b"0", b"-1", b"WITHSCORES"];
+                self.send(&elements.map(<[u8]>::to_vec));
+                let range = ["XRANGE", "", "-", "+"].map(|word| word.as_bytes().to_vec());
+                let mut range = range.to_vec();
+                range[1].clone_from(&key);
+                self.send(&range);
                 self.send(&[b"PEXPIRETIME".to_vec(), key]);
             }
         }

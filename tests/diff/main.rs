@@ -6,6 +6,8 @@
 //! Where replies may differ says [`differences`]; what comes in no fixed order, or depends on time
 //! or chance, says [`normal`]. Commands newer than the reference have scripts in `newer/` with the
 //! documented replies in them, and run against Ringdove only.
+mod catalog;
+mod changes;
 mod differences;
 mod duel;
 mod grammar;
@@ -90,7 +92,7 @@ macro_rules! families {
 }
 
 families! {
-    scripts: strings bitmaps generic connection server config;
-    grammars: strings bitmaps generic connection server;
-    newer: strings bitmaps;
+    scripts: strings bitmaps generic connection server config hashes zset streams sets lists;
+    grammars: strings bitmaps generic connection server hashes zset streams sets lists;
+    newer: strings bitmaps hashes zset streams;
 }

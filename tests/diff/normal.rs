@@ -12,6 +12,9 @@ enum Rule {
     Near(i64),
     /// The same names in the first column of each `a=b` or `a:b` text.
     SameFields,
+    /// Times in milliseconds, and ages, may be a little apart. Consumers that nothing is pending of
+    /// are left out: since 7.2 a consumer is made by the first command that names it.
+    Times,
     /// A SCAN reply: the cursor's value is the server's own.
     Cursor,
 }
@@ -27,8 +30,22 @@ const RULES: &[(&str, Rule)] = &[
     ("COMMAND COUNT", Rule::SameType),
     ("COMMAND DOCS", Rule::SameType),
     ("CONFIG GET", Rule::AnyOrder),
+    ("SMEMBERS", Rule::AnyOrder),
+    ("SINTER", Rule::AnyOrder),
+    ("SUNION", Rule::AnyOrder),
+    ("SDIFF", Rule::AnyOrder),
+    ("SSCAN", Rule::Cursor),
+    ("SRANDMEMBER", Rule::SameType),
+    ("SPOP", Rule::AnyOrder),
     ("SCAN", Rule::Cursor),
+    ("ZSCAN", Rule::Cursor),
+    ("ZRANDMEMBER", Rule::SameType),
     ("RANDOMKEY", Rule::SameType),
+    ("HGETALL", Rule::AnyOrder),
+    ("HKEYS", Rule::AnyOrder),
+    ("HVALS", Rule::AnyOrder),
+    ("HSCAN", Rule::AnyOrder),
+    ("HRANDFIELD", Rule::SameType),
     ("TIME", Rule::SameType),
     ("TTL", Rule::Near(1)),
     ("PTTL", Rule::Near(200)),
@@ -55,6 +72,10 @@ const RULES: &[(&str, Rule)] = &[
     ("SLOWLOG GET", Rule::SameType),
     ("SLOWLOG LEN", Rule::SameType),
     ("ACL GENPASS", Rule::SameType),
+    ("XPENDING", Rule::Times),
+    ("XINFO CONSUMERS", Rule::Times),
+    ("XINFO GROUPS", Rule::Times),
+    ("XINFO STREAM", Rule::Times),
 ];
 
 /// Whether two replies to this command are as good as equal.
@@ -91,6 +112,7 @@ fn holds(rule: Rule, left: &Value, right: &Value) -> bool {
             _ => false,
         },
         Rule::SameFields => fields(left).is_superset(&fields(right)),
+        Rule::Times => near_in_time(left, right),
         Rule::Cursor => match (left, right) {
             (Value::Array(l), Value::Array(r)) => {
                 l.len() == 2
@@ -100,6 +122,75 @@ fn holds(rule: Rule, left: &Value, right: &Value) -> bool {
             _ => false,
         },
     }
+}
+
+/// Milliseconds that two servers' times may be apart.
+const APART_MS: u64 = 2000;
+/// Integers from here on are points in time.
+const TIME_MIN: i64 = 1_000_000_000_000;
+
+/// Rule::Times.
+fn near_in_time(left: &Value, right: &Value) -> bool {
+    let near = |l: i64, r: i64| l.abs_diff(r) <= APART_MS;
+    match (left, right) {
+        (Value::Int(l), Value::Int(r)) => l == r || (l.min(r) > &TIME_MIN && near(*l, *r)),
+        (Value::Array(_) | Value::Map(_), Value::Array(_) | Value::Map(_)) => {
+            let (left, right) = (flat(left), flat(right));
+            let is_pending = matches!(
+                &right[..],
+                [Value::Bulk(_), Value::Bulk(_), Value::Int(_), Value::Int(_)]
+            );
+            left.len() == right.len()
+                && (0..left.len()).all(|i| {
+                    let name = match i.checked_sub(1).map(|i| &right[i]) {
+                        Some(Value::Bulk(name)) => &name[..],
+                        _ => b"",
+                    };
+                    match (&left[i], &right[i], name) {
+                        (Value::Int(_), Value::Int(_), b"consumers") => true,
+                        (Value::Int(l), Value::Int(r), b"idle") => near(*l, *r),
+                        (Value::Int(l), Value::Int(r), _) if is_pending && i == 2 => near(*l, *r),
+                        (l, r, _) => near_in_time(l, r),
+                    }
+                })
+        }
+        (left, right) => left == right,
+    }
+}
+
+/// What an array or a map holds, without what 7.0 does not have: consumers that nothing is pending
+/// of, and fields of later versions.
+fn flat(value: &Value) -> Vec<Value> {
+    let all: Vec<Value> = match value {
+        Value::Map(pairs) => pairs.iter().flat_map(|(k, v)| [k, v]).cloned().collect(),
+        Value::Array(values) => values.clone(),
+        _ => Vec::new(),
+    };
+    let mut kept = Vec::new();
+    let mut rest = all.into_iter();
+    while let Some(value) = rest.next() {
+        if matches!(&value, Value::Bulk(b) if b == b"active-time" || b == b"inactive") {
+            rest.next();
+        } else if !is_idle_consumer(&value) {
+            kept.push(value);
+        }
+    }
+    kept
+}
+
+fn is_idle_consumer(value: &Value) -> bool {
+    let parts = match value {
+        Value::Map(_) => flat(value),
+        Value::Array(parts) => parts.clone(),
+        _ => return false,
+    };
+    let pending = parts.windows(2).find(
+        |pair| matches!(&pair[0], Value::Bulk(name) if name == b"pending" || name == b"pel-count"),
+    );
+    let of_consumer = parts
+        .iter()
+        .any(|part| matches!(part, Value::Bulk(name) if name == b"idle" || name == b"seen-time"));
+    of_consumer && matches!(pending, Some([_, Value::Int(0)]))
 }
 
 /// The same elements in one order, at every depth.

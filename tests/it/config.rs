@@ -2,6 +2,7 @@
 use crate::Ctx;
 use ringdove_rig::{Conn, Server, Value};
 use std::fs;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 
 crate::cases!(run:
     every_directive_is_reported,
@@ -11,6 +12,7 @@ crate::cases!(run:
     errors,
     rewrite,
     resetstat,
+    listening_anew,
 );
 
 fn get(conn: &mut Conn, name: &str) -> String {
@@ -219,4 +221,53 @@ fn resetstat(ctx: &Ctx) {
     conn.run_ok("CONFIG RESETSTAT");
     assert_eq!(server.info_number("keyspace_misses"), 0);
     assert!(server.info_number("total_commands_processed") < 20);
+}
+
+/// Whether a server answers at this address.
+fn serves(address: SocketAddr) -> bool {
+    Conn::tcp(address).is_ok_and(|mut conn| {
+        conn.try_send_bytes(b"PING\r\n").is_ok() && conn.try_receive().is_ok()
+    })
+}
+
+/// A port that nobody listens on.
+fn free_port() -> u16 {
+    let holder = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).expect("a port");
+    holder.local_addr().expect("an address").port()
+}
+
+/// CONFIG SET port and bind: new sockets, old connections; all as it was where it fails.
+fn listening_anew(ctx: &Ctx) {
+    let server = ctx.start();
+    let mut conns: Vec<Conn> = (0..3).map(|_| server.connect()).collect();
+    let at = |port: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let at6 = |port: u16| SocketAddr::from((Ipv6Addr::LOCALHOST, port));
+    let (first, second) = (server.port(), free_port());
+    conns[0].run_ok(&format!("CONFIG SET bind 127.0.0.1 port {second}"));
+    assert!(serves(at(second)) && !serves(at(first)));
+    let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+    let port = taken.local_addr().expect("an address").port();
+    let failed = "ERR CONFIG SET failed (possibly related to argument ";
+    let text = format!("{failed}'port') - Unable to listen on this port. Check server logs.");
+    let reply = conns[1].run(&format!("CONFIG SET port {port} timeout 77"));
+    assert_eq!(reply, Value::error(&text));
+    assert!(serves(at(second)), "the old socket is back");
+    assert_eq!(get(&mut conns[2], "port"), second.to_string());
+    assert_eq!(get(&mut conns[2], "timeout"), "0", "nothing was set");
+    let text = format!("{failed}'bind') - Failed to bind to specified addresses.");
+    let reply = conns[1].call(&["CONFIG", "SET", "bind", "127.0.0.1 192.0.2.1"]);
+    assert_eq!(reply, Value::error(&text));
+    assert_eq!(get(&mut conns[2], "bind"), "127.0.0.1");
+    let reply = conns[2].call(&["CONFIG", "SET", "bind", "* -::*"]);
+    assert_eq!(reply, Value::ok());
+    assert!(serves(at(second)) && serves(at6(second)));
+    conns[2].run_ok("CONFIG SET bind 127.0.0.1");
+    assert!(serves(at(second)) && !serves(at6(second)));
+    conns[0].run_ok("CONFIG SET port 0");
+    assert!(!serves(at(second)));
+    for conn in &mut conns {
+        conn.run_ok(&format!("CONFIG SET port {first}"));
+        assert!(serves(at(first)));
+    }
+    assert_eq!(server.info("tcp_port"), first.to_string());
 }

@@ -10,6 +10,7 @@ mod connection;
 mod expiry;
 mod hostile;
 mod info;
+mod pipelines;
 mod protocol;
 mod pubsub;
 mod scan;

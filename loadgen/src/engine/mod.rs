@@ -3,6 +3,7 @@
 //! A run: every thread connects its clients; when all are ready they start at the same moment; each
 //! sends its finished intervals to the collector (the calling thread), and its end.
 
+mod client;
 mod conn;
 mod traffic;
 mod worker;

@@ -3,63 +3,22 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use hdrhistogram::Histogram;
 
 use super::Plan;
+use super::client::{Client, Maker, Parked, clients_of};
 use super::conn::{Conn, Pending, State};
 use crate::cluster::{Redirection, SlotMap, slot_of};
 use crate::failure::FailureKind;
-use crate::keys::{Cursor, Distribution};
-use crate::reply::{Reply, Scanned};
-use crate::rng::Rng;
+use crate::reply::{Malformed, Reply, Scanned};
 use crate::stats::{Interval, latency_histogram};
-use crate::template::Fill;
-use crate::verify::write_value;
-use crate::workload::{CommandKind, Mix};
+use crate::workload::{Command, CommandKind};
 
 /// Redirections of one request before it counts as failed.
 const HOPS_MAX: u8 = 16;
 const NO_CONN: usize = usize::MAX;
 const ASKING: &[u8] = b"*1\r\n$6\r\nASKING\r\n";
-
-/// A request that waits for its connection.
-struct Parked {
-    node: u16,
-    bytes: Vec<u8>,
-    pending: Pending,
-    asking: bool,
-}
-
-/// One client: a stream of requests. Without a cluster it has one connection.
-pub(super) struct Client {
-    rng: Rng,
-    cursors: Vec<Cursor>,
-    /// Where in a sequence it stands: the run, and how often its command was sent.
-    run: usize,
-    sent_of_run: u64,
-    next_variant: usize,
-    last_key: u64,
-    /// Verify: own keys written in turn, in sequential patterns.
-    walked: u64,
-    scan_cursor: u64,
-    scan_steps: u64,
-    number: u64,
-    /// Requests begun, and how many there may be.
-    pub(super) begun: u64,
-    pub(super) limit: Option<u64>,
-    pub(super) in_flight: u32,
-    pub(super) since_connect: u64,
-    /// It has no connection any more, and gets none.
-    pub(super) dead: bool,
-    in_ready: bool,
-    /// Its connection for each node.
-    pub(super) conns: Vec<usize>,
-    parked: Vec<Parked>,
-    /// Requests, bytes sent, bytes received.
-    pub(super) totals: [u64; 3],
-}
 
 /// The traffic of one thread.
 pub(super) struct Traffic {
@@ -78,12 +37,8 @@ pub(super) struct Traffic {
     pub(super) in_flight: u64,
     /// A connection was made that nobody has dialled.
     pub(super) undialled: bool,
-    sequence: u64,
-    sequence_step: u64,
-    unix_base_ms: u64,
+    maker: Maker,
     request: Vec<u8>,
-    value: Vec<u8>,
-    scratch: Vec<u8>,
     plain: Vec<u8>,
     same: Same,
 }
@@ -94,71 +49,85 @@ struct Same {
     line: usize,
     latency_ns: u64,
     count: u64,
+    hits: u64,
+    misses: u64,
+    bytes_sent: u64,
+    bytes_received: u64,
 }
 
 impl Same {
-    fn record(&mut self, interval: &mut Interval) {
-        if self.count > 0 {
-            interval.lines[self.line].record_n(self.latency_ns, self.count);
-            self.count = 0;
+    #[inline(always)]
+    fn add(
+        &mut self,
+        interval: &mut Interval,
+        command: &Command,
+        pending: &Pending,
+        scanned: &Scanned,
+        now_ns: u64,
+    ) {
+        let latency_ns = now_ns.saturating_sub(pending.start_ns);
+        if self.line != command.line || self.latency_ns != latency_ns {
+            self.record(interval);
+            self.line = command.line;
+            self.latency_ns = latency_ns;
+        }
+        self.count += 1;
+        self.bytes_sent += u64::from(pending.request_bytes);
+        self.bytes_received += scanned.bytes;
+        if command.kind == CommandKind::Read && !scanned.is_error() {
+            self.misses += u64::from(scanned.nulls);
+            self.hits += u64::from(scanned.leaves - scanned.nulls);
         }
     }
+
+    fn record(&mut self, interval: &mut Interval) {
+        if self.count == 0 {
+            return;
+        }
+        let line = &mut interval.lines[self.line];
+        line.record_n(self.latency_ns, self.count);
+        line.hits += self.hits;
+        line.misses += self.misses;
+        line.bytes_sent += self.bytes_sent;
+        line.bytes_received += self.bytes_received;
+        *self = Same::default();
+    }
+}
+
+/// What ends a connection.
+type Fault = (FailureKind, String);
+
+fn not_resp(malformed: Malformed) -> Fault {
+    (
+        FailureKind::Protocol,
+        format!("not a Redis reply: {}", malformed.0),
+    )
+}
+
+fn unasked() -> Fault {
+    (FailureKind::Protocol, "a reply to no request".to_string())
+}
+
+fn count_error(interval: &mut Interval, command: &Command, text: &[u8]) {
+    interval.lines[command.line].errors += 1;
+    interval.failures.add(FailureKind::of_reply(text), text);
 }
 
 impl Traffic {
     pub(super) fn new(plan: Arc<Plan>, thread: u64) -> Traffic {
-        let workload = &plan.workload;
-        let total = plan.clients_total();
-        let clients = (0..u64::from(plan.clients))
-            .map(|at| {
-                let number = thread * u64::from(plan.clients) + at;
-                let cursor = |c: &crate::workload::Command| {
-                    Cursor::new(&c.keys, workload.range, number, total)
-                };
-                Client {
-                    rng: Rng::new(plan.seed, number),
-                    cursors: workload.commands.iter().map(cursor).collect(),
-                    run: 0,
-                    sent_of_run: 0,
-                    next_variant: 0,
-                    last_key: workload.range.min,
-                    walked: 0,
-                    scan_cursor: 0,
-                    scan_steps: 0,
-                    number,
-                    begun: 0,
-                    limit: plan.limit_of(number),
-                    in_flight: 0,
-                    since_connect: 0,
-                    dead: false,
-                    in_ready: false,
-                    conns: Vec::new(),
-                    parked: Vec::new(),
-                    totals: [0; 3],
-                }
-            })
-            .collect();
-        let unix = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
-        let unix_base_ms = unix.as_millis() as u64 - plan.clock.now_ns() / 1_000_000;
         Traffic {
-            clients,
+            clients: clients_of(&plan, thread),
             conns: Vec::new(),
             slots: plan.slots.clone(),
-            interval: Interval::new(workload.lines.len()),
+            interval: Interval::new(plan.workload.lines.len()),
             lag: latency_histogram(),
             queue: Vec::new(),
             ready: VecDeque::new(),
             stopping: false,
             in_flight: 0,
             undialled: false,
-            sequence: thread,
-            sequence_step: u64::from(plan.threads),
-            unix_base_ms,
+            maker: Maker::new(&plan, thread),
             request: Vec::new(),
-            value: Vec::new(),
-            scratch: Vec::new(),
             plain: Vec::new(),
             same: Same::default(),
             plan,
@@ -185,16 +154,12 @@ impl Traffic {
         self.clients[client].conns[usize::from(node)]
     }
 
-    /// The client may begin a request now.
-    fn may_begin(&self, client: usize) -> bool {
-        let c = &self.clients[client];
-        let interval = self.plan.reconnect_interval;
-        !self.stopping
-            && !c.dead
-            && c.parked.is_empty()
-            && c.in_flight < self.plan.pipeline
-            && c.limit.is_none_or(|limit| c.begun < limit)
-            && (interval == 0 || c.since_connect < interval)
+    /// Requests that the client may begin now.
+    fn room(&self, client: usize) -> u64 {
+        if self.stopping {
+            return 0;
+        }
+        self.clients[client].room(&self.plan)
     }
 
     /// Nothing more will be sent or received for this client.
@@ -205,16 +170,18 @@ impl Traffic {
 
     /// A client has room: in a closed loop it sends at once, in an open one it waits its turn.
     pub(super) fn refill(&mut self, client: usize, now_ns: u64) {
+        let room = self.room(client);
+        if room == 0 {
+            return;
+        }
         if self.plan.rate.is_some() {
-            if !self.clients[client].in_ready && self.may_begin(client) {
+            if !self.clients[client].in_ready {
                 self.clients[client].in_ready = true;
                 self.ready.push_back((client, now_ns));
             }
             return;
         }
-        while self.may_begin(client) {
-            self.begin(client, now_ns);
-        }
+        self.begin(client, room, now_ns, now_ns);
     }
 
     /// A client waits for something to do in an open loop.
@@ -226,13 +193,13 @@ impl Traffic {
     pub(super) fn begin_due(&mut self, due_ns: u64, now_ns: u64) -> bool {
         while let Some((client, since_ns)) = self.ready.pop_front() {
             self.clients[client].in_ready = false;
-            if !self.may_begin(client) {
+            if self.room(client) == 0 {
                 continue;
             }
             self.lag
                 .saturating_record(now_ns.saturating_sub(due_ns.max(since_ns)));
-            self.begin(client, due_ns);
-            if self.may_begin(client) {
+            self.begin(client, 1, due_ns, now_ns);
+            if self.room(client) > 0 {
                 self.clients[client].in_ready = true;
                 self.ready.push_back((client, since_ns));
             }
@@ -241,123 +208,49 @@ impl Traffic {
         false
     }
 
-    fn next_command(&mut self, client: usize) -> usize {
+    /// Makes the client's next `count` requests and sends them on their way. The client has room.
+    fn begin(&mut self, client: usize, count: u64, start_ns: u64, now_ns: u64) {
         let c = &mut self.clients[client];
-        match &self.plan.workload.mix {
-            Mix::Sequence(runs) => {
-                let (command, times) = runs[c.run];
-                c.sent_of_run += 1;
-                if c.sent_of_run >= times {
-                    c.sent_of_run = 0;
-                    c.run = (c.run + 1) % runs.len();
-                }
-                command
-            }
-            Mix::Random(sums) => {
-                let total = sums[sums.len() - 1].1;
-                let at = c.rng.below(total);
-                sums[sums.partition_point(|(_, sum)| *sum <= at)].0
-            }
-        }
-    }
-
-    /// Makes the client's next request and sends it on its way.
-    fn begin(&mut self, client: usize, start_ns: u64) {
-        let number = self.next_command(client);
-        let plan = &self.plan;
-        let workload = &plan.workload;
-        let command = &workload.commands[number];
-        self.sequence = self.sequence.wrapping_add(self.sequence_step);
-        let c = &mut self.clients[client];
-        let template = if command.variants.len() == 1 {
-            &command.variants[0]
-        } else if command.random_variant {
-            &command.variants[c.rng.below(command.variants.len() as u64) as usize]
-        } else {
-            c.next_variant = (c.next_variant + 1) % command.variants.len();
-            &command.variants[c.next_variant]
-        };
-        let mut pending = Pending {
-            start_ns,
-            key: 0,
-            version: 0,
-            command: number as u32,
-            request_bytes: 0,
-            hops: 0,
-            asking: false,
-        };
-        let mut chosen_key = None;
-        if let Some(ledger) = &plan.ledger {
-            let mut key = command
-                .keys
-                .pick(workload.range, &mut c.cursors[number], &mut c.rng);
-            if command.kind == CommandKind::Write {
-                key = match command.keys {
-                    Distribution::Parallel | Distribution::Sequential => {
-                        c.walked += 1;
-                        ledger.nth_own_key(c.walked - 1, c.number)
-                    }
-                    _ => ledger.own_key(key, c.number),
-                };
-                pending.version = ledger.next_version(key);
-                let size = workload.values.pick(key, &mut c.rng).len();
-                write_value(key, pending.version, size, &mut self.value);
-            } else {
-                pending.version = ledger.floor(key);
-            }
-            chosen_key = Some(key);
-        }
-        let mut fill = Fill {
-            prefix: &workload.prefix,
-            keys: &command.keys,
-            range: workload.range,
-            cursor: &mut c.cursors[number],
-            rng: &mut c.rng,
-            values: &workload.values,
-            chosen_key,
-            chosen_data: plan.ledger.is_some().then_some(&self.value),
-            client: c.number,
-            sequence: self.sequence,
-            unix_ms: self.unix_base_ms + start_ns / 1_000_000,
-            scan_cursor: c.scan_cursor,
-            last_key: c.last_key,
-            scratch: &mut self.scratch,
-        };
-        c.begun += 1;
-        c.in_flight += 1;
-        c.since_connect += 1;
-        self.in_flight += 1;
-        if self.slots.is_none() {
-            // The common way: straight into the output of the client's only connection.
-            let at = c.conns[0];
-            let conn = &mut self.conns[at];
-            let before = conn.out.len();
-            template.render(&mut fill, &mut conn.out);
-            c.last_key = fill.last_key;
-            pending.key = c.last_key;
-            pending.request_bytes = (conn.out.len() - before) as u32;
-            c.totals[1] += u64::from(pending.request_bytes);
-            if conn.pending.is_empty() {
-                conn.silent_since_ns = plan.clock.now_ns();
-            }
-            conn.pending.push_back(pending);
-            if !conn.queued {
-                conn.queued = true;
-                self.queue.push(at);
+        c.in_flight += count as u32;
+        c.since_connect += count;
+        self.in_flight += count;
+        if self.slots.is_some() {
+            for _ in 0..count {
+                self.begin_in_cluster(client, start_ns, now_ns);
             }
             return;
         }
+        c.begun += count;
+        // The common way: straight into the output of the client's only connection.
+        let at = c.conns[0];
+        let conn = &mut self.conns[at];
+        if conn.pending.is_empty() {
+            conn.silent_since_ns = now_ns;
+        }
+        let before = conn.out.len();
+        for _ in 0..count {
+            let made = self.maker.make(&self.plan, c, start_ns, &mut conn.out);
+            conn.pending.push_back(made.pending);
+        }
+        c.totals[1] += (conn.out.len() - before) as u64;
+        if !conn.queued {
+            conn.queued = true;
+            self.queue.push(at);
+        }
+    }
+
+    fn begin_in_cluster(&mut self, client: usize, start_ns: u64, now_ns: u64) {
+        let plan = Arc::clone(&self.plan);
+        let c = &mut self.clients[client];
+        c.begun += 1;
         let mut request = std::mem::take(&mut self.request);
         request.clear();
-        let key_at = template.render(&mut fill, &mut request);
-        c.last_key = fill.last_key;
-        pending.key = c.last_key;
-        pending.request_bytes = request.len() as u32;
+        let made = self.maker.make(&plan, c, start_ns, &mut request);
         c.totals[1] += request.len() as u64;
-        let key = if key_at.is_empty() {
-            template.fixed_key()
+        let key = if made.key.is_empty() {
+            made.template.fixed_key()
         } else {
-            Some(&request[key_at])
+            Some(&request[made.key])
         };
         let node = match (&self.slots, key) {
             (Some(slots), Some(key)) => slots.owner(slot_of(key)),
@@ -365,12 +258,20 @@ impl Traffic {
             (Some(slots), None) => (c.begun % slots.nodes.len() as u64) as u16,
             (None, _) => 0,
         };
-        self.send_to(client, node, &request, pending, false);
+        self.send_to(client, node, &request, made.pending, false, now_ns);
         self.request = request;
     }
 
     /// Queues request bytes for a node, or parks them until its connection is up (cluster only).
-    fn send_to(&mut self, client: usize, node: u16, bytes: &[u8], pending: Pending, asking: bool) {
+    fn send_to(
+        &mut self,
+        client: usize,
+        node: u16,
+        bytes: &[u8],
+        pending: Pending,
+        asking: bool,
+        now_ns: u64,
+    ) {
         let at = self.conn_of(client, node);
         let conn = &mut self.conns[at];
         if conn.state != State::Up {
@@ -384,7 +285,7 @@ impl Traffic {
             return;
         }
         if conn.pending.is_empty() {
-            conn.silent_since_ns = self.plan.clock.now_ns();
+            conn.silent_since_ns = now_ns;
         }
         if asking {
             conn.out.extend_from_slice(ASKING);
@@ -419,7 +320,14 @@ impl Traffic {
                     one.node = node;
                 }
             }
-            self.send_to(client, one.node, &one.bytes, one.pending, one.asking);
+            self.send_to(
+                client,
+                one.node,
+                &one.bytes,
+                one.pending,
+                one.asking,
+                now_ns,
+            );
         }
         self.refill(client, now_ns);
     }
@@ -438,12 +346,7 @@ impl Traffic {
     }
 
     /// Bytes came in. Errors end the connection.
-    pub(super) fn received(
-        &mut self,
-        at: usize,
-        bytes: &[u8],
-        now_ns: u64,
-    ) -> Result<(), (FailureKind, String)> {
+    pub(super) fn received(&mut self, at: usize, bytes: &[u8], now_ns: u64) -> Result<(), Fault> {
         let client = self.conns[at].client;
         self.conns[at].silent_since_ns = now_ns;
         self.clients[client].totals[2] += bytes.len() as u64;
@@ -469,55 +372,77 @@ impl Traffic {
         Ok(())
     }
 
-    fn replies(
-        &mut self,
-        at: usize,
-        bytes: &[u8],
-        now_ns: u64,
-    ) -> Result<(), (FailureKind, String)> {
-        let result = self.each_reply(at, bytes, now_ns);
+    fn replies(&mut self, at: usize, bytes: &[u8], now_ns: u64) -> Result<(), Fault> {
+        let simple = self.slots.is_none() && !self.keeps_replies();
+        let result = if simple {
+            self.count_replies(at, bytes, now_ns)
+        } else {
+            self.each_reply(at, bytes, now_ns)
+        };
         self.same.record(&mut self.interval);
         result
     }
 
-    fn each_reply(
-        &mut self,
-        at: usize,
-        bytes: &[u8],
-        now_ns: u64,
-    ) -> Result<(), (FailureKind, String)> {
+    /// Replies that need only be counted.
+    fn count_replies(&mut self, at: usize, bytes: &[u8], now_ns: u64) -> Result<(), Fault> {
+        let conn = &mut self.conns[at];
+        let commands = &self.plan.workload.commands;
+        let mut rest = bytes;
+        let mut done = 0;
+        let result = loop {
+            if rest.is_empty() {
+                break Ok(());
+            }
+            let scanned = match conn.scanner.next(&mut rest) {
+                Ok(Some(scanned)) => scanned,
+                Ok(None) => break Ok(()),
+                Err(malformed) => break Err(not_resp(malformed)),
+            };
+            if scanned.is_push() {
+                continue;
+            }
+            let Some(pending) = conn.pending.pop_front() else {
+                break Err(unasked());
+            };
+            let command = &commands[pending.command as usize];
+            self.same
+                .add(&mut self.interval, command, &pending, &scanned, now_ns);
+            if scanned.is_error() {
+                count_error(&mut self.interval, command, conn.scanner.error_text());
+            }
+            done += 1;
+        };
+        conn.replies += done;
+        let c = &mut self.clients[conn.client];
+        c.totals[0] += done;
+        c.in_flight -= done as u32;
+        self.in_flight -= done;
+        result
+    }
+
+    fn each_reply(&mut self, at: usize, bytes: &[u8], now_ns: u64) -> Result<(), Fault> {
         let mut rest = bytes;
         while !rest.is_empty() {
             match self.conns[at].scanner.next(&mut rest) {
                 Ok(Some(scanned)) => self.reply(at, &scanned, now_ns)?,
                 Ok(None) => break,
-                Err(malformed) => {
-                    return Err((
-                        FailureKind::Protocol,
-                        format!("not a Redis reply: {}", malformed.0),
-                    ));
-                }
+                Err(malformed) => return Err(not_resp(malformed)),
             }
         }
         Ok(())
     }
 
-    fn reply(
-        &mut self,
-        at: usize,
-        scanned: &Scanned,
-        now_ns: u64,
-    ) -> Result<(), (FailureKind, String)> {
+    fn reply(&mut self, at: usize, scanned: &Scanned, now_ns: u64) -> Result<(), Fault> {
         if scanned.is_push() {
             return Ok(());
         }
         let conn = &mut self.conns[at];
         let Some(pending) = conn.pending.pop_front() else {
-            return Err((FailureKind::Protocol, "a reply to no request".to_string()));
+            return Err(unasked());
         };
         conn.replies += 1;
         if self.slots.is_some() {
-            if scanned.is_error() && !pending.asking && self.redirected(at, &pending) {
+            if scanned.is_error() && !pending.asking && self.redirected(at, &pending, now_ns) {
                 return Ok(());
             }
             self.conns[at]
@@ -531,25 +456,10 @@ impl Traffic {
         let client = conn.client;
         let plan = &self.plan;
         let command = &plan.workload.commands[pending.command as usize];
-        let latency_ns = now_ns.saturating_sub(pending.start_ns);
-        if self.same.line != command.line || self.same.latency_ns != latency_ns {
-            self.same.record(&mut self.interval);
-            self.same.line = command.line;
-            self.same.latency_ns = latency_ns;
-        }
-        self.same.count += 1;
-        let line = &mut self.interval.lines[command.line];
-        line.bytes_sent += u64::from(pending.request_bytes);
-        line.bytes_received += scanned.bytes;
+        self.same
+            .add(&mut self.interval, command, &pending, scanned, now_ns);
         if scanned.is_error() {
-            line.errors += 1;
-            let text = conn.scanner.error_text();
-            self.interval
-                .failures
-                .add(FailureKind::of_reply(text), text);
-        } else if command.kind == CommandKind::Read {
-            line.misses += u64::from(scanned.nulls);
-            line.hits += u64::from(scanned.leaves - scanned.nulls);
+            count_error(&mut self.interval, command, conn.scanner.error_text());
         }
         if let Some(ledger) = &plan.ledger {
             let own = self.slots.is_none() && ledger.owns(pending.key, self.clients[client].number);
@@ -605,7 +515,7 @@ impl Traffic {
     }
 
     /// Follows MOVED, ASK and TRYAGAIN; true when the request is on its way again.
-    fn redirected(&mut self, at: usize, pending: &Pending) -> bool {
+    fn redirected(&mut self, at: usize, pending: &Pending, now_ns: u64) -> bool {
         let conn = &self.conns[at];
         let (client, node) = (conn.client, conn.node);
         let text = conn.scanner.error_text();
@@ -644,7 +554,7 @@ impl Traffic {
             hops: pending.hops + 1,
             ..*pending
         };
-        self.send_to(client, to, &bytes, pending, asking);
+        self.send_to(client, to, &bytes, pending, asking, now_ns);
         self.request = bytes;
         true
     }

@@ -228,7 +228,9 @@ impl Worker {
             }
             self.flush()?;
             let idle = self.traffic.in_flight == 0;
-            let all_done = (0..self.traffic.clients.len()).all(|c| self.traffic.is_done(c));
+            // Looked at only when it may be so: there can be thousands of clients.
+            let all_done = (idle || self.lost)
+                && (0..self.traffic.clients.len()).all(|c| self.traffic.is_done(c));
             if (self.traffic.stopping && (idle || now_ns >= drain_until_ns)) || all_done {
                 break;
             }

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use crate::stub::{Act, Stub};
 use crate::{Redis, load};
 
-#[test]
-fn keys_go_to_the_nodes_of_a_real_cluster() {
+/// Two nodes, the first with a quarter of the slots, that know each other.
+fn cluster_of_two() -> [Redis; 2] {
     let nodes = [
         Redis::start(&["--cluster-enabled", "yes"]),
         Redis::start(&["--cluster-enabled", "yes"]),
@@ -16,17 +16,33 @@ fn keys_go_to_the_nodes_of_a_real_cluster() {
     assert_eq!(nodes[0].ask("CLUSTER ADDSLOTSRANGE 0 4095"), "+OK");
     assert_eq!(nodes[1].ask("CLUSTER ADDSLOTSRANGE 4096 16383"), "+OK");
     assert_eq!(nodes[1].ask("CLUSTER SET-CONFIG-EPOCH 2"), "+OK");
-    assert_eq!(
-        nodes[0].ask(&format!("CLUSTER MEET 127.0.0.1 {}", nodes[1].port)),
-        "+OK"
-    );
+    meet(&nodes[0], &nodes[1]);
+    wait_until("the cluster does not form", || {
+        nodes.iter().all(|n| {
+            n.ask("SET {probe} 1").starts_with(['+', '-'])
+                && !n.ask("GET x").contains("CLUSTERDOWN")
+        })
+    });
+    nodes
+}
+
+fn meet(one: &Redis, other: &Redis) {
+    let line = format!("CLUSTER MEET 127.0.0.1 {}", other.port);
+    assert_eq!(one.ask(&line), "+OK");
+}
+
+#[track_caller]
+fn wait_until(otherwise: &str, mut so: impl FnMut() -> bool) {
     let until = Instant::now() + Duration::from_secs(20);
-    while nodes.iter().any(|n| {
-        !n.ask("SET {probe} 1").starts_with(['+', '-']) || n.ask("GET x").contains("CLUSTERDOWN")
-    }) {
-        assert!(Instant::now() < until, "the cluster does not form");
+    while !so() {
+        assert!(Instant::now() < until, "{otherwise}");
         std::thread::sleep(Duration::from_millis(20));
     }
+}
+
+#[test]
+fn keys_go_to_the_nodes_of_a_real_cluster() {
+    let nodes = cluster_of_two();
     let done = load(&format!(
         "-s 127.0.0.1 -p {} --cluster-mode -t 2 -c 2 -n 1000 --pipeline 4 --ratio 1:1 --key-maximum 5000 --verify",
         nodes[0].port
@@ -43,6 +59,48 @@ fn keys_go_to_the_nodes_of_a_real_cluster() {
     );
     assert!(nodes.iter().all(|n| n.keys() > 100));
     assert!(done.stdout.contains("Node 127.0.0.1:"));
+}
+
+#[test]
+fn a_dead_node_is_replaced_by_its_replica() {
+    let [first, mut second] = cluster_of_two();
+    let replica = Redis::start(&["--cluster-enabled", "yes"]);
+    meet(&replica, &first);
+    let second_id = second.ask_bulk("CLUSTER MYID");
+    wait_until("the replica does not follow", || {
+        replica.ask(&format!("CLUSTER REPLICATE {second_id}")) == "+OK"
+    });
+    wait_until("the replica does not follow", || {
+        replica
+            .ask_bulk("INFO replication")
+            .contains("master_link_status:up")
+    });
+    wait_until("the first node does not hear of the replica", || {
+        let slots = first.ask_bulk("CLUSTER NODES");
+        slots.contains("slave") && !slots.contains("handshake")
+    });
+    let line = format!(
+        "-s 127.0.0.1 -p {} --cluster-mode -t 1 -c 4 -n 5000 --rate 5000 --ratio 1:0 \
+         --key-minimum 1 --key-maximum 500 --reconnect",
+        first.port
+    );
+    let running = std::thread::spawn(move || load(&line));
+    wait_until("no requests", || second.keys() > 10);
+    second.kill();
+    wait_until("no takeover", || {
+        replica.ask("CLUSTER FAILOVER TAKEOVER") == "+OK"
+    });
+    // What was under way at the death is lost and counted.
+    let done = running.join().expect("a run").expect(1);
+    let lost = done.errors("server-gone");
+    assert!(lost > 0, "{}", done.run()["errors"]);
+    let sets = done.count("Sets");
+    assert!((19_000..20_000).contains(&sets), "{sets} of 20000");
+    // And the probe.
+    assert_eq!(first.keys() + replica.keys(), 500 + 1);
+    let by_node = done.run()["nodes"].as_object().expect("nodes");
+    let by_replica = by_node[&format!("127.0.0.1:{}", replica.port)].as_u64();
+    assert!(by_replica.is_some_and(|n| n > 1000), "{by_node:?}");
 }
 
 /// CRC16 of the key, bit by bit: the generator has a table, and must not test itself.

@@ -9,7 +9,7 @@ mod stub;
 mod verify;
 mod workloads;
 
-use std::io::{Read, Write};
+use std::io::{BufRead, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -113,6 +113,21 @@ impl Redis {
             reply.push(byte[0]);
         }
         String::from_utf8_lossy(&reply[..reply.len() - 2]).into_owned()
+    }
+
+    /// One inline command; the bulk string of its reply.
+    pub(crate) fn ask_bulk(&self, line: &str) -> String {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).expect("a connection");
+        stream
+            .write_all(format!("{line}\r\n").as_bytes())
+            .expect("sent");
+        let mut reader = std::io::BufReader::new(stream);
+        let mut header = String::new();
+        reader.read_line(&mut header).expect("a reply");
+        let len = header.trim_start_matches('$').trim_end().parse();
+        let mut body = vec![0; len.unwrap_or_else(|_| panic!("{line}: {header}"))];
+        reader.read_exact(&mut body).expect("the whole reply");
+        String::from_utf8(body).expect("text")
     }
 
     pub(crate) fn keys(&self) -> u64 {

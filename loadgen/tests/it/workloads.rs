@@ -253,6 +253,68 @@ fn tls_checks_certificates_and_carries_pipelines() {
     assert!(done.stderr.contains("tls: "), "{}", done.stderr);
 }
 
+/// What `openssl req -x509` makes: the server's certificate is its own authority, and clients are
+/// given the same file.
+#[test]
+fn tls_takes_a_self_signed_certificate_that_it_was_given() {
+    let folder = Folder::new();
+    let self_signed = |name: &str| {
+        let mut own = CertificateParams::new(vec!["localhost".to_string()]).expect("parameters");
+        own.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let made = CertifiedIssuer::self_signed(own, KeyPair::generate().expect("a key"));
+        let made = made.expect("a certificate");
+        let (cert, key) = (
+            folder.file(&format!("{name}.pem")),
+            folder.file(&format!("{name}.key")),
+        );
+        std::fs::write(&cert, made.pem()).expect("written");
+        std::fs::write(&key, made.key().serialize_pem()).expect("written");
+        (cert, key)
+    };
+    let (cert, key) = self_signed("server");
+    let (other, _) = self_signed("other");
+    let tls_port = crate::free_port();
+    let tls_text = tls_port.to_string();
+    let _redis = Redis::start(&[
+        "--tls-port",
+        &tls_text,
+        "--tls-cert-file",
+        &cert,
+        "--tls-key-file",
+        &key,
+        "--tls-ca-cert-file",
+        &cert,
+        "--tls-auth-clients",
+        "no",
+    ]);
+    let basic = format!("-s 127.0.0.1 -p {tls_port} --tls -t 1 -c 2 -n 50");
+    load(&format!("{basic} --cacert {cert}")).expect(0);
+    let done = load(&format!("{basic} --cacert {other}")).expect(3);
+    assert!(done.stderr.contains("tls: "), "{}", done.stderr);
+}
+
+#[test]
+fn a_preload_that_fails_is_told() {
+    let redis = Redis::start(&[]);
+    let words = format!(
+        "-p {} -t 1 -c 1 -n 10 --key-maximum 7 --preload",
+        redis.port
+    );
+    let mut words: Vec<&str> = words.split_whitespace().collect();
+    words.extend([
+        "--preload-command",
+        "HSETT __key__ f 1",
+        "--command",
+        "PING",
+    ]);
+    let done = load_words(&words).expect(1);
+    assert!(
+        done.stdout.contains("Errors: 8 x error-reply"),
+        "{}",
+        done.stdout
+    );
+}
+
 #[test]
 fn large_values_and_deep_pipelines_do_not_jam() {
     let redis = Redis::start(&[]);

@@ -2,6 +2,7 @@
 use super::parse_offset;
 use crate::command::context::Ctx;
 use crate::command::error::{Error, Outcome};
+use crate::command::spec::KeyFlags;
 use crate::resp::encode::Reply;
 use crate::resp::number::{I64_TEXT_MAX, parse_i64};
 use crate::shard::access::EventClass;
@@ -41,6 +42,16 @@ struct Plan {
     len: usize,
 }
 
+/// What BITFIELD does with its key: without SET and INCRBY it only reads.
+pub(super) fn key_flags(args: &[&[u8]]) -> KeyFlags {
+    let writes =
+        |arg: &&[u8]| arg.eq_ignore_ascii_case(b"set") || arg.eq_ignore_ascii_case(b"incrby");
+    match args.get(2..).unwrap_or_default().iter().any(writes) {
+        true => KeyFlags::RW | KeyFlags::ACCESS | KeyFlags::UPDATE,
+        false => KeyFlags::RO | KeyFlags::ACCESS,
+    }
+}
+
 /// BITFIELD
 pub(super) fn bitfield(ctx: &mut Ctx<'_>) -> Outcome {
     let plan = parse(&ctx.args[2..], ctx.shard.config.proto_max_bulk_len)?;
@@ -54,7 +65,7 @@ pub(super) fn bitfield(ctx: &mut Ctx<'_>) -> Outcome {
         let mut changes = 0;
         for step in &plan.steps {
             let written = run_step(bytes, *step, reply);
-            changes += usize::from(written.is_some_and(|differs| grew || differs));
+            changes += u64::from(written.is_some_and(|differs| grew || differs));
         }
         changes
     };
@@ -62,6 +73,7 @@ pub(super) fn bitfield(ctx: &mut Ctx<'_>) -> Outcome {
     if changes > 0 {
         ctx.shard
             .changed(caller.db, pos, key, EventClass::String, "setbit");
+        ctx.shard.dirty += changes - 1;
     }
     Ok(())
 }

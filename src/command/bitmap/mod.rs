@@ -43,7 +43,7 @@ pub const COMMANDS: &[Spec] = &[
         arity: 4,
         since: "2.2.0",
         summary: "Sets or clears a bit of the string of a key and returns what it was.",
-        syntax: "key offset value",
+        syntax: "key offset value:integer",
         run: Run::Keyed(single::setbit),
         ..WRITE
     },
@@ -61,7 +61,11 @@ pub const COMMANDS: &[Spec] = &[
         arity: -2,
         since: "2.6.0",
         summary: "Counts the set bits of the string of a key, or of a part of it.",
-        syntax: "key [start [end [BYTE | BIT]]]",
+        history: &[
+            ("7.0.0", "`BYTE` and `BIT`."),
+            ("8.1.0", "A start without an end."),
+        ],
+        syntax: "key [start [end [BYTE | BIT]#index_unit]#end_index]#index",
         run: Run::Keyed(scan::bitcount),
         ..READ
     },
@@ -70,7 +74,8 @@ pub const COMMANDS: &[Spec] = &[
         arity: -3,
         since: "2.8.7",
         summary: "Finds the first set or clear bit in the string of a key, or in a part of it.",
-        syntax: "key bit [start [end [BYTE | BIT]]]",
+        history: &[("7.0.0", "`BYTE` and `BIT`.")],
+        syntax: "key bit [start [end [BYTE | BIT]#index_unit]#end_index]#index",
         run: Run::Keyed(scan::bitpos),
         ..READ
     },
@@ -84,7 +89,7 @@ pub const COMMANDS: &[Spec] = &[
         since: "2.6.0",
         complexity: "O(N) where N is the length of the longest string.",
         summary: "Combines the bits of several strings and stores the result.",
-        syntax: "<AND | OR | XOR | NOT | DIFF | DIFF1 | ANDOR | ONE> destkey key [key ...]",
+        syntax: "<AND | OR | XOR | NOT | DIFF | DIFF1 | ANDOR | ONE>#operation destkey key [key ...]",
         run: Run::Keyed(op::bitop),
         ..WRITE
     },
@@ -101,7 +106,9 @@ pub const COMMANDS: &[Spec] = &[
         since: "3.2.0",
         complexity: "O(1) for each subcommand.",
         summary: "Reads and changes integers of any width in the string of a key.",
-        syntax: "key [GET encoding offset | [OVERFLOW <WRAP | SAT | FAIL>] <SET encoding offset value | INCRBY encoding offset increment> [GET encoding offset | [OVERFLOW <WRAP | SAT | FAIL>] <SET encoding offset value | INCRBY encoding offset increment> ...]]",
+        key_notes: &["This command allows both access and modification of the key"],
+        key_flags: Some(field::key_flags),
+        syntax: "key [<GET encoding offset>#encoding_offset | <[OVERFLOW <WRAP | SAT | FAIL>] <<SET encoding offset value:integer>#encoding_offset_value | <INCRBY encoding offset increment:integer>#encoding_offset_increment>#write_operation>#write]*#operation",
         run: Run::Keyed(field::bitfield),
         ..WRITE
     },

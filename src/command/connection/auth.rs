@@ -12,15 +12,15 @@ const REDIS_VERSION: &[u8] = b"7.4.0";
 /// The only user, until there are ACLs.
 pub(super) const DEFAULT_USER: &[u8] = b"default";
 
-const NO_PASSWORD: Error = Error(std::borrow::Cow::Borrowed(
+const NO_PASSWORD: Error = Error::fixed(
     "ERR AUTH <password> called without any password configured for the default user. Are you \
      sure your configuration is correct?",
-));
-const HELLO_NOAUTH: Error = Error(std::borrow::Cow::Borrowed(
+);
+const HELLO_NOAUTH: Error = Error::fixed(
     "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO \
      AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol \
      version at the same time",
-));
+);
 
 /// AUTH `[username] password`
 pub(super) fn auth(ctx: &mut HomeCtx<'_>) -> Outcome {
@@ -60,6 +60,12 @@ fn same_secret(given: &[u8], secret: &[u8]) -> bool {
     std::hint::black_box(differ) == 0
 }
 
+/// Whether HELLO's argument at an index is user or password: one of the two after AUTH.
+pub(super) fn is_login(args: &[&[u8]], at: usize) -> bool {
+    let before = |n: usize| at > n && args[at - n].eq_ignore_ascii_case(b"auth");
+    before(1) || before(2)
+}
+
 /// HELLO `[protover [AUTH username password] [SETNAME clientname]]`
 pub(super) fn hello(ctx: &mut HomeCtx<'_>) -> Outcome {
     let args = ctx.args;
@@ -89,10 +95,11 @@ pub(super) fn hello(ctx: &mut HomeCtx<'_>) -> Outcome {
                 rest
             }
             _ => {
-                let option = String::from_utf8_lossy(option);
-                return Err(Error::new(format!(
-                    "ERR Syntax error in HELLO option '{option}'"
-                )));
+                return Err(Error::quoting(
+                    "ERR Syntax error in HELLO option '",
+                    option,
+                    "'",
+                ));
             }
         };
     }

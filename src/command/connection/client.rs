@@ -29,7 +29,7 @@ pub(super) const SUBCOMMANDS: &[Spec] = &[
         arity: 3,
         since: "6.0.0",
         summary: "Tells whether the keys of the next command are tracked.",
-        syntax: "YES | NO",
+        syntax: "<YES | NO>#mode",
         run: Run::Home(caching),
         ..OPEN
     },
@@ -80,7 +80,7 @@ pub(super) const SUBCOMMANDS: &[Spec] = &[
         arity: 3,
         since: "8.1.0",
         summary: "Marks the connection as a source of imported data.",
-        syntax: "ON | OFF",
+        syntax: "<ON | OFF>#enabled",
         run: Run::Home(import_source),
         ..OPEN
     },
@@ -98,6 +98,18 @@ pub(super) const SUBCOMMANDS: &[Spec] = &[
         arity: -3,
         since: "2.4.0",
         summary: "Closes open connections.",
+        history: &[
+            ("2.8.12", "Filters."),
+            ("2.8.12", "`ID`."),
+            ("3.2.0", "`TYPE master`."),
+            ("5.0.0", "`TYPE replica`; `slave` still does."),
+            ("6.2.0", "`LADDR`."),
+            ("7.4.0", "`MAXAGE`."),
+            (
+                "8.1.0",
+                "Several ids, more filters, and `NOT-` before them.",
+            ),
+        ],
         syntax: "<ip:port | <[ID client-id [client-id ...]] | \
                  [TYPE <NORMAL | MASTER | SLAVE | REPLICA | PUBSUB>] | [USER username] | \
                  [ADDR ip:port] | [LADDR ip:port] | [SKIPME <YES | NO>] | [MAXAGE maxage]> \
@@ -114,6 +126,19 @@ pub(super) const SUBCOMMANDS: &[Spec] = &[
         arity: -2,
         since: "2.4.0",
         summary: "Lists open connections.",
+        history: &[
+            ("2.8.12", "The field `id`."),
+            ("5.0.0", "`TYPE`."),
+            ("6.0.0", "The field `user`."),
+            (
+                "6.2.0",
+                "`ID`, and the fields `argv-mem`, `tot-mem`, `laddr` and `redir`.",
+            ),
+            ("7.0.0", "The fields `resp`, `multi-mem`, `rbs` and `rbp`."),
+            ("7.0.3", "The field `ssub`."),
+            ("7.2.0", "The fields `lib-name` and `lib-ver`."),
+            ("8.1.0", "The filters of `CLIENT KILL`."),
+        ],
         syntax: "[TYPE <NORMAL | MASTER | REPLICA | PUBSUB>] [ID client-id [client-id ...]] \
                  [filter value ...]",
         tips: &["nondeterministic_output"],
@@ -130,7 +155,7 @@ pub(super) const SUBCOMMANDS: &[Spec] = &[
         complexity: "O(1)",
         since: "7.0.0",
         summary: "Protects the connection from client eviction.",
-        syntax: "ON | OFF",
+        syntax: "<ON | OFF>#enabled",
         run: Run::Home(no_evict),
         ..ADMIN
     },
@@ -139,7 +164,7 @@ pub(super) const SUBCOMMANDS: &[Spec] = &[
         arity: 3,
         since: "7.2.0",
         summary: "Lets the connection's reads leave the access clock of keys alone.",
-        syntax: "ON | OFF",
+        syntax: "<ON | OFF>#enabled",
         run: Run::Home(no_touch),
         ..OPEN
     },
@@ -147,9 +172,10 @@ pub(super) const SUBCOMMANDS: &[Spec] = &[
         name: "pause",
         arity: -3,
         complexity: "O(1)",
-        since: "3.0.0",
+        since: "2.9.50",
         summary: "Holds commands back for a time.",
-        syntax: "timeout [WRITE | ALL]",
+        history: &[("6.2.0", "The modes `WRITE` and `ALL`.")],
+        syntax: "timeout:integer [WRITE | ALL]#mode",
         run: Run::Gather {
             prepare: Some(reach::pause),
             part: reach::pause_part,
@@ -192,7 +218,7 @@ pub(super) const SUBCOMMANDS: &[Spec] = &[
         since: "6.0.0",
         complexity: "O(1). Some options may introduce additional complexity.",
         summary: "Controls server-assisted client-side caching.",
-        syntax: "<ON | OFF> [REDIRECT client-id] [PREFIX prefix [PREFIX prefix ...]] [BCAST] \
+        syntax: "<ON | OFF>#status [REDIRECT client-id] [PREFIX prefix [PREFIX prefix ...]] [BCAST] \
                  [OPTIN] [OPTOUT] [NOLOOP]",
         run: Run::Home(tracking),
         ..OPEN
@@ -275,16 +301,16 @@ fn getname(ctx: &mut HomeCtx<'_>) -> Outcome {
 
 fn setinfo(ctx: &mut HomeCtx<'_>) -> Outcome {
     let (option, value) = (ctx.args[2], ctx.args[3]);
-    let shown = || String::from_utf8_lossy(option);
     let name = option.eq_ignore_ascii_case(b"lib-name");
     if !name && !option.eq_ignore_ascii_case(b"lib-ver") {
-        return Err(Error::new(format!("ERR Unrecognized option '{}'", shown())));
+        return Err(Error::quoting("ERR Unrecognized option '", option, "'"));
     }
     if !is_plain(value) {
-        return Err(Error::new(format!(
-            "ERR {} cannot contain spaces, newlines or special characters.",
-            shown()
-        )));
+        return Err(Error::quoting(
+            "ERR ",
+            option,
+            " cannot contain spaces, newlines or special characters.",
+        ));
     }
     let info = &mut ctx.session().info;
     let field = if name {

@@ -164,13 +164,12 @@ fn ids<'s, 'a>(
 
 /// The test of a name and a value; None: no such filter.
 fn test<'a>(name: &[u8], value: &'a [u8], databases: usize) -> Option<Result<Test<'a>, Error>> {
-    let shown = || String::from_utf8_lossy(value).into_owned();
     Some(match name {
         b"type" => class(value)
             .map(Test::Class)
-            .ok_or_else(|| Error::new(format!("ERR Unknown client type '{}'", shown()))),
+            .ok_or_else(|| Error::quoting("ERR Unknown client type '", value, "'")),
         b"user" if value == DEFAULT_USER => Ok(Test::User),
-        b"user" => Err(Error::new(format!("ERR No such user '{}'", shown()))),
+        b"user" => Err(Error::quoting("ERR No such user '", value, "'")),
         b"addr" => Ok(Test::Addr(value)),
         b"laddr" => Ok(Test::Laddr(value)),
         b"maxage" => seconds(value, "maxage").map(Test::MaxAge),
@@ -178,19 +177,21 @@ fn test<'a>(name: &[u8], value: &'a [u8], databases: usize) -> Option<Result<Tes
         b"flags" if value.iter().all(|letter| FLAG_LETTERS.contains(letter)) => {
             Ok(Test::Flags(value))
         }
-        b"flags" => Err(Error::new(format!(
-            "ERR Unknown flags found in the provided filter: {}",
-            shown()
-        ))),
+        b"flags" => Err(Error::quoting(
+            "ERR Unknown flags found in the provided filter: ",
+            value,
+            "",
+        )),
         b"name" => Ok(Test::Name(value)),
         b"lib-name" => Ok(Test::LibName(value)),
         b"lib-ver" => Ok(Test::LibVer(value)),
         b"db" => database(value, databases).map(Test::Db),
         b"capa" if value.iter().all(|letter| *letter == b'r') => Ok(Test::Capa(value)),
-        b"capa" => Err(Error::new(format!(
-            "ERR Unknown capa found in the provided filter: {}",
-            shown()
-        ))),
+        b"capa" => Err(Error::quoting(
+            "ERR Unknown capa found in the provided filter: ",
+            value,
+            "",
+        )),
         b"ip" => Ok(Test::Ip(value)),
         _ => return None,
     })
@@ -265,7 +266,7 @@ mod tests {
 
     fn parse<'a>(args: &[&'a str], use_: Use) -> Result<Filter<'a>, String> {
         let args: Vec<&[u8]> = args.iter().map(|a| a.as_bytes()).collect();
-        Filter::parse(&args, use_, 16).map_err(|e| e.0.into_owned())
+        Filter::parse(&args, use_, 16).map_err(|e| String::from_utf8_lossy(e.text()).into_owned())
     }
 
     fn session(id: u64) -> Session {

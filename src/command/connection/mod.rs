@@ -39,7 +39,9 @@ pub const COMMANDS: &[Spec] = &[
         flags: BEFORE_AUTH,
         complexity: "O(N) where N is the number of passwords defined for the user",
         summary: "Authenticates the connection.",
+        history: &[("6.0.0", "Takes a user name, too.")],
         syntax: "[username] password",
+        secret: |_, at| at >= 1,
         run: Run::Home(auth::auth),
         ..FAST
     },
@@ -69,7 +71,12 @@ pub const COMMANDS: &[Spec] = &[
         flags: BEFORE_AUTH,
         since: "6.0.0",
         summary: "Greets the server: chooses the protocol, and may authenticate and name the connection.",
-        syntax: "[protover [AUTH username password] [SETNAME clientname]]",
+        history: &[(
+            "6.2.0",
+            "May be called without arguments: nothing changes, and the reply says how things are.",
+        )],
+        syntax: "[protover [AUTH username password]#username_password [SETNAME clientname]]#arguments",
+        secret: auth::is_login,
         run: Run::Home(auth::hello),
         ..FAST
     },

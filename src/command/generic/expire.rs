@@ -29,8 +29,7 @@ impl Condition {
                 b"gt" => found.gt = true,
                 b"lt" => found.lt = true,
                 _ => {
-                    let shown = String::from_utf8_lossy(option);
-                    return Err(Error::new(format!("ERR Unsupported option {shown}")));
+                    return Err(Error::quoting("ERR Unsupported option ", option, ""));
                 }
             }
         }

@@ -5,11 +5,13 @@
 
 use crate::command::context::{Caller, Ctx, caller};
 use crate::command::error::{Error, Outcome};
-use crate::keyspace::{EntryRef, OwnedEntry, Pos};
+use crate::keyspace::{EntryRef, Kind, OwnedEntry, Pos, Value};
 use crate::resp::number::parse_i64;
 use crate::shard::Shard;
 use crate::shard::access::EventClass;
 use crate::shard::prefetch::GROUP_KEYS_MAX;
+use crate::types::packed::Packed;
+use crate::types::set::intset::is_intset;
 
 /// Calls `visit` for each key of the arguments from the first on, a few of them prefetched together.
 fn for_each_key(ctx: &mut Ctx<'_>, mut visit: impl FnMut(&mut Shard, Caller, Pos, &[u8])) {
@@ -97,7 +99,7 @@ fn rename_key(ctx: &mut Ctx<'_>, overwrite: bool) -> Result<bool, Error> {
     db.attach(to_pos, entry.renamed(to));
     // What is overwritten is deleted first, so the key counts as new in either case.
     shard.changed(caller.db, to_pos, to, EventClass::New, "new");
-    shard.changed(
+    shard.also_changed(
         caller.db,
         from_pos,
         from,
@@ -186,7 +188,7 @@ pub(super) fn move_(ctx: &mut Ctx<'_>) -> Outcome {
         let entry = entry.expect("just seen");
         shard.keyspace.db_mut(usize::from(to_db)).attach(pos, entry);
         shard.changed(to_db, pos, key, EventClass::New, "new");
-        shard.changed(caller.db, pos, key, EventClass::Generic, "move_from");
+        shard.also_changed(caller.db, pos, key, EventClass::Generic, "move_from");
         shard.changed(to_db, pos, key, EventClass::Generic, "move_to");
     }
     ctx.reply.integer(i64::from(may));
@@ -216,7 +218,11 @@ pub fn other_database(command: &str, args: &[&[u8]], databases: usize) -> Option
 
 /// The name that OBJECT ENCODING replies.
 pub fn encoding_name(entry: &EntryRef<'_>) -> &'static str {
-    entry.encoding().unwrap_or("listpack")
+    match entry.value() {
+        Value::Packed(Kind::Hash, block) if Packed::new(block).mark() => "listpackex",
+        Value::Packed(Kind::Set, bytes) if is_intset(bytes) => "intset",
+        _ => entry.encoding().unwrap_or("listpack"),
+    }
 }
 
 #[cfg(test)]

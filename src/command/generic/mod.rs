@@ -44,6 +44,7 @@ pub const KEYS: &[Spec] = &[
         keys: &[KeySpec::range(1, -1, 1, KeyFlags::RO)],
         complexity: "O(N) with N the number of keys.",
         summary: "Counts which of the keys exist.",
+        history: &[("3.0.3", "Several keys.")],
         syntax: "key [key ...]",
         tips: &["request_policy:multi_shard", "response_policy:agg_sum"],
         run: Run::Keyed(keys::exists),
@@ -99,6 +100,7 @@ pub const KEYS: &[Spec] = &[
             KeySpec::one(2, KeyFlags::OW.or(KeyFlags::INSERT)),
         ],
         summary: "Gives a key another name unless that is taken.",
+        history: &[("3.2.0", "Both names may be the same.")],
         syntax: "key newkey",
         run: Run::Keyed(keys::renamenx),
         ..Spec::BASE
@@ -129,7 +131,7 @@ pub const KEYS: &[Spec] = &[
             KeyFlags::RW.or(KeyFlags::ACCESS).or(KeyFlags::UPDATE),
         )],
         summary: "Moves a key to another database.",
-        syntax: "key db",
+        syntax: "key db:integer",
         run: Run::Keyed(keys::move_),
         ..Spec::BASE
     },
@@ -144,7 +146,8 @@ pub const EXPIRY: &[Spec] = &[
         acl: Acl::KEYSPACE.or(Acl::WRITE).or(Acl::FAST),
         keys: &[KeySpec::one(1, KeyFlags::RW.or(KeyFlags::UPDATE))],
         summary: "Lets a key expire after so many seconds.",
-        syntax: "key seconds [NX | XX | GT | LT]",
+        history: &[("7.0.0", "`NX`, `XX`, `GT` and `LT`.")],
+        syntax: "key seconds [NX | XX | GT | LT]#condition",
         run: Run::Keyed(expire::expire),
         ..Spec::BASE
     },
@@ -156,7 +159,8 @@ pub const EXPIRY: &[Spec] = &[
         keys: &[KeySpec::one(1, KeyFlags::RW.or(KeyFlags::UPDATE))],
         since: "2.6.0",
         summary: "Lets a key expire after so many milliseconds.",
-        syntax: "key milliseconds [NX | XX | GT | LT]",
+        history: &[("7.0.0", "`NX`, `XX`, `GT` and `LT`.")],
+        syntax: "key milliseconds [NX | XX | GT | LT]#condition",
         run: Run::Keyed(expire::pexpire),
         ..Spec::BASE
     },
@@ -168,7 +172,8 @@ pub const EXPIRY: &[Spec] = &[
         keys: &[KeySpec::one(1, KeyFlags::RW.or(KeyFlags::UPDATE))],
         since: "1.2.0",
         summary: "Lets a key expire at a time, in seconds since 1970.",
-        syntax: "key unix-time-seconds [NX | XX | GT | LT]",
+        history: &[("7.0.0", "`NX`, `XX`, `GT` and `LT`.")],
+        syntax: "key unix-time-seconds [NX | XX | GT | LT]#condition",
         run: Run::Keyed(expire::expireat),
         ..Spec::BASE
     },
@@ -180,7 +185,8 @@ pub const EXPIRY: &[Spec] = &[
         keys: &[KeySpec::one(1, KeyFlags::RW.or(KeyFlags::UPDATE))],
         since: "2.6.0",
         summary: "Lets a key expire at a time, in milliseconds since 1970.",
-        syntax: "key unix-time-milliseconds [NX | XX | GT | LT]",
+        history: &[("7.0.0", "`NX`, `XX`, `GT` and `LT`.")],
+        syntax: "key unix-time-milliseconds [NX | XX | GT | LT]#condition",
         run: Run::Keyed(expire::pexpireat),
         ..Spec::BASE
     },
@@ -215,6 +221,7 @@ pub const EXPIRY: &[Spec] = &[
         acl: Acl::KEYSPACE.or(Acl::READ).or(Acl::FAST),
         keys: &[KeySpec::one(1, KeyFlags::RO.or(KeyFlags::ACCESS))],
         summary: "Tells how many seconds a key has left.",
+        history: &[("2.8.0", "The reply -2.")],
         syntax: "key",
         tips: &["nondeterministic_output"],
         run: Run::Keyed(expire::ttl),
@@ -228,6 +235,7 @@ pub const EXPIRY: &[Spec] = &[
         keys: &[KeySpec::one(1, KeyFlags::RO.or(KeyFlags::ACCESS))],
         since: "2.6.0",
         summary: "Tells how many milliseconds a key has left.",
+        history: &[("2.8.0", "The reply -2.")],
         syntax: "key",
         tips: &["nondeterministic_output"],
         run: Run::Keyed(expire::pttl),
@@ -273,6 +281,7 @@ pub const SCAN: &[Spec] = &[
         since: "2.8.0",
         complexity: "O(COUNT) for each call, O(N) for a whole iteration over N keys.",
         summary: "Goes through the keys step by step.",
+        history: &[("6.0.0", "`TYPE`.")],
         syntax: "cursor [MATCH pattern] [COUNT count] [TYPE type]",
         tips: &[
             "nondeterministic_output",
@@ -324,7 +333,7 @@ pub const OBJECTS: &[Spec] = &[
         acl: Acl::SLOW.or(Acl::BLOCKING).or(Acl::CONNECTION),
         since: "3.0.0",
         summary: "Waits until replicas have the connection's writes.",
-        syntax: "numreplicas timeout",
+        syntax: "numreplicas:integer timeout:integer",
         tips: &["request_policy:all_shards", "response_policy:agg_min"],
         run: Run::Keyed(object::wait),
         ..Spec::BASE
@@ -336,7 +345,7 @@ pub const OBJECTS: &[Spec] = &[
         acl: Acl::SLOW.or(Acl::BLOCKING).or(Acl::CONNECTION),
         since: "7.2.0",
         summary: "Waits until the connection's writes are in the log, here and on replicas.",
-        syntax: "numlocal numreplicas timeout",
+        syntax: "numlocal numreplicas:integer timeout:integer",
         tips: &["request_policy:all_shards", "response_policy:agg_min"],
         run: Run::Keyed(object::waitaof),
         ..Spec::BASE
@@ -436,7 +445,8 @@ pub const WHOLE: &[Spec] = &[
         group: Group::Server,
         complexity: "O(1); the keys are freed in slices afterwards.",
         summary: "Removes all keys of the database.",
-        syntax: "[ASYNC | SYNC]",
+        history: &[("4.0.0", "`ASYNC`."), ("6.2.0", "`SYNC`.")],
+        syntax: "[ASYNC | SYNC]#async",
         tips: &["request_policy:all_shards", "response_policy:all_succeeded"],
         run: Run::Gather {
             prepare: Some(whole::flush_options),
@@ -456,7 +466,8 @@ pub const WHOLE: &[Spec] = &[
         group: Group::Server,
         complexity: "O(1); the keys are freed in slices afterwards.",
         summary: "Removes all keys of all databases.",
-        syntax: "[ASYNC | SYNC]",
+        history: &[("4.0.0", "`ASYNC`."), ("6.2.0", "`SYNC`.")],
+        syntax: "[ASYNC | SYNC]#async",
         tips: &["request_policy:all_shards", "response_policy:all_succeeded"],
         run: Run::Gather {
             prepare: Some(whole::flush_options),

@@ -7,14 +7,14 @@ use crate::command::help;
 use crate::keyspace::{EntryRef, Value};
 use crate::resp::number::parse_i64;
 
-const NOT_LFU: Error = Error(std::borrow::Cow::Borrowed(
+const NOT_LFU: Error = Error::fixed(
     "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that \
      when switching between policies at runtime LRU and LFU data will take some time to adjust.",
-));
-const NOT_LRU: Error = Error(std::borrow::Cow::Borrowed(
+);
+const NOT_LRU: Error = Error::fixed(
     "ERR An LFU maxmemory policy is selected, idle time not tracked. Please note that when \
      switching between policies at runtime LRU and LFU data will take some time to adjust.",
-));
+);
 
 const HELP: &[&str] = &[
     "ENCODING <key>",
@@ -95,9 +95,9 @@ pub(super) fn freq(ctx: &mut Ctx<'_>) -> Outcome {
 
 /// Milliseconds to wait.
 fn timeout_ms(text: &[u8]) -> Result<i64, Error> {
-    let timeout = parse_i64(text).ok_or(Error(std::borrow::Cow::Borrowed(
+    let timeout = parse_i64(text).ok_or(Error::fixed(
         "ERR timeout is not an integer or out of range",
-    )))?;
+    ))?;
     if timeout < 0 {
         return Err(Error::new("ERR timeout is negative"));
     }

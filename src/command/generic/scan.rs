@@ -20,7 +20,7 @@ use crate::stdx::glob;
 const COUNT_DEFAULT: usize = 10;
 
 /// A cursor as Redis reads it (strtoul): digits, possibly with a sign; an empty one is 0.
-fn parse_cursor(text: &[u8]) -> Option<u64> {
+pub fn parse_cursor(text: &[u8]) -> Option<u64> {
     let (negative, digits) = match text {
         [b'-', digits @ ..] => (true, digits),
         [b'+', digits @ ..] => (false, digits),

@@ -7,6 +7,7 @@ use super::keys::in_range;
 use super::scan::number;
 use crate::command::context::{HomeCtx, MergeCtx, PartCtx};
 use crate::command::error::{Error, Outcome};
+use crate::mesh::ShardId;
 use crate::resp::number::parse_i64;
 use crate::shard::Shard;
 
@@ -76,6 +77,8 @@ pub(super) fn swapdb_check(ctx: &mut HomeCtx<'_>) -> Outcome {
 pub(super) fn swapdb_part(ctx: &mut PartCtx<'_>) -> Outcome {
     let shard = &mut ctx.engine.shard;
     let (a, b) = swapped(shard, ctx.args)?;
+    // One change, whichever shards have keys there.
+    shard.dirty += u64::from(shard.id == ShardId(0));
     if a != b {
         shard.keyspace.swap(usize::from(a), usize::from(b));
         shard.flushed(a, 0);

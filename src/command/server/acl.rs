@@ -46,7 +46,7 @@ pub(super) const SPEC: Spec = Spec {
             arity: -2,
             complexity: "O(1) since the categories and commands are a fixed set.",
             summary: "Lists the ACL categories, or the commands inside a category.",
-            syntax: "[category]",
+            syntax: "[categoryname]",
             run: Run::Home(cat),
             ..open("6.0.0")
         },
@@ -55,7 +55,15 @@ pub(super) const SPEC: Spec = Spec {
             arity: 3,
             complexity: "O(N). Where N is the number of password, command and pattern rules that the user has.",
             summary: "Lists the ACL rules of a user.",
+            history: &[
+                ("6.2.0", "Channel patterns are in the reply."),
+                (
+                    "7.0.0",
+                    "Selectors are in the reply, and patterns in the form of rules.",
+                ),
+            ],
             syntax: "username",
+            secret: |_, at| at >= 2,
             run: Run::Home(get_user),
             ..admin("6.0.0")
         },
@@ -113,8 +121,7 @@ fn cat(ctx: &mut HomeCtx<'_>) -> Outcome {
         [category] => {
             let is = |name: &str| name.as_bytes().eq_ignore_ascii_case(category);
             let Some((bit, _)) = Acl::NAMES.iter().find(|(_, name)| is(name)) else {
-                let name = String::from_utf8_lossy(category);
-                return Err(Error::new(format!("ERR Unknown category '{name}'")));
+                return Err(Error::quoting("ERR Unknown category '", category, "'"));
             };
             let ids: Vec<RowId> = (0..registry.rows.len() as u16)
                 .map(RowId)

@@ -14,7 +14,8 @@ pub(super) const SPEC: Spec = Spec {
     group: Group::Server,
     since: "5.0.0",
     summary: "Displays computer art and the server's version.",
-    syntax: "[VERSION version]",
+    complexity: "",
+    syntax: "[VERSION version:integer]",
     run: Run::Home(lolwut),
     ..Spec::BASE
 };

@@ -5,7 +5,7 @@ use crate::command::context::HomeCtx;
 use crate::command::error::{Error, Outcome};
 use crate::command::keys::{KeyAt, keys_of};
 use crate::command::registry::{Registry, Row, RowId};
-use crate::command::spec::{Acl, Begin, Find, Flags, Group, KeySpec, Run, Spec};
+use crate::command::spec::{Acl, Begin, Find, Flags, Group, KeyFlags, KeySpec, Run, Spec};
 use crate::resp::encode::Reply;
 use crate::stdx::glob;
 
@@ -92,6 +92,7 @@ pub(super) const SPEC: Spec = Spec {
         },
         Spec {
             summary: "Returns information about one, multiple or all commands.",
+            history: &[("7.0.0", "Without a name: all commands.")],
             complexity: PER_NAME,
             syntax: "[command-name [command-name ...]]",
             tips: NO_ORDER,
@@ -100,7 +101,7 @@ pub(super) const SPEC: Spec = Spec {
         Spec {
             summary: "Returns a list of command names.",
             complexity: "O(N) where N is the total number of Redis commands",
-            syntax: "[FILTERBY <MODULE module-name | ACLCAT category | PATTERN pattern>]",
+            syntax: "[FILTERBY <MODULE module-name | ACLCAT category | PATTERN pattern>#filterby]",
             tips: NO_ORDER,
             ..sub("list", -2, "7.0.0", Run::Home(list))
         },
@@ -114,6 +115,12 @@ fn commands(registry: &Registry) -> Vec<RowId> {
         .map(RowId)
         .filter(|id| registry.row(*id).parent.is_none() && !registry.row(*id).called.is_empty())
         .collect()
+}
+
+/// Whether a row, or its container, has not been renamed away.
+fn is_callable(registry: &Registry, id: RowId) -> bool {
+    let row = registry.row(id);
+    !registry.row(row.parent.unwrap_or(id)).called.is_empty()
 }
 
 /// The row of a name as INFO prints it: `get`, `config|get`.
@@ -196,7 +203,9 @@ fn list(ctx: &mut HomeCtx<'_>) -> Outcome {
     let is = |arg: &[u8], word: &str| arg.eq_ignore_ascii_case(word.as_bytes());
     let everything = || (0..registry.rows.len() as u16).map(RowId);
     let ids: Vec<RowId> = match ctx.args[2..] {
-        [] => commands(&registry),
+        [] => everything()
+            .filter(|id| is_callable(&registry, *id))
+            .collect(),
         [by, _, _] if !is(by, "filterby") => return Err(Error::SYNTAX),
         [_, kind, _] if is(kind, "module") => Vec::new(),
         [_, kind, name] if is(kind, "aclcat") => {
@@ -219,7 +228,7 @@ fn list(ctx: &mut HomeCtx<'_>) -> Outcome {
 }
 
 fn get_keys(ctx: &mut HomeCtx<'_>) -> Outcome {
-    let keys = keys_in(ctx)?;
+    let (_, keys) = keys_in(ctx)?;
     let line = &ctx.args[2..];
     let mut reply = ctx.reply();
     reply.array(keys.len());
@@ -228,20 +237,24 @@ fn get_keys(ctx: &mut HomeCtx<'_>) -> Outcome {
 }
 
 fn get_keys_and_flags(ctx: &mut HomeCtx<'_>) -> Outcome {
-    let keys = keys_in(ctx)?;
+    let (spec, keys) = keys_in(ctx)?;
     let line = &ctx.args[2..];
     let mut reply = ctx.reply();
     reply.array(keys.len());
     for key in keys {
+        let flags = match spec.key_flags {
+            Some(flags) if key.flags.has(KeyFlags::VARIABLE_FLAGS) => flags(line),
+            _ => key.flags,
+        };
         reply.array(2);
         reply.bulk(line[key.index]);
-        put_names(&mut reply, key.flags.names(), "");
+        put_names(&mut reply, flags.names(), "");
     }
     Ok(())
 }
 
-/// The keys of the command line that follows the subcommand.
-fn keys_in(ctx: &mut HomeCtx<'_>) -> Result<Vec<KeyAt>, Error> {
+/// The command line that follows the subcommand: its row and its keys.
+fn keys_in(ctx: &mut HomeCtx<'_>) -> Result<(&'static Spec, Vec<KeyAt>), Error> {
     let line = &ctx.args[2..];
     let registry = ctx.shard().registry.clone();
     let Some(id) = registry.resolve(line) else {
@@ -260,7 +273,7 @@ fn keys_in(ctx: &mut HomeCtx<'_>) -> Result<Vec<KeyAt>, Error> {
     if !keys_of(spec, line, &mut keys) || keys.is_empty() && !takes_no_keys(spec) {
         return Err(Error::new("ERR Invalid arguments specified for command"));
     }
-    Ok(keys)
+    Ok((spec, keys))
 }
 
 /// Whether a command may do without any key (EVAL, say).
@@ -282,7 +295,13 @@ fn put_row(reply: &mut Reply<'_>, registry: &Registry, id: RowId) {
     reply.set(spec.tips.len());
     spec.tips.iter().for_each(|tip| reply.bulk(tip.as_bytes()));
     reply.set(spec.keys.len());
-    spec.keys.iter().for_each(|key| put_key_spec(reply, key));
+    for (at, key) in spec.keys.iter().enumerate() {
+        put_key_spec(
+            reply,
+            key,
+            spec.key_notes.get(at).copied().unwrap_or_default(),
+        );
+    }
     put_children(reply, registry, row);
 }
 
@@ -335,8 +354,12 @@ fn key_range(specs: &[KeySpec]) -> (i64, i64, i64) {
     range.unwrap_or((0, 0, 0))
 }
 
-fn put_key_spec(reply: &mut Reply<'_>, spec: &KeySpec) {
-    reply.map(3);
+fn put_key_spec(reply: &mut Reply<'_>, spec: &KeySpec, notes: &str) {
+    reply.map(3 + usize::from(!notes.is_empty()));
+    if !notes.is_empty() {
+        reply.bulk(b"notes");
+        reply.bulk(notes.as_bytes());
+    }
     reply.bulk(b"flags");
     put_names(reply, spec.flags.names(), "");
     reply.bulk(b"begin_search");
@@ -395,7 +418,6 @@ fn put_search(reply: &mut Reply<'_>, kind: &str, numbers: &[(&str, i64)]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::command::spec::KeyFlags;
 
     #[test]
     fn the_old_range_covers_neighbouring_specs() {

@@ -7,9 +7,14 @@ use super::{admin, help, sub};
 use crate::command::context::{HomeCtx, MergeCtx, PartCtx};
 use crate::command::error::{Error, Outcome};
 use crate::command::spec::{Acl, Group, Run, Spec};
-use crate::server::config::{COMMAND_HELP, Config, Setter, reason, set_failed};
+use crate::server::config::{COMMAND_HELP, Config, Setter, is_sensitive, reason, set_failed};
 use crate::server::{log, process};
+use crate::shard::node::Node;
 use crate::shard::stats::Stats;
+
+/// Redis's texts for listening sockets that could not be opened.
+const PORT_TAKEN: &str = "Unable to listen on this port. Check server logs.";
+const ADDRESS_TAKEN: &str = "Failed to bind to specified addresses.";
 
 const ALL_NODES: &[&str] = &["request_policy:all_nodes", "response_policy:all_succeeded"];
 
@@ -27,6 +32,7 @@ pub(super) const SPEC: Spec = Spec {
             arity: -3,
             complexity: "O(N) when N is the number of configuration parameters provided",
             summary: "Returns the effective values of configuration parameters.",
+            history: &[("7.0.0", "Several patterns.")],
             syntax: "parameter [parameter ...]",
             run: Run::Home(get),
             ..admin("2.0.0")
@@ -36,7 +42,9 @@ pub(super) const SPEC: Spec = Spec {
             arity: -4,
             complexity: "O(N) when N is the number of configuration parameters provided",
             summary: "Sets configuration parameters in-flight.",
+            history: &[("7.0.0", "Several parameters.")],
             syntax: "parameter value [parameter value ...]",
+            secret: |args, at| at >= 3 && at % 2 == 1 && is_sensitive(args[at - 1]),
             tips: ALL_NODES,
             run: Run::Gather {
                 prepare: Some(set),
@@ -101,20 +109,19 @@ fn set(ctx: &mut HomeCtx<'_>) -> Outcome {
     let done = node.change_config(|config| {
         let before = config.clone();
         let changed = config.set(&pairs, setter)?;
-        apply(&before, config, &changed)
+        apply(&node, &before, config, &changed)
     });
     done.map_err(Error::new)
 }
 
 /// Does what a change means for the process; when it fails, nothing of it stays done.
-fn apply(before: &Config, config: &Config, changed: &[&'static str]) -> Result<(), String> {
+fn apply(
+    node: &Node,
+    before: &Config,
+    config: &Config,
+    changed: &[&'static str],
+) -> Result<(), String> {
     let is = |name: &str| changed.contains(&name);
-    if let Some(name) = ["port", "bind"].into_iter().find(|name| is(name)) {
-        return Err(set_failed(
-            name,
-            "the listening sockets are set up at the start: put it into the file and restart",
-        ));
-    }
     if is("maxclients") && config.maxclients > before.maxclients {
         let room = process::make_room_for_clients(config.maxclients, config.shards)
             .map_err(|why| set_failed("maxclients", &why))?;
@@ -128,6 +135,17 @@ fn apply(before: &Config, config: &Config, changed: &[&'static str]) -> Result<(
     if is("dir") {
         std::env::set_current_dir(&config.dir.0)
             .map_err(|error| set_failed("dir", &reason(&error)))?;
+    }
+    // Last of what may fail: it undoes itself.
+    let address = [("port", PORT_TAKEN), ("bind", ADDRESS_TAKEN)];
+    if let Some((name, why)) = address.into_iter().find(|(name, _)| is(name))
+        && node.listen_as(config).is_err()
+    {
+        if is("dir") {
+            // It was there when the server came here; the failure to be told of is the other one.
+            let _ = std::env::set_current_dir(&before.dir.0);
+        }
+        return Err(set_failed(name, why));
     }
     if is("loglevel") {
         log::configure(config);

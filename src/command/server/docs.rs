@@ -5,6 +5,8 @@
 //! word            an argument          WORD          a token, alone or before its value
 //! [ ... ]         optional             a | b         one of several
 //! < ... >         one, not optional    x [x ...]     x, several times
+//! name:integer    of that type         [ ... ]#name  a group's name
+//! [ ... ]*        a group, several times             [ ... ]*#name
 //! ```
 
 use crate::command::registry::{Registry, Row, RowId};
@@ -40,6 +42,17 @@ impl Kind {
             Self::OneOf => "oneof",
             Self::Block => "block",
         }
+    }
+
+    /// An argument's name and kind: what the name tells, unless a colon and the kind follow it.
+    fn in_word(word: &str) -> (&str, Self) {
+        let told = [Self::String, Self::Integer, Self::Double]
+            .into_iter()
+            .find_map(|kind| {
+                let name = word.strip_suffix(kind.name())?.strip_suffix(':')?;
+                Some((name, kind))
+            });
+        told.unwrap_or_else(|| (word, Self::of(word)))
     }
 
     /// The kind that an argument's name tells.
@@ -181,21 +194,41 @@ impl<'a> Parser<'a> {
                 "|" => all.push(Vec::new()),
                 "[" if self.repeats() => repeat(sequence, self.repetition()),
                 "[" => {
-                    if let Some(mut inner) = one(self.alternatives("]")) {
+                    let inner = one(self.alternatives("]"));
+                    if let Some(mut inner) = self.described(inner) {
                         inner.optional = true;
                         sequence.push(inner);
                     }
                 }
                 "<" => {
-                    if let Some(inner) = one(self.alternatives(">")) {
+                    let inner = one(self.alternatives(">"));
+                    if let Some(inner) = self.described(inner) {
                         push(sequence, inner);
                     }
                 }
                 word if is_token(word) => sequence.push(Argument::token(word)),
-                word => push(sequence, Argument::new(word, Kind::of(word))),
+                word => {
+                    let (name, kind) = Kind::in_word(word);
+                    push(sequence, Argument::new(name, kind));
+                }
             }
         }
         all
+    }
+
+    /// A group with what stands behind its bracket: `*`, and `#` with its name.
+    fn described(&mut self, group: Option<Argument>) -> Option<Argument> {
+        let mark = self.peek().filter(|word| word.starts_with(['*', '#']));
+        let Some(mark) = mark else {
+            return group;
+        };
+        self.at += 1;
+        let mut group = group?;
+        group.multiple |= mark.starts_with('*');
+        if let Some((_, name)) = mark.split_once('#') {
+            group.name = name.to_string();
+        }
+        Some(group)
     }
 
     /// Whether the bracket that was just opened holds `... ]` at its end and no further bracket.
@@ -237,8 +270,12 @@ fn repeat(sequence: &mut Vec<Argument>, words: Vec<&str>) {
     let with_token = words.first().is_some_and(|w| is_token(w));
     let count = words.iter().filter(|w| !is_token(w)).count();
     if count > 1 && count <= sequence.len() {
-        let inner = sequence.split_off(sequence.len() - count);
-        sequence.push(Argument::group(Kind::Block, inner));
+        let mut inner = sequence.split_off(sequence.len() - count);
+        let token = inner[0].token.take_if(|_| with_token);
+        sequence.push(Argument {
+            token,
+            ..Argument::group(Kind::Block, inner)
+        });
     }
     if let Some(last) = sequence.last_mut() {
         last.multiple = true;
@@ -292,15 +329,51 @@ pub(super) fn put(reply: &mut Reply<'_>, registry: &Registry, id: RowId) {
     let spec = row.spec;
     let list = arguments(spec.syntax);
     reply.bulk(name_of(registry, id).as_bytes());
-    reply.map(4 + usize::from(!list.is_empty()) + usize::from(!row.children.is_empty()));
-    for (name, text) in [
+    let flags: Vec<&str> = [
+        (spec.deprecated.is_some(), "deprecated"),
+        (spec.internal, "syscmd"),
+    ]
+    .iter()
+    .filter_map(|(set, name)| set.then_some(*name))
+    .collect();
+    let texts = [
         ("summary", spec.summary),
         ("since", spec.since),
         ("group", spec.group.name()),
         ("complexity", spec.complexity),
-    ] {
+    ];
+    let texts = texts.iter().filter(|(_, text)| !text.is_empty());
+    reply.map(
+        texts.clone().count()
+            + usize::from(!flags.is_empty())
+            + if spec.deprecated.is_some() { 2 } else { 0 }
+            + usize::from(!spec.history.is_empty())
+            + usize::from(!list.is_empty())
+            + usize::from(!row.children.is_empty()),
+    );
+    for (name, text) in texts {
         reply.bulk(name.as_bytes());
         reply.bulk(text.as_bytes());
+    }
+    if !flags.is_empty() {
+        reply.bulk(b"doc_flags");
+        reply.set(flags.len());
+        flags.iter().for_each(|flag| reply.simple(flag));
+    }
+    if let Some(deprecated) = spec.deprecated {
+        reply.bulk(b"deprecated_since");
+        reply.bulk(deprecated.since.as_bytes());
+        reply.bulk(b"replaced_by");
+        reply.bulk(deprecated.instead.as_bytes());
+    }
+    if !spec.history.is_empty() {
+        reply.bulk(b"history");
+        reply.set(spec.history.len());
+        for (version, change) in spec.history {
+            reply.array(2);
+            reply.bulk(version.as_bytes());
+            reply.bulk(change.as_bytes());
+        }
     }
     if !list.is_empty() {
         reply.bulk(b"arguments");
@@ -415,6 +488,15 @@ mod tests {
         assert_eq!(
             shown("ON | OFF"),
             "on_off:oneof(on:pure-token=ON off:pure-token=OFF)"
+        );
+        assert_eq!(
+            shown("key [GET type offset [GET type offset ...]]"),
+            "key:key type_offset:block=GET?*T(type:string offset:integer)"
+        );
+        assert_eq!(
+            shown("by:double [A | B]#letter [X x | Y]*"),
+            "by:double letter:oneof?(a:pure-token=A b:pure-token=B) \
+             x_y:oneof?*(x:string=X y:pure-token=Y)"
         );
         // Nothing that a row may hold by mistake breaks it.
         for odd in ["[", "]", "<", "[...]", "| |", "[ ]", "x [y z ...]", "..."] {

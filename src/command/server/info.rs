@@ -23,6 +23,7 @@ pub(super) const SPEC: Spec = Spec {
     since: "1.0.0",
     complexity: "O(1)",
     summary: "Returns information and statistics about the server.",
+    history: &[("7.0.0", "Several sections.")],
     syntax: "[section [section ...]]",
     tips: &[
         "nondeterministic_output",

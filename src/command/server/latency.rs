@@ -203,10 +203,11 @@ fn history(ctx: &mut MergeCtx<'_>) -> Outcome {
 
 fn graph(ctx: &mut MergeCtx<'_>) -> Outcome {
     let Some((name, event)) = named(ctx) else {
-        let name = String::from_utf8_lossy(ctx.args[2]);
-        return Err(Error::new(format!(
-            "ERR No samples available for event '{name}'"
-        )));
+        return Err(Error::quoting(
+            "ERR No samples available for event '",
+            ctx.args[2],
+            "'",
+        ));
     };
     let text = draw(&name, &event, ctx.engine.shard.now_ms / 1000);
     ctx.reply.verbatim("txt", text.as_bytes());

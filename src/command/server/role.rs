@@ -4,7 +4,7 @@
 use super::{admin, help, sub};
 use crate::command::context::HomeCtx;
 use crate::command::error::{Error, Outcome};
-use crate::command::spec::{Acl, Flags, Group, Run, Spec};
+use crate::command::spec::{Acl, Deprecated, Flags, Group, Run, Spec};
 use crate::resp::number::parse_i64;
 
 pub(super) const ROLE: Spec = Spec {
@@ -33,7 +33,7 @@ pub(super) const REPLICAOF: Spec = Spec {
     group: Group::Server,
     since: "5.0.0",
     summary: "Configures a server as replica of another, or promotes it to a master.",
-    syntax: "<host port | NO ONE>",
+    syntax: "<<host port:integer>#host-port | <NO ONE>#no-one>#args",
     run: Run::Home(replica_of),
     ..Spec::BASE
 };
@@ -42,6 +42,10 @@ pub(super) const SLAVEOF: Spec = Spec {
     name: "slaveof",
     since: "1.0.0",
     summary: "Sets a server as a replica of another, or promotes it to being a master.",
+    deprecated: Some(Deprecated {
+        since: "5.0.0",
+        instead: "`REPLICAOF`",
+    }),
     ..REPLICAOF
 };
 

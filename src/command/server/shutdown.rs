@@ -20,6 +20,7 @@ pub(super) const SPEC: Spec = Spec {
     since: "1.0.0",
     complexity: "O(N) when saving, where N is the total number of keys in all databases when saving data, otherwise O(1)",
     summary: "Synchronously saves the database(s) to disk and shuts down the server.",
+    history: &[("7.0.0", "`NOW`, `FORCE` and `ABORT`.")],
     syntax: "[NOSAVE | SAVE] [NOW] [FORCE] [ABORT]",
     run: Run::Home(shutdown),
     ..Spec::BASE

@@ -37,6 +37,7 @@ pub(super) const SPEC: Spec = Spec {
             arity: -2,
             complexity: "O(N) where N is the number of entries returned",
             summary: "Returns the slow log's entries.",
+            history: &[("4.0.0", "The client's address and name are in the reply.")],
             syntax: "[count]",
             tips: &["request_policy:all_nodes", "nondeterministic_output"],
             run: Run::Gather {

@@ -47,7 +47,7 @@ fn store_pairs(ctx: &mut Ctx<'_>, from: usize, to: usize, expiry: Expiry) {
             ctx.shard.changed(db, pos, key, EventClass::String, "set");
             if let Expiry::At(_) = expiry {
                 ctx.shard
-                    .changed(db, pos, key, EventClass::Generic, "expire");
+                    .also_changed(db, pos, key, EventClass::Generic, "expire");
             }
         }
     }

@@ -9,7 +9,7 @@ mod options;
 mod read;
 mod write;
 
-use super::spec::{Acl, Begin, Find, Flags, Group, KeyFlags, KeySpec, Run, Spec};
+use super::spec::{Acl, Begin, Deprecated, Find, Flags, Group, KeyFlags, KeySpec, Run, Spec};
 
 const READ_FAST: Spec = Spec {
     flags: Flags::READONLY.or(Flags::FAST),
@@ -77,7 +77,17 @@ pub const COMMANDS: &[Spec] = &[
                 .or(KeyFlags::VARIABLE_FLAGS),
         )],
         summary: "Sets the string value of a key, whatever its type was, and creates it if missing.",
-        syntax: "key value [NX | XX | IFEQ ifeq-value | IFNE ifne-value | IFDEQ ifdeq-digest | IFDNE ifdne-digest] [GET] [EX seconds | PX milliseconds | EXAT unix-time-seconds | PXAT unix-time-milliseconds | KEEPTTL]",
+        history: &[
+            ("2.6.12", "`EX`, `PX`, `NX` and `XX`."),
+            ("6.0.0", "`KEEPTTL`."),
+            ("6.2.0", "`GET`, `EXAT` and `PXAT`."),
+            ("7.0.0", "`NX` and `GET` together."),
+            ("8.1.0", "`IFEQ`."),
+            ("8.4.0", "`IFNE`, `IFDEQ` and `IFDNE`."),
+        ],
+        key_notes: &["RW and ACCESS due to the optional `GET` argument"],
+        key_flags: Some(options::key_flags),
+        syntax: "key value [NX | XX | IFEQ ifeq-value | IFNE ifne-value | IFDEQ ifdeq-digest | IFDNE ifdne-digest]#condition [GET] [EX seconds | PX milliseconds | EXAT unix-time-seconds | PXAT unix-time-milliseconds | KEEPTTL]#expiration",
         run: Run::Keyed(write::set),
         ..WRITE_SLOW
     },
@@ -112,6 +122,10 @@ pub const COMMANDS: &[Spec] = &[
         name: "getset",
         arity: 3,
         summary: "Sets the string value of a key and returns the one it had.",
+        deprecated: Some(Deprecated {
+            since: "6.2.0",
+            instead: "`SET` with the `!GET` argument",
+        }),
         syntax: "key value",
         run: Run::Keyed(write::getset),
         ..UPDATE_FAST
@@ -136,7 +150,8 @@ pub const COMMANDS: &[Spec] = &[
         flags: Flags::WRITE.or(Flags::FAST),
         since: "6.2.0",
         summary: "Returns the string value of a key and sets or removes its expiry.",
-        syntax: "key [EX seconds | PX milliseconds | EXAT unix-time-seconds | PXAT unix-time-milliseconds | PERSIST]",
+        key_notes: &["RW and UPDATE because it changes the TTL"],
+        syntax: "key [EX seconds | PX milliseconds | EXAT unix-time-seconds | PXAT unix-time-milliseconds | PERSIST]#expiration",
         run: Run::Keyed(write::getex),
         ..UPDATE_FAST
     },
@@ -155,6 +170,10 @@ pub const COMMANDS: &[Spec] = &[
         arity: 4,
         complexity: RANGE_COMPLEXITY,
         summary: "Returns a part of the string of a key; the old name of GETRANGE.",
+        deprecated: Some(Deprecated {
+            since: "2.0.0",
+            instead: "`GETRANGE`",
+        }),
         syntax: "key start end",
         run: Run::Keyed(read::getrange),
         ..READ_SLOW
@@ -221,7 +240,7 @@ pub const COMMANDS: &[Spec] = &[
         name: "incrby",
         arity: 3,
         summary: "Adds to the integer of a key; a missing key counts as 0.",
-        syntax: "key increment",
+        syntax: "key increment:integer",
         run: Run::Keyed(number::incrby),
         ..UPDATE_FAST
     },
@@ -238,7 +257,7 @@ pub const COMMANDS: &[Spec] = &[
         arity: 3,
         since: "2.6.0",
         summary: "Adds to the floating point number of a key; a missing key counts as 0.",
-        syntax: "key increment",
+        syntax: "key increment:double",
         run: Run::Keyed(number::incrbyfloat),
         ..UPDATE_FAST
     },
@@ -288,7 +307,7 @@ pub const COMMANDS: &[Spec] = &[
         }],
         since: "8.4.0",
         summary: "Sets the string values of several keys in one step, with one expiry for all.",
-        syntax: "numkeys key value [key value ...] [NX | XX] [EX seconds | PX milliseconds | EXAT unix-time-seconds | PXAT unix-time-milliseconds | KEEPTTL]",
+        syntax: "numkeys key value [key value ...] [NX | XX] [EX seconds | PX milliseconds | EXAT unix-time-seconds | PXAT unix-time-milliseconds | KEEPTTL]#expiration",
         tips: &[
             "request_policy:multi_shard",
             "response_policy:all_succeeded",
@@ -303,7 +322,7 @@ pub const COMMANDS: &[Spec] = &[
         since: "7.0.0",
         complexity: "O(N*M) where N and M are the lengths of the strings.",
         summary: "Finds the longest common subsequence of two strings.",
-        syntax: "key1 key2 [LEN] [IDX] [MINMATCHLEN min-match-len] [WITHMATCHLEN]",
+        syntax: "key1 key2 [LEN] [IDX] [MINMATCHLEN len] [WITHMATCHLEN]",
         run: Run::Keyed(lcs::lcs),
         ..READ_SLOW
     },

@@ -2,11 +2,24 @@
 use twox_hash::XxHash3_64;
 
 use crate::command::error::Error;
+use crate::command::spec::KeyFlags;
 use crate::keyspace::{EntryRef, Expiry, Kind};
 use crate::resp::number::{I64_TEXT_MAX, parse_i64};
 
 /// Hexadecimal digits of a digest.
 pub(super) const DIGEST_DIGITS: usize = 16;
+
+/// What SET does with its key: GET reads it, too.
+pub(super) fn key_flags(args: &[&[u8]]) -> KeyFlags {
+    let options = args.get(3..).unwrap_or_default();
+    match options
+        .iter()
+        .any(|option| option.eq_ignore_ascii_case(b"get"))
+    {
+        true => KeyFlags::RW | KeyFlags::ACCESS | KeyFlags::UPDATE,
+        false => KeyFlags::OW | KeyFlags::UPDATE,
+    }
+}
 
 /// On what a key is set or deleted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -20,7 +20,7 @@ fn store(ctx: &mut Ctx<'_>, value_at: usize, place: Option<Place>, expiry: Expir
     ctx.shard.changed(db, pos, key, EventClass::String, "set");
     if let Expiry::At(_) = expiry {
         ctx.shard
-            .changed(db, pos, key, EventClass::Generic, "expire");
+            .also_changed(db, pos, key, EventClass::Generic, "expire");
     }
 }
 

@@ -92,8 +92,8 @@ directives! {
     use_exit_on_panic: bool = false, "use-exit-on-panic", HIDDEN, Nothing, yes_no;
     /// Show the logo in the log.
     always_show_logo: bool = false, "always-show-logo", IMMUTABLE, Nothing, yes_no;
-    /// Keep clients' data out of the log.
-    hide_user_data_from_log: bool = true, "hide-user-data-from-log", 0, Acts, yes_no;
+    /// Keep clients' data out of the log, which never holds any here.
+    hide_user_data_from_log: bool = true, "hide-user-data-from-log", 0, Nothing, yes_no;
     /// Let the process title tell address and mode.
     set_proc_title: bool = true, "set-proc-title", IMMUTABLE, Later, yes_no;
     /// Form of the process title.
@@ -119,9 +119,9 @@ directives! {
     /// Seconds for which a shutdown waits for replicas.
     shutdown_timeout: u32 = 10, "shutdown-timeout", 0, Acts, number(0, i32::MAX);
     /// How SIGINT shuts down.
-    shutdown_on_sigint: ShutdownOn = ShutdownOn(0), "shutdown-on-sigint", MULTI, Acts, compound;
+    shutdown_on_sigint: ShutdownOn = ShutdownOn(0), "shutdown-on-sigint", MULTI, Later, compound;
     /// How SIGTERM shuts down.
-    shutdown_on_sigterm: ShutdownOn = ShutdownOn(0), "shutdown-on-sigterm", MULTI, Acts, compound;
+    shutdown_on_sigterm: ShutdownOn = ShutdownOn(0), "shutdown-on-sigterm", MULTI, Later, compound;
     /// Milliseconds of the software watchdog; `stall-threshold-ms` does its work here.
     watchdog_period: u32 = 0, "watchdog-period", HIDDEN, Nothing, number(0, i32::MAX);
 
@@ -144,8 +144,8 @@ directives! {
     // Keyspace, expiry and memory.
     /// Number of databases.
     databases: u32 = 16, "databases", IMMUTABLE, Acts, number(1, i32::MAX);
-    /// Background slices a second; kept between 1 and 500.
-    hz: u32 = 10, "hz", 0, Acts, number(0, i32::MAX);
+    /// Background slices a second, kept between 1 and 500; here they come when there is work for them.
+    hz: u32 = 10, "hz", 0, Nothing, number(0, i32::MAX);
     /// Adapt hz to the number of clients.
     dynamic_hz: bool = true, "dynamic-hz", 0, Nothing, yes_no;
     /// How much work goes into expiring keys in the background.
@@ -154,28 +154,29 @@ directives! {
     lazyexpire_nested_arbitrary_keys: bool = true, "lazyexpire-nested-arbitrary-keys", HIDDEN, Nothing, yes_no;
     /// Rehash in idle time: tables grow in bounded steps here.
     activerehashing: bool = true, "activerehashing", 0, Nothing, yes_no;
-    /// Free evicted values in slices.
-    lazyfree_lazy_eviction: bool = false, "lazyfree-lazy-eviction", 0, Acts, yes_no;
-    /// Free expired values in slices.
-    lazyfree_lazy_expire: bool = false, "lazyfree-lazy-expire", 0, Acts, yes_no;
-    /// Free overwritten values in slices.
-    lazyfree_lazy_server_del: bool = false, "lazyfree-lazy-server-del", 0, Acts, yes_no;
-    /// DEL behaves as UNLINK.
-    lazyfree_lazy_user_del: bool = false, "lazyfree-lazy-user-del", 0, Acts, yes_no;
-    /// FLUSHALL and FLUSHDB are ASYNC unless told otherwise.
-    lazyfree_lazy_user_flush: bool = false, "lazyfree-lazy-user-flush", 0, Acts, yes_no;
+    /// Free evicted values in slices: what is large is always freed so here.
+    lazyfree_lazy_eviction: bool = false, "lazyfree-lazy-eviction", 0, Nothing, yes_no;
+    /// Free expired values in slices, as always here.
+    lazyfree_lazy_expire: bool = false, "lazyfree-lazy-expire", 0, Nothing, yes_no;
+    /// Free overwritten values in slices, as always here.
+    lazyfree_lazy_server_del: bool = false, "lazyfree-lazy-server-del", 0, Nothing, yes_no;
+    /// DEL behaves as UNLINK, as always here.
+    lazyfree_lazy_user_del: bool = false, "lazyfree-lazy-user-del", 0, Nothing, yes_no;
+    /// FLUSHALL and FLUSHDB are ASYNC unless told otherwise: they always free in slices here.
+    lazyfree_lazy_user_flush: bool = false, "lazyfree-lazy-user-flush", 0, Nothing, yes_no;
     /// Bytes that the data may use; 0: no limit.
-    maxmemory: u64 = 0, "maxmemory", 0, Acts, memory(0, u64::MAX);
-    /// What is evicted above maxmemory.
-    maxmemory_policy: MaxmemoryPolicy = MaxmemoryPolicy::Noeviction, "maxmemory-policy", 0, Acts, choice;
+    maxmemory: u64 = 0, "maxmemory", 0, Later, memory(0, u64::MAX);
+    /// What is evicted above maxmemory. Until then it tells what keys remember of accesses (OBJECT FREQ,
+    /// OBJECT IDLETIME).
+    maxmemory_policy: MaxmemoryPolicy = MaxmemoryPolicy::Noeviction, "maxmemory-policy", 0, Later, choice;
     /// Keys looked at for each eviction.
     maxmemory_samples: u32 = 5, "maxmemory-samples", 0, Later, number(1, i32::MAX);
     /// How long one round of evictions may take.
     maxmemory_eviction_tenacity: u32 = 10, "maxmemory-eviction-tenacity", 0, Later, number(0, 100);
     /// How slowly the access counter saturates.
-    lfu_log_factor: u32 = 10, "lfu-log-factor", 0, Later, number(0, i32::MAX);
+    lfu_log_factor: u32 = 10, "lfu-log-factor", 0, Acts, number(0, i32::MAX);
     /// Minutes after which the access counter decays.
-    lfu_decay_time: u32 = 1, "lfu-decay-time", 0, Later, number(0, i32::MAX);
+    lfu_decay_time: u32 = 1, "lfu-decay-time", 0, Acts, number(0, i32::MAX);
     /// Keep a histogram of the memory of keys.
     key_memory_histograms: bool = false, "key-memory-histograms", 0, Later, yes_no;
     /// Commands of a pipeline parsed ahead: all complete ones are here.

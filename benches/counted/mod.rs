@@ -1,0 +1,49 @@
+//! Instructions that one call of a piece of code costs, counted by valgrind's callgrind: a figure
+//! that does not depend on who else uses the machine.
+//!
+//! A bench that uses this understands `once CASE CALLS`, which makes that many calls. [`print`] runs
+//! the bench's own binary twice for each case under valgrind, with few and with many calls: the
+//! difference leaves out what comes before and after.
+
+use std::process::Command;
+
+/// The calls of the two runs of a case.
+pub struct Calls {
+    /// Enough to have passed everything that happens only in the beginning.
+    pub few: usize,
+    /// Enough more for an average.
+    pub many: usize,
+}
+
+impl Calls {
+    /// For calls without a history.
+    pub const USUAL: Self = Self {
+        few: 1000,
+        many: 3000,
+    };
+}
+
+/// Prints the instructions of one call of each case whose name contains `filter`.
+pub fn print(cases: &[&str], calls: &Calls, filter: &str) {
+    for case in cases.iter().filter(|case| case.contains(filter)) {
+        let (few, many) = (collected(case, calls.few), collected(case, calls.many));
+        let each = (many - few) as f64 / (calls.many - calls.few) as f64;
+        println!("{case:24} {each:10.1} instructions a call");
+    }
+}
+
+/// Instructions of a whole run.
+fn collected(case: &str, calls: usize) -> u64 {
+    let own = std::env::current_exe().expect("a bench is a file");
+    let output = Command::new("valgrind")
+        .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
+        .arg(own)
+        .args(["once", case, &calls.to_string()])
+        .output()
+        .expect("valgrind starts: the package `valgrind` has it");
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{case}: {text}");
+    text.lines()
+        .find_map(|line| line.split("Collected :").nth(1)?.trim().parse().ok())
+        .unwrap_or_else(|| panic!("{case}: callgrind says what it has counted: {text}"))
+}

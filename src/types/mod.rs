@@ -1,0 +1,20 @@
+//! The structures that collections are made of. Pure: no clock, no random source, no shard; what
+//! they need of these comes as arguments. The commands that use them are in [`crate::command`].
+//!
+//! | module | what |
+//! | --- | --- |
+//! | [`hash`] | fields, values and their expiries, small and large |
+//! | [`list`] | lists in their two forms |
+//! | [`members`] | the table of a large collection's members |
+//! | [`packed`] | the one contiguous block of every small collection |
+//! | [`set`] | sets in their three forms |
+//! | [`stream`] | blocks of entries with delta-coded IDs, and consumer groups |
+//! | [`zset`] | the large sorted set |
+
+pub mod hash;
+pub mod list;
+pub mod members;
+pub mod packed;
+pub mod set;
+pub mod stream;
+pub mod zset;
