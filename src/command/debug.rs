@@ -20,6 +20,8 @@ use crate::server::log;
 use crate::shard::Shard;
 use crate::shard::access::EventClass;
 use crate::stdx::glob;
+use crate::types::packed::Packed;
+use std::borrow::Cow;
 use std::time::Duration;
 
 /// The command. On Redis it is no container: its subcommands have no rows.
@@ -311,10 +313,15 @@ fn merge(ctx: &mut MergeCtx<'_>) -> Outcome {
             let matches = glob::matches(pattern, text, false);
             ctx.reply.integer(i64::from(matches));
         }
-        Order::Key(..) => {
+        Order::Key(view, _) => {
             let told = ctx.parts.iter().find(|part| !part.buf.is_empty());
             let told = told.expect("one shard is the owner");
-            ctx.reply.simple(&String::from_utf8_lossy(&told.buf));
+            match view {
+                View::HashTable => ctx.reply.verbatim("txt", &told.buf),
+                View::Object | View::Sds | View::Listpack => {
+                    ctx.reply.simple(&String::from_utf8_lossy(&told.buf));
+                }
+            }
         }
         Order::Nothing
         | Order::ActiveExpire(_)
@@ -366,8 +373,8 @@ fn look(shard: &Shard, db: u16, view: View, key: &[u8]) -> Result<Vec<u8>, Error
     match view {
         View::Object => Ok(describe(shard, &entry).into_bytes()),
         View::Sds => lengths(&entry).map(String::into_bytes),
-        View::HashTable => Err(NO_HASH_TABLE),
-        View::Listpack => Err(NO_LISTPACK),
+        View::HashTable => hash_table(&entry).map(String::into_bytes),
+        View::Listpack => listpack(&entry).map(String::into_bytes),
     }
 }
 
@@ -386,8 +393,39 @@ fn describe(shard: &Shard, entry: &EntryRef<'_>) -> String {
     )
 }
 
+/// What is told of a collection that looks like a hash table.
+fn hash_table(entry: &EntryRef<'_>) -> Result<String, Error> {
+    match entry.value() {
+        Value::Object(object) if object.encoding() == "hashtable" => Ok(format!(
+            "[Dictionary HT]\nHash table 0 stats (main hash table):\n bytes: {}\n",
+            object.heap_bytes()
+        )),
+        _ => Err(NO_HASH_TABLE),
+    }
+}
+
+/// What is told of a collection that is one block.
+fn listpack(entry: &EntryRef<'_>) -> Result<String, Error> {
+    match entry.value() {
+        Value::Packed(_, bytes) if encoding_name(entry).starts_with("listpack") => {
+            let elements = Packed::new(bytes).len();
+            Ok(format!(
+                "Listpack of {elements} elements in {} bytes",
+                bytes.len()
+            ))
+        }
+        Value::Object(object) if object.encoding().starts_with("listpack") => Ok(format!(
+            "Listpack that is kept as a table of {} bytes",
+            object.heap_bytes()
+        )),
+        _ => Err(NO_LISTPACK),
+    }
+}
+
 /// Bytes of the value in a snapshot, before compression.
 fn serialized_bytes(entry: &EntryRef<'_>) -> usize {
+    /// A listpack has 6 bytes in front and one behind, a block in memory 2 in front.
+    const LISTPACK_MORE_BYTES: usize = 5;
     let with_length = |len: usize| match len {
         0..64 => len + 1,
         64..16384 => len + 2,
@@ -398,7 +436,8 @@ fn serialized_bytes(entry: &EntryRef<'_>) -> usize {
         Value::Int(n) if i16::try_from(n).is_ok() => 3,
         Value::Int(n) if i32::try_from(n).is_ok() => 5,
         Value::Int(n) => with_length(n.to_string().len()),
-        Value::Str(bytes) | Value::Packed(_, bytes) => with_length(bytes.len()),
+        Value::Str(bytes) => with_length(bytes.len()),
+        Value::Packed(_, bytes) => with_length(bytes.len() + LISTPACK_MORE_BYTES),
         Value::Large(large) => with_length(large.as_slice().len()),
         Value::Object(object) => object.heap_bytes(),
     }

@@ -10,6 +10,7 @@ pub mod generic;
 pub mod geo;
 pub mod hash;
 pub mod help;
+pub mod hyperloglog;
 pub mod keys;
 pub mod list;
 pub mod member_scan;
@@ -33,6 +34,7 @@ pub const FAMILIES: &[&[spec::Spec]] = &[
     set::COMMANDS,
     connection::COMMANDS,
     hash::COMMANDS,
+    hyperloglog::COMMANDS,
     generic::KEYS,
     generic::EXPIRY,
     generic::SCAN,

@@ -254,6 +254,9 @@ impl Engine {
         let (spec, route) = (row.spec, row.route);
         if !spec.arity_fits(command.argc as usize) {
             let error = Error::arity(&row.full_name);
+            if matches!(spec.run, Run::Control(Control::Exec)) && self.watch_is_under_way(conn) {
+                return Flow::Wait(Stall::Answers); // it ends the watches, too
+            }
             self.reject(conn, command.row, &error);
             return Flow::Done;
         }
@@ -276,6 +279,9 @@ impl Engine {
                 self.run_blocking(conn, batch, command, spec)
             }
             Route::ManyKeys => self.run_many_keys(conn, batch, command, spec),
+            Route::Home if spec.name == "reset" && self.watch_is_under_way(conn) => {
+                Flow::Wait(Stall::Answers)
+            }
             Route::Home => {
                 self.run_home(conn, batch.args_of(command), command.row, spec, false);
                 Flow::Done

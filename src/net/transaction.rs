@@ -17,8 +17,8 @@
 //! # Order within a connection
 //! The age of a transaction may be lower than the ticket of a command of the same connection that
 //! is parked at an owner. So a transaction that writes waits until nothing of the connection can be
-//! parked any more, and one that reads until no write is under way. What comes after it is behind it in the
-//! lanes and finds its claims.
+//! parked any more, and one that reads until no write is under way, nor a WATCH that what it reads
+//! should be covered by. What comes after it is behind it in the lanes and finds its claims.
 
 use smallvec::SmallVec;
 
@@ -128,6 +128,9 @@ impl Engine {
         let session = self.session(conn);
         if write && session.unsure > 0 {
             return Some(Stall::Unsure);
+        }
+        if session.info.multi.watches() > 0 && session.waiting > 0 {
+            return Some(Stall::Answers);
         }
         (session.writes_out > 0).then_some(Stall::Writes)
     }

@@ -189,12 +189,18 @@ impl Shard {
     #[inline]
     pub fn write(&mut self, caller: Caller, pos: Pos, key: &[u8]) -> Option<EntryMut<'_>> {
         let place = self.locate(caller.db, pos, key)?;
+        Some(self.write_at(caller, place))
+    }
+
+    /// The entry at a place that was located since the database's last change, for writing.
+    #[inline]
+    pub fn write_at(&mut self, caller: Caller, place: Place) -> EntryMut<'_> {
         let clock = self.clock_after(caller.db, place);
         let mut entry = self.keyspace.db_mut(usize::from(caller.db)).at(place);
         if caller.flags & caller::NO_TOUCH == 0 {
             entry.touch(clock);
         }
-        Some(entry)
+        entry
     }
 
     /// Where a live key's entry stands; an expired one is removed, unless CLIENT PAUSE keeps the

@@ -4,6 +4,7 @@
 //! | module | what |
 //! | --- | --- |
 //! | [`hash`] | fields, values and their expiries, small and large |
+//! | [`hyperloglog`] | how many different elements there were, in 16 bytes to 12 KiB |
 //! | [`list`] | lists in their two forms |
 //! | [`members`] | the table of a large collection's members |
 //! | [`packed`] | the one contiguous block of every small collection |
@@ -12,6 +13,7 @@
 //! | [`zset`] | the large sorted set |
 
 pub mod hash;
+pub mod hyperloglog;
 pub mod list;
 pub mod members;
 pub mod packed;

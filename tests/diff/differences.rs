@@ -57,13 +57,13 @@ const KNOWN: &[Known] = &[
     },
     Known {
         command: "ZRANK",
-        with: &["WITHSCORE"],
+        with: &[],
         redis_says: "-ERR wrong number of arguments",
         reason: "WITHSCORE of newer versions (newer/zset.txt)",
     },
     Known {
         command: "ZREVRANK",
-        with: &["WITHSCORE"],
+        with: &[],
         redis_says: "-ERR wrong number of arguments",
         reason: "WITHSCORE of newer versions (newer/zset.txt)",
     },

@@ -131,6 +131,9 @@ impl Duel {
                 self.send(&[b"OBJECT".to_vec(), b"ENCODING".to_vec(), key.clone()]);
                 self.send(&[b"GET".to_vec(), key.clone()]);
                 self.send(&[b"HGETALL".to_vec(), key.clone()]);
+                self.send(&[b"SMEMBERS".to_vec(), key.clone()]);
+                let elements: [&[u8]; 4] = [b"LRANGE", &key, b"0", b"-1"];
+                self.send(&elements.map(<[u8]>::to_vec));
                 let elements: [&[u8]; 5] = [b"ZRANGE", &key, b"0", b"-1", b"WITHSCORES"];
                 self.send(&elements.map(<[u8]>::to_vec));
                 let range = ["XRANGE", "", "-", "+"].map(|word| word.as_bytes().to_vec());

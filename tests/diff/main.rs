@@ -92,7 +92,7 @@ macro_rules! families {
 }
 
 families! {
-    scripts: strings bitmaps generic connection server config hashes zset streams sets lists;
-    grammars: strings bitmaps generic connection server hashes zset streams sets lists;
-    newer: strings bitmaps hashes zset streams;
+    scripts: strings bitmaps generic connection server config hashes zset streams sets lists geo hyperloglog;
+    grammars: strings bitmaps generic connection server hashes zset streams sets lists geo hyperloglog;
+    newer: strings bitmaps hashes zset streams geo;
 }

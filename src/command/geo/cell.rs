@@ -75,7 +75,7 @@ impl Point {
     /// The position that a score stands for: the middle of its cell.
     pub(super) fn of_score(score: f64) -> Self {
         let cell = Cell {
-            bits: score as u64,
+            bits: whole(score),
             step: STEPS_MAX,
         };
         let area = cell.area();
@@ -114,6 +114,16 @@ impl Point {
             *letter = ALPHABET[five as usize];
         }
         text
+    }
+}
+
+/// A score as bits. One that is no position's becomes what the x86 makes of it, as on Redis.
+fn whole(score: f64) -> u64 {
+    const END: f64 = u64::MAX as f64;
+    match score {
+        ..0.0 => (score as i64).cast_unsigned(),
+        0.0..END => score as u64,
+        _ => 0,
     }
 }
 
@@ -190,7 +200,8 @@ impl Cell {
             let moved = match by {
                 1 => (self.bits & own).wrapping_add(fill + 1),
                 -1 => (self.bits & own | fill).wrapping_sub(fill + 1),
-                _ => self.bits & own,
+                // The easternmost and northernmost positions lie one cell too far, and stay there.
+                _ => return self.bits & own,
             };
             moved & own >> unused
         };

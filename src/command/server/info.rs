@@ -346,6 +346,7 @@ impl Text<'_> {
         self.field("rejected_connections", c.connections_rejected);
         self.zeros(&["sync_full", "sync_partial_ok", "sync_partial_err"]);
         self.field("expired_keys", c.expired);
+        self.field("expired_subkeys", c.expired_fields);
         self.field("expired_stale_perc", "0.00");
         self.zeros(&[
             "expired_time_cap_reached_count",

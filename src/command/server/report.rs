@@ -32,7 +32,7 @@ counters! {
     lazy_pending, lazy_freed, dirty, keys,
     connections_received, connections_rejected, commands, bytes_in, bytes_out, reads, writes,
     ops_per_s, bytes_in_per_s, bytes_out_per_s,
-    expired, hits, misses, error_replies, hops, turns, stalled_turns,
+    expired, expired_fields, hits, misses, error_replies, hops, turns, stalled_turns,
     query_limit_disconnections, output_limit_disconnections,
 }
 
@@ -101,6 +101,7 @@ impl Report {
             bytes_in_per_s,
             bytes_out_per_s,
             expired: stats.expired,
+            expired_fields: stats.expired_fields,
             hits: stats.hits,
             misses: stats.misses,
             error_replies: stats.error_replies,

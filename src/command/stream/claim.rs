@@ -69,9 +69,7 @@ impl Options {
             };
         }
         // A time that cannot be is taken for now.
-        options.delivered_ms = options
-            .delivered_ms
-            .filter(|ms| (0..=now_ms).contains(ms) && *ms != -1);
+        options.delivered_ms = options.delivered_ms.filter(|ms| (0..=now_ms).contains(ms));
         Ok(options)
     }
 }

@@ -352,3 +352,6 @@ const XINFO: &[Spec] = &[
         ..INFO_SUB
     },
 ];
+
+#[cfg(test)]
+mod tests;

@@ -3,9 +3,10 @@ use super::read::{put_head, put_scored};
 use super::view::{Builder, View};
 use crate::command::context::Ctx;
 use crate::command::error::{Error, Outcome};
-use crate::keyspace::{Db, EntryRef};
+use crate::keyspace::{Db, EntryRef, Kind};
 use crate::resp::double::parse_f64;
-use crate::resp::number::parse_i64;
+use crate::resp::number::{I64_TEXT_MAX, parse_i64};
+use crate::types::set::Set;
 use crate::types::zset::order;
 use std::collections::HashMap;
 
@@ -39,28 +40,51 @@ impl Aggregate {
     }
 }
 
+/// What a key holds.
+#[derive(Clone, Copy)]
+enum Input<'a> {
+    Missing,
+    Sorted(View<'a>),
+    /// Each member counts as having the score 1.
+    Plain(Set<'a>),
+}
+
+/// The score of a plain set's members.
+const PLAIN_SCORE: f64 = 1.0;
+
 /// One of the inputs.
 #[derive(Clone, Copy)]
 struct Source<'a> {
-    set: Option<View<'a>>,
+    input: Input<'a>,
     weight: f64,
 }
 
 impl<'a> Source<'a> {
-    /// What a key holds. Plain sets will join here, each member with the score 1.
+    /// What a key holds; other types are the client's error.
     fn of(entry: Option<EntryRef<'a>>) -> Result<Self, Error> {
-        Ok(Self {
-            set: entry.map(View::of).transpose()?,
-            weight: 1.0,
-        })
+        let input = match entry {
+            None => Input::Missing,
+            Some(entry) if entry.kind() == Kind::Set => Input::Plain(Set::of(entry.value())),
+            Some(entry) => Input::Sorted(View::of(entry)?),
+        };
+        Ok(Self { input, weight: 1.0 })
     }
 
     fn len(&self) -> usize {
-        self.set.map_or(0, |set| set.len())
+        match self.input {
+            Input::Missing => 0,
+            Input::Sorted(set) => set.len(),
+            Input::Plain(set) => set.len(),
+        }
     }
 
     fn score(&self, member: &[u8]) -> Option<f64> {
-        self.set?.score(member).map(|score| self.weighted(score))
+        let score = match self.input {
+            Input::Missing => return None,
+            Input::Sorted(set) => set.score(member)?,
+            Input::Plain(set) => set.contains(member).then_some(PLAIN_SCORE)?,
+        };
+        Some(self.weighted(score))
     }
 
     fn weighted(&self, score: f64) -> f64 {
@@ -70,8 +94,15 @@ impl<'a> Source<'a> {
     }
 
     fn visit(&self, mut visit: impl FnMut(f64, &[u8])) {
-        if let Some(set) = self.set {
-            set.visit_all(|score, member| visit(self.weighted(score), member));
+        match self.input {
+            Input::Missing => {}
+            Input::Sorted(set) => {
+                set.visit_all(|score, member| visit(self.weighted(score), member));
+            }
+            Input::Plain(set) => set.for_each(|member| {
+                let mut text = [0; I64_TEXT_MAX];
+                visit(self.weighted(PLAIN_SCORE), member.text(&mut text));
+            }),
         }
     }
 }
@@ -194,7 +225,7 @@ fn combine(sources: &mut [Source<'_>], form: Form, query: &Query) -> Elements {
                     elements.push((score, member.to_vec()));
                 }
             });
-            elements
+            sorted(elements)
         }
     }
 }

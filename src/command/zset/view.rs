@@ -185,18 +185,30 @@ impl<'a> Editor<'a> {
         key: &[u8],
         first: &[u8],
     ) -> Result<Self, Error> {
-        let place = shard.locate(caller.db, pos, key);
-        if place.is_none() {
-            let limits = Limits::of(shard);
-            let hasher = *shard.keyspace.db(usize::from(caller.db)).hasher();
-            let value = if limits.allow(1, first) {
-                NewValue::Packed(Kind::ZSet, &packed::EMPTY)
-            } else {
-                NewValue::Object(Box::new(SortedSet::new(hasher)))
-            };
-            shard.store_at(caller, pos, key, None, value, Expiry::Clear);
+        let limits = Limits::of(shard);
+        let hasher = *shard.keyspace.db(usize::from(caller.db)).hasher();
+        let place = match shard.locate(caller.db, pos, key) {
+            Some(place) => place,
+            None => {
+                let value = if limits.allow(1, first) {
+                    NewValue::Packed(Kind::ZSet, &packed::EMPTY)
+                } else {
+                    NewValue::Object(Box::new(SortedSet::new(hasher)))
+                };
+                shard.store_at(caller, pos, key, None, value, Expiry::Clear);
+                let place = shard.locate(caller.db, pos, key);
+                place.expect("it was just stored")
+            }
+        };
+        let entry = shard.write_at(caller, place);
+        if entry.get().kind() != Kind::ZSet {
+            return Err(Error::WRONG_TYPE);
         }
-        Self::find(shard, caller, pos, key).map(|found| found.expect("it is there"))
+        Ok(Self {
+            entry,
+            limits,
+            hasher,
+        })
     }
 
     /// For reading.

@@ -1,0 +1,228 @@
+//! Sorted sets by themselves, without protocol or network: time and instructions of one operation of
+//! the structure and of one call of a command's function, and memory for each member.
+//!
+//! `cargo bench --bench zset -- time [members]` prints nanoseconds for each operation on a set of
+//! that size; `-- memory [members]` bytes. `-- once OPERATION CALLS MEMBERS` makes that many calls;
+//! under `valgrind --tool=callgrind`, the difference between two numbers of calls is what a call
+//! costs in instructions.
+
+use ringdove::command::FAMILIES;
+use ringdove::command::context::{Caller, Ctx, OwnedArgs};
+use ringdove::command::registry::Registry;
+use ringdove::command::spec::Run;
+use ringdove::keyspace::{Hasher, Object};
+use ringdove::mesh::ShardId;
+use ringdove::resp::Version;
+use ringdove::resp::encode::{Output, Reply};
+use ringdove::server::config::Config;
+use ringdove::shard::node::Node;
+use ringdove::shard::{Shard, Ticks};
+use ringdove::types::zset::SortedSet;
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::Instant;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Of the structure, then of commands.
+const OPERATIONS: [&str; 13] = [
+    "score",
+    "rank",
+    "rescore",
+    "near",
+    "add_pop",
+    "select",
+    "range10",
+    "count",
+    "zadd",
+    "zincrby",
+    "zrevrank",
+    "zrevrange",
+    "zpopmin",
+];
+const SIZES: [usize; 3] = [10, 10_000, 1_000_000];
+
+fn main() {
+    let args: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|a| a != "--bench")
+        .collect();
+    let number = |at: usize, default: usize| {
+        args.get(at)
+            .map_or(default, |a| a.parse().expect("a number"))
+    };
+    match args.first().map(String::as_str) {
+        Some("once") => {
+            let name = args.get(1).map_or("score", String::as_str);
+            Bench::new(number(3, 10_000)).run(name, number(2, 1000));
+        }
+        Some("time") => time(number(1, 1_000_000)),
+        Some("memory") => memory(number(1, 1_000_000)),
+        _ => {
+            SIZES.into_iter().for_each(time);
+            memory(1_000_000);
+        }
+    }
+}
+
+fn time(members: usize) {
+    const CALLS: usize = 300_000;
+    let mut bench = Bench::new(members);
+    for name in OPERATIONS {
+        // What pops or adds leaves the size as it was.
+        bench.run(name, CALLS / 10);
+        let began = Instant::now();
+        bench.run(name, CALLS);
+        let ns = began.elapsed().as_nanos() as f64 / CALLS as f64;
+        println!("{name:10} {ns:8.1} ns over {members} members");
+    }
+}
+
+fn memory(members: usize) {
+    let mut set = SortedSet::new(Hasher::new([1, 2]));
+    let began = Instant::now();
+    for n in 0..members {
+        set.set(&member(n), score(n, members));
+    }
+    let ns = began.elapsed().as_nanos() as f64 / members as f64;
+    let bytes = set.heap_bytes() as f64 / members as f64;
+    println!("{bytes:.1} bytes a member, {ns:.0} ns to add one, {members} members");
+}
+
+struct Bench {
+    set: SortedSet,
+    members: usize,
+    shard: Shard,
+    out: Output,
+    /// Steps through the members without a pattern.
+    at: usize,
+    sum: usize,
+}
+
+impl Bench {
+    fn new(members: usize) -> Self {
+        let config = Config {
+            shards: 1,
+            ..Config::default()
+        };
+        let node = Node::new(config, [1, 2], String::new(), 0, vec![0], |_| {});
+        let registry = Arc::new(Registry::new(FAMILIES));
+        let ticks = Ticks {
+            read: || 0,
+            per_us: 1,
+        };
+        let mut bench = Self {
+            set: SortedSet::new(Hasher::new([1, 2])),
+            members,
+            shard: Shard::new(ShardId(0), Arc::new(node), registry, ticks, None),
+            out: Output::default(),
+            at: 0,
+            sum: 0,
+        };
+        for n in 0..members {
+            bench.set.set(&member(n), score(n, members));
+            let text = score(n, members).to_string();
+            bench.call(&[b"zadd", b"z", text.as_bytes(), &member(n)]);
+        }
+        bench
+    }
+
+    fn run(&mut self, name: &str, calls: usize) {
+        for _ in 0..calls {
+            self.at = (self.at + 7_919_999) % self.members;
+            let member = member(self.at);
+            match name {
+                "score" => self.sum += self.set.score(&member).map_or(0, |s| s as usize),
+                "rank" => {
+                    let found = self.set.find(&member).expect("it is there");
+                    self.sum += self.set.rank(&found);
+                }
+                "rescore" => {
+                    let to = (self.at * 31 % self.members) as f64;
+                    self.sum += self.set.set(&member, to).map_or(0, |s| s as usize);
+                }
+                "near" => {
+                    let found = self.set.find(&member).expect("it is there");
+                    self.set.rescore(found, &member, found.score + 0.25);
+                }
+                "add_pop" => {
+                    let mut popped = [0; 16];
+                    self.set
+                        .remove_range(0, 1, |(_, m)| popped.copy_from_slice(m));
+                    self.set.set(&popped, score(self.at, self.members));
+                }
+                "select" => self.sum += self.set.at(self.at).0 as usize,
+                "range10" => {
+                    let elements = self.set.ascend(self.at).take(10);
+                    self.sum += elements.map(|(_, m)| m.len()).sum::<usize>();
+                }
+                "count" => {
+                    let bound = self.at as f64;
+                    self.sum += self.set.count_scores(|s| s < bound);
+                }
+                "zadd" => {
+                    let text = (self.at * 31 % self.members).to_string();
+                    self.call(&[b"zadd", b"z", text.as_bytes(), &member]);
+                }
+                "zincrby" => self.call(&[b"zincrby", b"z", b"1", &member]),
+                "zrevrank" => self.call(&[b"zrevrank", b"z", &member]),
+                "zrevrange" => self.call(&[b"zrevrange", b"z", b"0", b"9", b"withscores"]),
+                "zpopmin" => {
+                    self.call(&[b"zpopmin", b"z"]);
+                    let at = self.out.buf.len() - 2;
+                    let member = self.out.buf[9..25].to_vec();
+                    assert!(at > 25);
+                    let text = score(self.at, self.members).to_string();
+                    self.call(&[b"zadd", b"z", text.as_bytes(), &member]);
+                }
+                other => panic!("{other}: no such operation"),
+            }
+        }
+        black_box(self.sum);
+    }
+
+    fn call(&mut self, args: &[&[u8]]) {
+        let row = self.shard.registry.find(args[0]).expect("a known command");
+        let Run::Keyed(function) = self.shard.registry.row(row).spec.run else {
+            panic!("runs at a shard")
+        };
+        let pos = self.shard.pos(args[1]);
+        self.out.clear();
+        let caller = Caller {
+            client: 1,
+            db: 0,
+            flags: 0,
+            home: self.shard.id,
+        };
+        function(&mut Ctx {
+            shard: &mut self.shard,
+            args,
+            reply: Reply::new(&mut self.out, Version::Resp2),
+            caller,
+            pos,
+            row,
+            large: OwnedArgs {
+                first: 0,
+                owned: &mut Vec::new(),
+            },
+        })
+        .expect("a command that works");
+    }
+}
+
+/// `member:000000042`: 16 bytes.
+fn member(n: usize) -> [u8; 16] {
+    let mut text = *b"member:000000000";
+    let mut rest = n;
+    for digit in text[7..].iter_mut().rev() {
+        *digit = b'0' + (rest % 10) as u8;
+        rest /= 10;
+    }
+    text
+}
+
+/// Scores in an order without pattern, some of them equal.
+fn score(n: usize, members: usize) -> f64 {
+    (n * 7_919 % (members + 3)) as f64
+}
