@@ -1,5 +1,6 @@
 //! What a command's function is given: the shard it runs on, its arguments, and where its reply
 //! goes.
+use super::error::Outcome;
 use super::registry::RowId;
 use crate::keyspace::{Db, Pos};
 use crate::mesh::ShardId;
@@ -8,6 +9,7 @@ use crate::net::session::{ConnId, Session};
 use crate::resp::Version;
 use crate::resp::encode::{Output, Reply};
 use crate::shard::Shard;
+use crate::shard::blocking::{Nothing, Trying, Wait};
 
 /// Bits of [`Caller::flags`].
 pub mod caller {
@@ -69,6 +71,29 @@ impl Ctx<'_> {
     /// Unix time in milliseconds.
     pub fn now_ms(&self) -> u64 {
         self.shard.now_ms
+    }
+
+    /// Nothing is there yet: the client waits. Inside EXEC it does not, and gets what it would get
+    /// when its time is over. Nothing may be in the reply.
+    pub fn wait(&mut self, wait: Wait) -> Outcome {
+        if self.caller.flags & caller::IN_EXEC != 0 {
+            match wait.nothing {
+                Nothing::Null => self.reply.null(),
+                Nothing::NullArray => self.reply.null_array(),
+            }
+            return Ok(());
+        }
+        self.shard.blocking.request = Some(wait);
+        self.shard.aftermath = true;
+        Ok(())
+    }
+
+    /// To be asked by a command that may wait, when it has found what it wants and before it changes
+    /// anything: whether it may go on. It may not when the client's wait has ended meanwhile; then
+    /// it returns without a reply.
+    pub fn may_serve(&mut self) -> bool {
+        let trying = self.shard.blocking.trying.as_mut();
+        trying.is_none_or(Trying::win)
     }
 
     /// Takes the memory of the argument at `index` if it has its own.

@@ -49,6 +49,8 @@ texts! {
     STRING_TOO_LONG = "ERR string exceeds maximum allowed size (proto-max-bulk-len)";
     /// COPY and others onto itself.
     SAME_OBJECT = "ERR source and destination objects are the same";
+    /// The end of a wait by CLIENT UNBLOCK.
+    UNBLOCKED = "UNBLOCKED client unblocked via CLIENT UNBLOCK";
     /// A cursor that is no number.
     BAD_CURSOR = "ERR invalid cursor";
     /// A write while memory is short.

@@ -23,6 +23,7 @@ pub mod spec;
 pub mod stream;
 pub mod string;
 pub mod transaction;
+pub mod wait;
 pub mod zset;
 
 /// Every family's table.

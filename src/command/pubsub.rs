@@ -223,7 +223,7 @@ fn spublish(ctx: &mut Ctx<'_>) -> Outcome {
 
 fn publish_on(ctx: &mut Ctx<'_>, class: Class) -> Outcome {
     let (channel, message) = (ctx.args[1], ctx.args[2]);
-    let reached = ctx.shard.channels.publish(class, channel, message);
+    let reached = ctx.shard.publish(class, channel, message);
     ctx.reply.integer(reached as i64);
     Ok(())
 }

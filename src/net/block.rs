@@ -258,6 +258,7 @@ impl Engine {
         self.run_block(&call, block, &mut out);
         self.session(conn).target().append(&mut out);
         self.block_out = out;
+        self.settle_aftermath();
     }
 
     /// A block for another shard's connection.
@@ -583,6 +584,9 @@ impl Engine {
         };
         let owned = &mut command.take_large();
         run(&mut self.shard, call, OwnedArgs { first: 0, owned }, out);
+        if self.shard.blocking.request.is_some() {
+            command.put_large(std::mem::take(owned));
+        }
         self.send_publications();
     }
 

@@ -115,17 +115,19 @@ impl Engine {
     /// A bounded slice of background work: expiry, freeing.
     pub fn background(&mut self) {
         self.shard.background();
-        self.send_publications();
+        self.settle_aftermath();
     }
 
     /// Ends what was to last until now.
     pub fn end_what_is_due(&mut self) {
         self.end_pause_if_due();
+        self.end_waits_that_are_due();
     }
 
     /// Unix time in milliseconds at which a turn is due though nothing happens, if there is one.
     pub fn due_ms(&self) -> Option<u64> {
-        self.pause_end_ms()
+        let times = [self.pause_end_ms(), self.next_deadline_ms()];
+        times.into_iter().flatten().min()
     }
 
     /// Whether the loop must not sleep. What goes to other shards may have come up when the lanes

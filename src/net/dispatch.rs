@@ -20,7 +20,9 @@ use crate::resp::Version;
 use crate::resp::decode::Frame;
 use crate::resp::encode::{Output, Reply};
 use crate::shard::Shard;
+use crate::shard::lending::{OwnedCommand, caller_of};
 use crate::txn::multi::Control;
+use smallvec::SmallVec;
 
 /// Bytes that may wait for a lane before connections that want to add to them are held back.
 const OUTGOING_MAX: usize = 1 << 20;
@@ -274,6 +276,9 @@ impl Engine {
                 self.forward(conn, batch, command, spec, owner)
             }
             Route::Here => self.run_here(conn, batch, command, spec),
+            Route::ManyKeys if spec.flags.has(Flags::BLOCKING) => {
+                self.run_blocking(conn, batch, command, spec)
+            }
             Route::ManyKeys => self.run_many_keys(conn, batch, command, spec),
             Route::Home if spec.name == "reset" && self.watch_is_under_way(conn) => {
                 Flow::Wait(Stall::Answers)
@@ -331,6 +336,23 @@ impl Engine {
         let own = self.shard.id.index();
         let mut others = (0..self.outgoing.len()).filter(|shard| *shard != own);
         others.find_map(|shard| self.no_room(conn, ShardId(shard as u16)))
+    }
+
+    /// A command that may wait: whatever its connection sends after it waits for its answer.
+    fn run_blocking(
+        &mut self,
+        conn: ConnId,
+        batch: &mut Batch,
+        command: &Command,
+        spec: &'static Spec,
+    ) -> Flow {
+        let before = self.session(conn).waiting;
+        let flow = self.run_many_keys(conn, batch, command, spec);
+        let session = self.session(conn);
+        if session.waiting > before {
+            session.flags |= flag::BLOCKED;
+        }
+        flow
     }
 
     /// A command whose keys may have several owners.
@@ -412,7 +434,9 @@ impl Engine {
             owned: &mut batch.owned,
         };
         run(&mut self.shard, call, large, session.target());
-        self.send_publications();
+        if self.shard.aftermath {
+            self.after_own(conn, batch, command);
+        }
         Flow::Done
     }
 
@@ -597,6 +621,27 @@ pub(super) fn run_quietly(
         out.shared.truncate(shared);
         Reply::new(out, version).error(error.text());
     }
+}
+
+/// Runs a command of its own copy again, which may have waited meanwhile; it was counted before.
+pub(super) fn run_again(
+    shard: &mut Shard,
+    call: &RemoteCall,
+    command: &OwnedCommand,
+    out: &mut Output,
+) {
+    let args: SmallVec<[&[u8]; 16]> = command.args().collect();
+    let row = command.command.row;
+    let call = Call {
+        row,
+        spec: shard.registry.row(row).spec,
+        args: &args,
+        pos: command.command.pos,
+        caller: caller_of(call),
+        version: call.version,
+    };
+    let owned = &mut Vec::new();
+    run_quietly(shard, call, OwnedArgs { first: 0, owned }, out);
 }
 
 /// Runs `function` for a command; counts it, and writes its error.

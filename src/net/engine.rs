@@ -7,6 +7,7 @@
 //! [`outgoing`](Engine::outgoing) holds what goes to other shards.
 
 use super::batch::{Batch, COMMANDS_MAX, Command, Input, Origin, lend};
+use super::blocking::Ending;
 use super::gather::Gathers;
 use super::session::{ConnId, Kept, KeptArg, Peer, Session, Stall, flag};
 use super::steps::Steps;
@@ -70,6 +71,10 @@ pub struct Engine {
     pub(super) pause: super::pause::Pause,
     /// MONITOR.
     pub(super) monitors: super::monitor::Monitors,
+    /// When connections of this shard stop waiting.
+    pub(super) deadlines: super::blocking::Deadlines,
+    /// Whether what commands have left to do is being worked off.
+    pub(super) settling: bool,
     /// Connections with subscriptions.
     pub subscribers: super::pubsub::Subscribers,
     /// For `timeout`.
@@ -119,6 +124,8 @@ impl Engine {
             slow: 0,
             pause: super::pause::Pause::default(),
             monitors: super::monitor::Monitors::new(shards),
+            deadlines: super::blocking::Deadlines::new(),
+            settling: false,
             subscribers: super::pubsub::Subscribers::default(),
             idle: super::idle::IdleWatch::default(),
             over_soft: Vec::new(),
@@ -213,6 +220,10 @@ impl Engine {
         }
         self.stop_monitor(conn);
         self.unsubscribe_from_all(conn);
+        self.end_wait(conn, Ending::Gone);
+        if self.session_if(conn).is_none() {
+            return;
+        }
         self.abandon(conn);
         if self.session_if(conn).is_some() {
             self.free_if_done(conn);
@@ -569,7 +580,7 @@ impl Engine {
         }
         batch.clear();
         self.batch = batch;
-        self.send_publications();
+        self.settle_aftermath();
         if !self.shard.watch.slow_calls.is_empty() {
             self.log_slow_calls();
         }
@@ -665,6 +676,9 @@ impl Engine {
     /// Ends a connection whose peer sends no more once everything has been answered.
     pub(super) fn end_if_hung_up(&mut self, conn: ConnId) {
         let session = self.session(conn);
+        if session.is(flag::HUNG_UP) && session.info.blocked.is_some() {
+            return self.close(conn);
+        }
         if session.is(flag::HUNG_UP)
             && !session.is(flag::CLOSING | flag::CLOSE_AFTER_REPLY)
             && session.waiting == 0

@@ -3,12 +3,14 @@
 //! lane carries.
 
 use super::batch::RemoteCall;
+use super::blocking::Begun;
 use super::engine::Engine;
 use super::pubsub::Told;
 use super::remote::{kind, wire};
 use crate::keyspace::OwnedEntry;
 use crate::mesh::ShardId;
 use crate::resp::encode::Output;
+use crate::shard::blocking::Token;
 use crate::shard::lending::{Block, Change, OwnedCommand, Wanted};
 use crate::txn::TxnId;
 
@@ -50,6 +52,10 @@ pub(super) enum Errand {
     Subscriptions(Told),
     /// I know of the subscriptions that you have told me with this number.
     Subscribed(u32),
+    /// A connection of yours waits here.
+    Waits(Begun),
+    /// The wait that has this token has ended.
+    WaitEnded(Token),
 }
 
 impl Engine {
@@ -93,6 +99,8 @@ impl Engine {
             }
             Errand::Subscriptions(told) => self.subscriptions_changed(from, told),
             Errand::Subscribed(number) => self.subscribed(number),
+            Errand::Waits(begun) => self.wait_begun(begun),
+            Errand::WaitEnded(token) => self.shard.forget_waiter(&token),
         }
     }
 }

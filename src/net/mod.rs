@@ -3,6 +3,7 @@
 //! bytes and messages go out; sockets and rings belong to the reactor.
 pub mod batch;
 mod block;
+pub mod blocking;
 mod care;
 pub mod dispatch;
 pub mod engine;

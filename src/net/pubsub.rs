@@ -429,7 +429,12 @@ fn push(session: &mut Session, line: &Output) -> bool {
     if session.is(flag::CLOSING | flag::CLOSE_AFTER_REPLY) || resp2 && session.is(silent) {
         return false;
     }
-    let target = session.target();
+    // Who waits in a blocking command hears at once; everything before it has been answered.
+    let at_once = session.is(flag::BLOCKED) && session.held.len() == 1;
+    let target = match at_once {
+        true => &mut session.out,
+        false => session.target(),
+    };
     let at = target.buf.len();
     target.buf.extend_from_slice(&line.buf);
     if resp2 {

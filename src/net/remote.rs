@@ -190,7 +190,7 @@ impl Engine {
                     let message = wire::unpack(reader.u64());
                     self.shard.txns.handle(from, message);
                     self.work_off_transactions();
-                    self.send_publications();
+                    self.settle_aftermath();
                 }
                 kind::SLOW => {
                     let call = wire::unpack(reader.u64());
@@ -201,7 +201,7 @@ impl Engine {
                     let errand = wire::unpack(reader.u64());
                     self.run_errand(from, errand);
                     self.work_off_transactions();
-                    self.send_publications();
+                    self.settle_aftermath();
                 }
                 kind::MONITORS => self.know_monitors(from, reader.u32()),
                 kind::SHOWN => {
@@ -278,8 +278,15 @@ impl Engine {
             owned: &mut batch.owned,
         };
         run(&mut self.shard, run_as, large, out);
-        end_reply(out, open);
-        self.send_publications();
+        if self.shard.aftermath
+            && let Some(wait) = self.shard.blocking.request.take()
+        {
+            self.outgoing[call.home.index()].truncate(open.message);
+            let owned = super::transaction::own(batch, command);
+            return self.begin_wait(call, owned, wait);
+        }
+        end_reply(&mut self.outgoing[call.home.index()], open);
+        self.settle_aftermath();
     }
 
     fn on_reply(&mut self, reader: &mut Reader<'_>) {
@@ -291,6 +298,10 @@ impl Engine {
 
     /// A reply has come in for a connection: it may have something to send, or may go on.
     pub(super) fn answered(&mut self, conn: super::session::ConnId) {
+        let session = self.session(conn);
+        if session.waiting == 0 && session.is(flag::BLOCKED) {
+            self.unblocked(conn);
+        }
         let session = self.session(conn);
         if session.waiting == 0 && session.is(flag::BARRIER) {
             session.flags &= !flag::BARRIER;

@@ -8,6 +8,7 @@
 
 use std::net::SocketAddr;
 
+use super::blocking::Blocked;
 use super::held::{Held, Request};
 use super::pubsub::Subscriptions;
 use crate::command::registry::RowId;
@@ -254,6 +255,8 @@ pub struct Info {
     pub commands: u64,
     /// MULTI and WATCH.
     pub multi: Multi<Head>,
+    /// What it waits for, if it is in a blocking command.
+    pub blocked: Option<Box<Blocked>>,
     /// What it subscribes to, if anything.
     pub subscriptions: Option<Box<Subscriptions>>,
     /// Whether it has ever watched a key.

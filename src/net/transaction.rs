@@ -34,6 +34,7 @@ use crate::command::spec::{Flags, Spec};
 use crate::keyspace::{Pos, Slot};
 use crate::mesh::ShardId;
 use crate::resp::encode::{Output, Reply};
+use crate::shard::blocking::Waiter;
 use crate::shard::lending::{Carried, Head, Loan, OwnedCommand, Parked, Questions, Wanted, Work};
 use crate::txn::{Action, Claim, Claims, ConnectionId, Loans, Mode, Part, Parts, TxnId};
 
@@ -62,6 +63,8 @@ pub(super) enum Job {
     Apply(RowId, Vec<Questions>),
     /// Run step by step.
     Steps(Box<Steps>),
+    /// Serve a client that has waited at this shard under this number.
+    Serve(u64, Box<Waiter>),
     /// Let the connection send so many commands, whose keys are held.
     Volley(u32),
 }
@@ -148,7 +151,18 @@ impl Engine {
         let own = self.shard.id;
         let hops = needs.parts.iter().filter(|(shard, _)| *shard != own);
         self.shard.stats.hops += hops.count() as u64;
-        let txn = self.shard.txns.begin(connection_of(&call), needs.parts);
+        self.begin_for(connection_of(&call), call, needs, job);
+    }
+
+    /// Begins a transaction of this shard whose reply goes to whoever `call` names.
+    pub(super) fn begin_for(
+        &mut self,
+        connection: ConnectionId,
+        call: RemoteCall,
+        needs: Needs,
+        job: Job,
+    ) {
+        let txn = self.shard.txns.begin(connection, needs.parts);
         self.running.insert(txn, Running { call, job });
         self.work_off_transactions();
     }
@@ -362,7 +376,11 @@ impl Engine {
                 dropped.clear();
             }
         }
+        if let Some(waiter) = loan.waiter {
+            self.waiter_arrived(*waiter);
+        }
         self.shard.txns.put_ask(txn, loan.ask);
+        self.settle_aftermath();
     }
 
     /// Runs what has waited long enough.
@@ -370,7 +388,12 @@ impl Engine {
         let call = parked.call;
         let mut output = Output::default();
         match parked.work {
-            Work::Command(mut command) => self.run_owned_counted(&call, &mut command, &mut output),
+            Work::Command(mut command) => {
+                self.run_owned_counted(&call, &mut command, &mut output);
+                if let Some(wait) = self.shard.blocking.request.take() {
+                    return self.begin_wait(call, command, wait);
+                }
+            }
             Work::Block(block) => self.run_block(&call, block, &mut output),
             Work::Watch(gather, keys) => {
                 self.shard.watch(connection_of(&call), &keys);
@@ -378,6 +401,7 @@ impl Engine {
             }
         }
         self.answer(&call, output);
+        self.settle_aftermath();
     }
 
     /// Drops what waited on behalf of a connection that is gone.
@@ -393,9 +417,19 @@ impl Engine {
         let Running { call, job } = self.running.remove(&txn).expect("begun here");
         let mut output = Output::default();
         match job {
-            Job::Command(mut command) => self.with_loans(&mut loans, |engine| {
-                engine.run_owned_counted(&call, &mut command, &mut output);
-            }),
+            Job::Command(mut command) => {
+                self.with_loans(&mut loans, |engine| {
+                    engine.run_owned_counted(&call, &mut command, &mut output);
+                });
+                if let Some(wait) = self.shard.blocking.request.take() {
+                    self.begin_wait_at_owners(call, command, wait, &mut loans);
+                    return self.shard.txns.executed(txn, loans);
+                }
+            }
+            Job::Serve(number, waiter) => {
+                self.serve_with_loans(number, *waiter, &mut loans);
+                return self.shard.txns.executed(txn, loans);
+            }
             Job::Block(commands) => self.with_loans(&mut loans, |engine| {
                 engine.run_commands(&call, commands, &mut output);
             }),
@@ -513,7 +547,9 @@ impl Engine {
         }
         self.end_volley(conn);
         let connection = connection_of(&self.remote_call(conn, 0));
-        let own = self.running.iter().filter(|(_, r)| r.call.conn == conn);
+        let home = self.shard.id;
+        let own = self.running.iter();
+        let own = own.filter(|(_, r)| r.call.conn == conn && r.call.home == home);
         let own: Vec<TxnId> = own.map(|(txn, _)| *txn).collect();
         for txn in own {
             if self.shard.txns.cancel(txn) {

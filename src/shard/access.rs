@@ -441,8 +441,18 @@ impl Shard {
         }
         self.dirty += u64::from(counts);
         self.txns.touched(db, pos.to_bits());
+        if self.notices.has(class.bit() | NotifyFlags::WAITERS) {
+            self.tell_listeners(db, key, class, event);
+        }
+    }
+
+    #[cold]
+    fn tell_listeners(&mut self, db: u16, key: &[u8], class: EventClass, event: &str) {
         if self.notices.has(class.bit()) {
             self.notify(db, key, event);
+        }
+        if self.notices.has(NotifyFlags::WAITERS) {
+            self.make_ready(db, key);
         }
     }
 
@@ -460,6 +470,7 @@ impl Shard {
             channel.extend_from_slice(format!("__keyevent@{db}__:{event}").as_bytes());
             self.channels.notify(&channel, key);
         }
+        self.aftermath |= self.channels.has_outbox();
     }
 
     /// A look-up has found nothing.
@@ -475,6 +486,8 @@ impl Shard {
     /// once for each.
     pub fn flushed(&mut self, db: u16, keys: usize) {
         self.dirty += keys as u64;
-        let _ = db;
+        if self.notices.has(NotifyFlags::WAITERS) {
+            self.make_all_ready(db);
+        }
     }
 }

@@ -10,6 +10,7 @@
 
 use super::Shard;
 use super::access::EventClass;
+use super::blocking::Waiter;
 use crate::command::context::Caller;
 use crate::command::registry::RowId;
 use crate::keyspace::{Lookup, OwnedEntry, Pos};
@@ -101,6 +102,8 @@ pub struct Loan {
     pub changes: Vec<Change>,
     /// On the way back: commands to be run now.
     pub apply: Option<Box<Questions>>,
+    /// On the way back: a client that waits for keys of the owner from now on.
+    pub waiter: Option<Box<Waiter>>,
 }
 
 /// A command that waits for a transaction.

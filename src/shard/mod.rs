@@ -1,6 +1,7 @@
 //! What one core owns: its partition of the keyspace, its view of the configuration, its counters.
 //! Pure state: the clock is set from outside once a turn, and chance comes from a seed.
 pub mod access;
+pub mod blocking;
 pub mod channels;
 pub mod expiry;
 pub mod lending;
@@ -18,7 +19,8 @@ use crate::keyspace::{Hasher, Keyspace, Pos, SLOTS, Slot, Supply};
 use crate::mesh::ShardId;
 use crate::server::config::{Config, NotifyFlags};
 use crate::txn::Txns;
-use channels::Channels;
+use blocking::Blocking;
+use channels::{Channels, Class};
 use expiry::Expiry;
 use lending::{Carried, Change};
 use lfu::Lfu;
@@ -68,8 +70,14 @@ pub struct Shard {
     pub lfu: Lfu,
     /// Who subscribes to what, for publishing.
     pub channels: Channels,
-    /// `notify-keyspace-events`; 0 unless events go anywhere.
+    /// Clients that wait for keys.
+    pub blocking: Blocking,
+    /// What a change must be told to besides: `notify-keyspace-events` if events go anywhere, and
+    /// [`NotifyFlags::WAITERS`].
     pub(crate) notices: NotifyFlags,
+    /// Whether the command that has just run leaves something to do: messages to send, a client
+    /// that waits, keys whose waiters are to be tried.
+    pub(crate) aftermath: bool,
 }
 
 /// Time measured in the cheapest unit that there is (cycles of the time stamp counter).
@@ -122,7 +130,9 @@ impl Shard {
             lfu: Lfu::of(&config),
             expiry: Expiry::default(),
             channels: Channels::default(),
+            blocking: Blocking::default(),
             notices: config.notify_keyspace_events.effective(),
+            aftermath: false,
             node,
             config,
             registry,
@@ -167,7 +177,22 @@ impl Shard {
         self.config = self.node.config();
         self.watch.configure(&self.config, self.ticks);
         self.lfu = Lfu::of(&self.config);
+        self.mind_waiters();
+    }
+
+    /// Publishes on a channel that this shard owns; the number of subscriptions that it reaches.
+    pub fn publish(&mut self, class: Class, channel: &[u8], message: &[u8]) -> u64 {
+        let reached = self.channels.publish(class, channel, message);
+        self.aftermath |= self.channels.has_outbox();
+        reached
+    }
+
+    /// Sets what changes are told to.
+    fn mind_waiters(&mut self) {
         self.notices = self.config.notify_keyspace_events.effective();
+        if !self.blocking.is_empty() {
+            self.notices.0 |= NotifyFlags::WAITERS;
+        }
     }
 }
 

@@ -142,6 +142,11 @@ impl<C> QueuedCommand<C> {
         &self.bytes[start..self.ends[at]]
     }
 
+    /// Gives back what [`take_large`](Self::take_large) took, but for what was used.
+    pub fn put_large(&mut self, large: Vec<(usize, Vec<u8>)>) {
+        self.large = large;
+    }
+
     /// All arguments in their order.
     pub fn args(&self) -> impl Iterator<Item = &[u8]> + Clone {
         (0..self.len()).map(|at| self.arg(at))

@@ -238,7 +238,11 @@ pub(super) const SUBCOMMANDS: &[Spec] = &[
         since: "5.0.0",
         summary: "Ends another connection's blocking command.",
         syntax: "client-id [TIMEOUT | ERROR]",
-        run: Run::Home(reach::unblock),
+        run: Run::Gather {
+            prepare: Some(reach::unblock),
+            part: reach::unblock_part,
+            merge: reach::unblock_merge,
+        },
         ..ADMIN
     },
     Spec {

@@ -3,7 +3,8 @@
 use super::filter::{Filter, Use};
 use crate::command::context::{HomeCtx, MergeCtx, PartCtx};
 use crate::command::error::{Error, Outcome};
-use crate::net::session::flag;
+use crate::net::blocking::Ending;
+use crate::net::session::{Session, flag};
 use crate::resp::encode::Output;
 use crate::resp::number::parse_i64;
 
@@ -95,20 +96,41 @@ pub(super) fn ok_merge(ctx: &mut MergeCtx<'_>) -> Outcome {
     Ok(())
 }
 
-/// CLIENT UNBLOCK `client-id [TIMEOUT | ERROR]`. No command blocks yet, so there is nobody whom it
-/// could find.
-pub(super) fn unblock(ctx: &mut HomeCtx<'_>) -> Outcome {
-    match &ctx.args[3..] {
-        [] => {}
-        [why] if why.eq_ignore_ascii_case(b"timeout") || why.eq_ignore_ascii_case(b"error") => {}
+/// Whom CLIENT UNBLOCK `client-id [TIMEOUT | ERROR]` means, and how the wait is to end.
+fn unblock_of(args: &[&[u8]]) -> Result<(u64, Ending), Error> {
+    let ending = match &args[3..] {
+        [] => Ending::TimedOut,
+        [why] if why.eq_ignore_ascii_case(b"timeout") => Ending::TimedOut,
+        [why] if why.eq_ignore_ascii_case(b"error") => Ending::Failed,
         [_] => {
             let text = "ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR";
             return Err(Error::new(text));
         }
-        _ => return Err(Error::wrong_arguments(ctx.args[1], "CLIENT")),
-    }
-    parse_i64(ctx.args[2]).ok_or(Error::NOT_INTEGER)?;
-    ctx.reply().integer(0);
+        _ => return Err(Error::wrong_arguments(args[1], "CLIENT")),
+    };
+    let id = parse_i64(args[2]).ok_or(Error::NOT_INTEGER)?;
+    Ok((id as u64, ending))
+}
+
+/// CLIENT UNBLOCK
+pub(super) fn unblock(ctx: &mut HomeCtx<'_>) -> Outcome {
+    unblock_of(ctx.args).map(|_| ())
+}
+
+/// Ends the wait of a connection of this shard.
+pub(super) fn unblock_part(ctx: &mut PartCtx<'_>) -> Outcome {
+    let (id, ending) = unblock_of(ctx.args)?;
+    let waits = |s: &Session| s.id == id && s.info.blocked.is_some();
+    let found = ctx.engine.sessions().find(|(_, s)| waits(s));
+    let found = found.map(|(conn, _)| conn);
+    let ended = found.is_some_and(|conn| ctx.engine.end_wait(conn, ending));
+    let count = u64::from(ended);
+    ctx.out.buf.extend_from_slice(&count.to_le_bytes());
+    Ok(())
+}
+
+pub(super) fn unblock_merge(ctx: &mut MergeCtx<'_>) -> Outcome {
+    ctx.reply.integer(total(ctx.parts) as i64);
     Ok(())
 }
 

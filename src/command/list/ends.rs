@@ -10,7 +10,7 @@ use crate::types::list::{End, List};
 use crate::types::packed::Element;
 
 /// LEFT or RIGHT.
-fn parse_end(text: &[u8]) -> Result<End, Error> {
+pub(super) fn parse_end(text: &[u8]) -> Result<End, Error> {
     if text.eq_ignore_ascii_case(b"left") {
         Ok(End::Left)
     } else if text.eq_ignore_ascii_case(b"right") {
@@ -136,7 +136,7 @@ fn pop(ctx: &mut Ctx<'_>, end: End, name: &str) -> Outcome {
 }
 
 /// Pops elements of a list that is there into the reply.
-fn pop_from(ctx: &mut Ctx<'_>, pos: Pos, key: &[u8], end: End, count: usize) {
+pub(super) fn pop_from(ctx: &mut Ctx<'_>, pos: Pos, key: &[u8], end: End, count: usize) {
     let db = ctx.caller.db;
     let Some(place) = ctx.shard.locate(db, pos, key) else {
         unreachable!("the list was looked up")
@@ -156,13 +156,29 @@ fn pop_from(ctx: &mut Ctx<'_>, pos: Pos, key: &[u8], end: End, count: usize) {
 
 /// LMPOP
 pub(super) fn lmpop(ctx: &mut Ctx<'_>) -> Outcome {
+    if !pop_from_first(ctx, 1)?.served {
+        ctx.reply.null_array();
+    }
+    Ok(())
+}
+
+/// What LMPOP and BLMPOP have found.
+pub(super) struct FirstOfKeys {
+    pub(super) served: bool,
+    /// How many keys were named.
+    pub(super) keys: usize,
+}
+
+/// Pops from the first list there is; the number of keys is the argument at `at`. Nothing is
+/// replied if there is none.
+pub(super) fn pop_from_first(ctx: &mut Ctx<'_>, at: usize) -> Result<FirstOfKeys, Error> {
     let args = ctx.args;
-    let count = parse_i64(args[1])
+    let count = parse_i64(args[at])
         .filter(|count| *count > 0)
         .ok_or_else(|| Error::new("ERR numkeys should be greater than 0"))?;
     let split = usize::try_from(count).ok();
     let (keys, rest) = split
-        .and_then(|count| args[2..].split_at_checked(count))
+        .and_then(|count| args[at + 1..].split_at_checked(count))
         .ok_or(Error::SYNTAX)?;
     let [end, options @ ..] = rest else {
         return Err(Error::SYNTAX);
@@ -188,33 +204,47 @@ pub(super) fn lmpop(ctx: &mut Ctx<'_>) -> Outcome {
             continue;
         };
         let len = List::of(entry.value()).len();
-        ctx.reply.array(2);
-        ctx.reply.bulk(key);
-        ctx.reply.array(count.min(len));
-        pop_from(ctx, pos, key, end, count);
-        return Ok(());
+        if ctx.may_serve() {
+            ctx.reply.array(2);
+            ctx.reply.bulk(key);
+            ctx.reply.array(count.min(len));
+            pop_from(ctx, pos, key, end, count);
+        }
+        return Ok(FirstOfKeys {
+            served: true,
+            keys: keys.len(),
+        });
     }
-    ctx.reply.null_array();
-    Ok(())
+    Ok(FirstOfKeys {
+        served: false,
+        keys: keys.len(),
+    })
 }
 
 /// LMOVE
 pub(super) fn lmove(ctx: &mut Ctx<'_>) -> Outcome {
     let (from, to) = (parse_end(ctx.args[3])?, parse_end(ctx.args[4])?);
-    move_element(ctx, from, to)
+    move_or_null(ctx, from, to)
 }
 
 /// RPOPLPUSH
 pub(super) fn rpoplpush(ctx: &mut Ctx<'_>) -> Outcome {
-    move_element(ctx, End::Right, End::Left)
+    move_or_null(ctx, End::Right, End::Left)
 }
 
-fn move_element(ctx: &mut Ctx<'_>, from_end: End, to_end: End) -> Outcome {
+fn move_or_null(ctx: &mut Ctx<'_>, from_end: End, to_end: End) -> Outcome {
+    if !move_element(ctx, from_end, to_end)? {
+        ctx.reply.null();
+    }
+    Ok(())
+}
+
+/// Moves an element; false, without a reply, if there is none.
+pub(super) fn move_element(ctx: &mut Ctx<'_>, from_end: End, to_end: End) -> Result<bool, Error> {
     let (from, to, caller) = (ctx.args[1], ctx.args[2], ctx.caller);
     let (from_pos, to_pos) = (ctx.shard.pos(from), ctx.shard.pos(to));
     let Some(source) = ctx.shard.write_kind(caller, from_pos, from, Kind::List)? else {
-        ctx.reply.null();
-        return Ok(());
+        return Ok(false);
     };
     let list = List::of(source.value());
     let index = match from_end {
@@ -224,6 +254,9 @@ fn move_element(ctx: &mut Ctx<'_>, from_end: End, to_end: End) -> Outcome {
     let element = list.get(index).expect("a list has elements").to_vec();
     if from != to {
         ctx.shard.write_kind(caller, to_pos, to, Kind::List)?;
+    }
+    if !ctx.may_serve() {
+        return Ok(true);
     }
     // As on Redis, the element is gone from the one list before it comes to the other, while the
     // event of its coming is told first; a list that is left empty goes last.
@@ -236,5 +269,5 @@ fn move_element(ctx: &mut Ctx<'_>, from_end: End, to_end: End) -> Outcome {
     ctx.shard
         .changed(caller.db, from_pos, from, EventClass::List, event);
     edit::settle(ctx, from_pos, from);
-    Ok(())
+    Ok(true)
 }

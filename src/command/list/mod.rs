@@ -1,4 +1,5 @@
 //! Lists: the table of the group's commands. What a list is made of is [`crate::types::list`].
+mod blocking;
 mod edit;
 mod ends;
 mod inner;
@@ -31,6 +32,8 @@ const PUSH: Spec = Spec {
     syntax: "key element [element ...]",
     ..WRITE_SLOW
 };
+
+const BLOCKING_ACL: Acl = Acl::WRITE.or(Acl::LIST).or(Acl::SLOW).or(Acl::BLOCKING);
 
 const TAKEN: KeyFlags = KeyFlags::RW.or(KeyFlags::ACCESS).or(KeyFlags::DELETE);
 
@@ -136,6 +139,75 @@ pub const COMMANDS: &[Spec] = &[
         summary: "Moves the last element of a list to the front of another, and returns it.",
         syntax: "source destination",
         run: Run::Keyed(ends::rpoplpush),
+        ..MOVE
+    },
+    Spec {
+        name: "blpop",
+        arity: -3,
+        flags: Flags::WRITE.or(Flags::BLOCKING),
+        acl: BLOCKING_ACL,
+        keys: &[KeySpec::range(1, -2, 1, TAKEN)],
+        since: "2.0.0",
+        complexity: "O(N) where N is the number of provided keys.",
+        summary: "Removes the first element of the first of several lists that has any, and waits for it if need be.",
+        syntax: "key [key ...] timeout",
+        run: Run::Keyed(blocking::blpop),
+        ..WRITE_SLOW
+    },
+    Spec {
+        name: "brpop",
+        arity: -3,
+        flags: Flags::WRITE.or(Flags::BLOCKING),
+        acl: BLOCKING_ACL,
+        keys: &[KeySpec::range(1, -2, 1, TAKEN)],
+        since: "2.0.0",
+        complexity: "O(N) where N is the number of provided keys.",
+        summary: "Removes the last element of the first of several lists that has any, and waits for it if need be.",
+        syntax: "key [key ...] timeout",
+        run: Run::Keyed(blocking::brpop),
+        ..WRITE_SLOW
+    },
+    Spec {
+        name: "blmpop",
+        arity: -5,
+        flags: Flags::WRITE.or(Flags::BLOCKING).or(Flags::MOVABLEKEYS),
+        acl: BLOCKING_ACL,
+        keys: &[KeySpec {
+            flags: TAKEN,
+            begin: Begin::Index(2),
+            find: Find::KeyNum {
+                at: 0,
+                first: 1,
+                step: 1,
+            },
+        }],
+        since: "7.0.0",
+        complexity: "O(N+M) where N is the number of provided keys and M is the number of elements returned.",
+        summary: "Removes elements of the first of several lists that has any, and waits for them if need be.",
+        syntax: "timeout numkeys key [key ...] <LEFT | RIGHT> [COUNT count]",
+        run: Run::Keyed(blocking::blmpop),
+        ..WRITE_SLOW
+    },
+    Spec {
+        name: "blmove",
+        arity: 6,
+        flags: Flags::WRITE.or(Flags::DENYOOM).or(Flags::BLOCKING),
+        acl: BLOCKING_ACL,
+        since: "6.2.0",
+        summary: "Moves an element from an end of a list to an end of another, and waits for it if need be.",
+        syntax: "source destination <LEFT | RIGHT> <LEFT | RIGHT> timeout",
+        run: Run::Keyed(blocking::blmove),
+        ..MOVE
+    },
+    Spec {
+        name: "brpoplpush",
+        arity: 4,
+        flags: Flags::WRITE.or(Flags::DENYOOM).or(Flags::BLOCKING),
+        acl: BLOCKING_ACL,
+        since: "2.2.0",
+        summary: "Moves the last element of a list to the front of another, and waits for it if need be.",
+        syntax: "source destination timeout",
+        run: Run::Keyed(blocking::brpoplpush),
         ..MOVE
     },
     Spec {

@@ -1,18 +1,19 @@
 //! XREAD and XREADGROUP.
 //!
 //! Both resolve the IDs of all streams first, so that an error leaves everything as it was, and then
-//! serve stream by stream. A call with BLOCK that nothing can be served to answers as it does inside
-//! MULTI; [`serve`] tells where it could wait instead.
+//! serve stream by stream. A call with BLOCK to which nothing can be served waits.
 
 use super::access::{edit, read_at};
 use super::{ids, reply};
 use crate::command::context::{Caller, Ctx};
 use crate::command::error::{Error, Outcome};
-use crate::keyspace::{Kind, Pos};
+use crate::command::wait::end_of;
+use crate::keyspace::{Kind, Pos, Slot};
 use crate::resp::encode::Reply;
 use crate::resp::number::parse_i64;
 use crate::shard::Shard;
 use crate::shard::access::EventClass;
+use crate::shard::blocking::{Nothing, Wait};
 use crate::types::stream::{ConsumerId, Entry, Group, Log, Pending, Stream, StreamId};
 use smallvec::SmallVec;
 
@@ -23,6 +24,8 @@ struct Request<'a> {
     no_ack: bool,
     /// CLAIM: milliseconds that an entry must have been pending for.
     claim_ms: Option<u64>,
+    /// BLOCK: milliseconds to wait for; 0 for ever.
+    block_ms: Option<u64>,
     /// Group and consumer.
     group: Option<(&'a [u8], &'a [u8])>,
     keys: &'a [&'a [u8]],
@@ -38,6 +41,8 @@ enum From {
     New,
     /// What is pending of the consumer, behind this ID.
     History(StreamId),
+    /// Not at all: another shard's.
+    Nowhere,
 }
 
 type Sources = SmallVec<[(Pos, From); 4]>;
@@ -53,6 +58,7 @@ impl<'a> Request<'a> {
             count: 0,
             no_ack: false,
             claim_ms: None,
+            block_ms: None,
             group: None,
             keys: &[],
             ids: &[],
@@ -65,7 +71,7 @@ impl<'a> Request<'a> {
             let is = |name: &str| option.eq_ignore_ascii_case(name.as_bytes());
             rest = match after {
                 [timeout, after @ ..] if is("block") => {
-                    check_timeout(timeout)?;
+                    request.block_ms = Some(parse_timeout(timeout)?);
                     after
                 }
                 [count, after @ ..] if is("count") => {
@@ -114,15 +120,65 @@ impl<'a> Request<'a> {
         Ok(request)
     }
 
+    /// Leaves out the streams of other shards: what a wait is tried with.
+    fn only_own(&self, shard: &Shard, index: usize) -> bool {
+        shard.blocking.trying.is_none() || shard.owner(Slot::of(self.keys[index])) == shard.id
+    }
+
     /// From where each stream is read.
     fn resolve(&self, shard: &mut Shard, caller: Caller) -> Result<Sources, Error> {
-        let each = self.keys.iter().zip(self.ids);
-        each.map(|(key, id)| {
+        let each = self.keys.iter().zip(self.ids).enumerate();
+        each.map(|(index, (key, id))| {
             let pos = shard.pos(key);
+            if !self.only_own(shard, index) {
+                return Ok((pos, From::Nowhere));
+            }
             let stream = read_at(shard, caller, pos, key)?;
             Ok((pos, self.resolve_one(stream, key, id)?))
         })
         .collect()
+    }
+
+    /// Whether there is anything to read, found without changing anything.
+    fn has_news(&self, shard: &mut Shard, caller: Caller, sources: &Sources) -> bool {
+        let mut each = self.keys.iter().zip(sources);
+        each.any(|(key, (pos, from))| {
+            let stream = read_at(shard, caller, *pos, key).ok().flatten();
+            let behind = match (stream, from) {
+                (_, From::History(_)) => return true,
+                (None, _) | (_, From::Nowhere) => return false,
+                (Some(_), From::Behind(id)) => *id,
+                (Some(stream), From::New) => {
+                    let group = self.group.and_then(|(name, _)| stream.group(name));
+                    group.map_or(StreamId::MAX, |group| group.last_id)
+                }
+            };
+            stream.is_some_and(|s| !s.log.is_empty() && s.log.last_entry_id() > behind)
+        })
+    }
+
+    /// What a call to which nothing can be served waits for.
+    fn wait(&self, ctx: &Ctx<'_>, sources: &Sources, block_ms: u64) -> Result<Wait, Error> {
+        let first_id = ctx.args.len() - self.ids.len();
+        let first_key = first_id - self.keys.len();
+        // `$` means the last entry of now.
+        let now = |(index, (id, (_, from))): (usize, (&&[u8], &(Pos, From)))| match from {
+            From::Behind(behind) if matches!(*id, b"$" | b"+") => {
+                let text = behind.to_string().into_bytes();
+                Some(((first_id + index) as u32, text))
+            }
+            _ => None,
+        };
+        let ids = self.ids.iter().zip(sources).enumerate();
+        Ok(Wait {
+            until_ms: end_of(block_ms, ctx.now_ms())?,
+            keys: (first_key..first_id).map(|at| at as u32).collect(),
+            kind: Kind::Stream,
+            destination: None,
+            even_if_gone: self.group.is_some(),
+            rewritten: ids.filter_map(now).collect(),
+            nothing: Nothing::NullArray,
+        })
     }
 
     fn resolve_one(&self, stream: Option<&Stream>, key: &[u8], id: &[u8]) -> Result<From, Error> {
@@ -161,13 +217,10 @@ impl<'a> Request<'a> {
 }
 
 /// Milliseconds to wait for.
-fn check_timeout(text: &[u8]) -> Outcome {
+fn parse_timeout(text: &[u8]) -> Result<u64, Error> {
     let timeout = parse_i64(text)
         .ok_or_else(|| Error::new("ERR timeout is not an integer or out of range"))?;
-    if timeout < 0 {
-        return Err(Error::new("ERR timeout is negative"));
-    }
-    Ok(())
+    u64::try_from(timeout).map_err(|_| Error::fixed("ERR timeout is negative"))
 }
 
 /// XREAD
@@ -183,11 +236,24 @@ pub(super) fn xreadgroup(ctx: &mut Ctx<'_>) -> Outcome {
 fn run(ctx: &mut Ctx<'_>, in_group: bool) -> Outcome {
     let request = Request::parse(ctx.args, in_group)?;
     let sources = request.resolve(ctx.shard, ctx.caller)?;
-    if !serve(ctx, &request, &sources) {
-        // Here a call with BLOCK would begin to wait, with what `sources` says.
-        ctx.reply.null_array();
+    let tried = ctx.shard.blocking.trying.is_some();
+    let may_be = !tried || request.has_news(ctx.shard, ctx.caller, &sources);
+    if may_be {
+        if !ctx.may_serve() || serve(ctx, &request, &sources) {
+            return Ok(());
+        }
+        assert!(!tried, "what it was told of is there");
     }
-    Ok(())
+    match request.block_ms {
+        Some(ms) => {
+            let wait = request.wait(ctx, &sources, ms)?;
+            ctx.wait(wait)
+        }
+        None => {
+            ctx.reply.null_array();
+            Ok(())
+        }
+    }
 }
 
 /// Replies what there is to read now; whether there was anything.
@@ -209,6 +275,7 @@ fn serve(ctx: &mut Ctx<'_>, request: &Request<'_>, sources: &Sources) -> bool {
     let served = reply::counted(reply, request.keys.len(), head, |reply| {
         let each = request.keys.iter().zip(sources);
         each.filter(|(key, (pos, from))| match (request.group, from) {
+            (_, From::Nowhere) => false,
             (Some(group), from) => {
                 serve_group(shard, reply, *caller, request, group, (key, *pos), *from)
             }

@@ -80,6 +80,16 @@ const MPOP: Spec = Spec {
     ..REMOVE
 };
 
+const BLOCKING_POP: Spec = Spec {
+    flags: Flags::WRITE.or(Flags::FAST).or(Flags::BLOCKING),
+    acl: Acl::WRITE
+        .or(Acl::SORTEDSET)
+        .or(Acl::FAST)
+        .or(Acl::BLOCKING),
+    keys: &[KeySpec::range(1, -2, 1, TAKEN)],
+    ..REMOVE
+};
+
 const COMBINE: Spec = Spec {
     flags: Flags::READONLY.or(Flags::MOVABLEKEYS),
     keys: &[counted(1, KeyFlags::RO.or(KeyFlags::ACCESS))],
@@ -334,6 +344,42 @@ pub const COMMANDS: &[Spec] = &[
         summary: "Takes elements from an end of the first set that has any.",
         syntax: "numkeys key [key ...] <MIN | MAX> [COUNT count]",
         run: Run::Keyed(pop::zmpop),
+        ..MPOP
+    },
+    Spec {
+        name: "bzpopmin",
+        arity: -3,
+        since: "5.0.0",
+        complexity: "O(log(N)) with N being the number of elements in the sorted set.",
+        summary: "Takes the element with the lowest score of the first set that has any, and waits for it if need be.",
+        syntax: "key [key ...] timeout",
+        run: Run::Keyed(pop::bzpopmin),
+        ..BLOCKING_POP
+    },
+    Spec {
+        name: "bzpopmax",
+        arity: -3,
+        since: "5.0.0",
+        complexity: "O(log(N)) with N being the number of elements in the sorted set.",
+        summary: "Takes the element with the highest score of the first set that has any, and waits for it if need be.",
+        syntax: "key [key ...] timeout",
+        run: Run::Keyed(pop::bzpopmax),
+        ..BLOCKING_POP
+    },
+    Spec {
+        name: "bzmpop",
+        arity: -5,
+        flags: Flags::WRITE.or(Flags::BLOCKING).or(Flags::MOVABLEKEYS),
+        acl: Acl::WRITE
+            .or(Acl::SORTEDSET)
+            .or(Acl::SLOW)
+            .or(Acl::BLOCKING),
+        keys: &[counted(2, TAKEN)],
+        since: "7.0.0",
+        complexity: "O(K)+O(M*log(N)) where K is the number of keys, N that of elements and M that of those taken.",
+        summary: "Takes elements from an end of the first set that has any, and waits for them if need be.",
+        syntax: "timeout numkeys key [key ...] <MIN | MAX> [COUNT count]",
+        run: Run::Keyed(pop::bzmpop),
         ..MPOP
     },
     Spec {

@@ -3,7 +3,8 @@ use super::read::put_scored;
 use super::view::{Editor, removed};
 use crate::command::context::Ctx;
 use crate::command::error::{Error, Outcome};
-use crate::keyspace::Pos;
+use crate::command::wait::{until_of, wait_for};
+use crate::keyspace::{Kind, Pos};
 use crate::resp::encode::Reply;
 use crate::resp::number::parse_i64;
 
@@ -35,6 +36,15 @@ fn take(
     mut put: impl FnMut(&mut Reply<'_>, f64, &[u8]),
 ) -> Result<bool, Error> {
     let caller = ctx.caller;
+    if ctx.shard.blocking.trying.is_some()
+        && ctx
+            .shard
+            .write_kind(caller, pos, key, Kind::ZSet)?
+            .is_some()
+        && !ctx.may_serve()
+    {
+        return Ok(true);
+    }
     let Some(mut set) = Editor::find(ctx.shard, caller, pos, key)? else {
         return Ok(false);
     };
@@ -105,16 +115,62 @@ pub(super) fn zpopmax(ctx: &mut Ctx<'_>) -> Outcome {
     pop(ctx, End::Max)
 }
 
+/// BZPOPMIN
+pub(super) fn bzpopmin(ctx: &mut Ctx<'_>) -> Outcome {
+    pop_or_wait(ctx, End::Min)
+}
+
+/// BZPOPMAX
+pub(super) fn bzpopmax(ctx: &mut Ctx<'_>) -> Outcome {
+    pop_or_wait(ctx, End::Max)
+}
+
+fn pop_or_wait(ctx: &mut Ctx<'_>, end: End) -> Outcome {
+    let [_, keys @ .., timeout] = ctx.args else {
+        unreachable!("the arity says so")
+    };
+    let until_ms = until_of(timeout, ctx.now_ms())?;
+    for key in keys {
+        let pos = ctx.shard.pos(key);
+        let head = |reply: &mut Reply<'_>, _| {
+            reply.array(3);
+            reply.bulk(key);
+        };
+        if take(ctx, pos, key, end, 1, head, put_scored)? {
+            return Ok(());
+        }
+    }
+    wait_for(ctx, 1, keys.len(), Kind::ZSet, until_ms)
+}
+
+/// BZMPOP
+pub(super) fn bzmpop(ctx: &mut Ctx<'_>) -> Outcome {
+    let until_ms = until_of(ctx.args[1], ctx.now_ms())?;
+    match take_from_first(ctx, 2)? {
+        None => Ok(()),
+        Some(keys) => wait_for(ctx, 3, keys, Kind::ZSet, until_ms),
+    }
+}
+
 /// ZMPOP
 pub(super) fn zmpop(ctx: &mut Ctx<'_>) -> Outcome {
+    if take_from_first(ctx, 1)?.is_some() {
+        ctx.reply.null_array();
+    }
+    Ok(())
+}
+
+/// Takes elements from the first set there is; the number of keys is the argument at `at`. If there
+/// is none, nothing is replied and the number of keys returned.
+fn take_from_first(ctx: &mut Ctx<'_>, at: usize) -> Result<Option<usize>, Error> {
     let args = ctx.args;
     let number = |text: &[u8], refusal: &'static str| {
         let number = parse_i64(text).filter(|n| *n > 0);
         let number = number.ok_or_else(|| Error::new(refusal))?;
         Ok(usize::try_from(number).unwrap_or(usize::MAX))
     };
-    let keys = number(args[1], "ERR numkeys should be greater than 0")?;
-    let options = keys.checked_add(2).and_then(|at| args.get(at..));
+    let keys = number(args[at], "ERR numkeys should be greater than 0")?;
+    let options = keys.checked_add(at + 1).and_then(|at| args.get(at..));
     let Some([end, options @ ..]) = options else {
         return Err(Error::SYNTAX);
     };
@@ -136,7 +192,7 @@ pub(super) fn zmpop(ctx: &mut Ctx<'_>) -> Outcome {
         }
         _ => return Err(Error::SYNTAX),
     };
-    for key in &args[2..2 + keys] {
+    for key in &args[at + 1..at + 1 + keys] {
         let pos = ctx.shard.pos(key);
         let head = |reply: &mut Reply<'_>, taken: usize| {
             reply.array(2);
@@ -150,9 +206,8 @@ pub(super) fn zmpop(ctx: &mut Ctx<'_>) -> Outcome {
             put_scored(reply, score, member);
         };
         if take(ctx, pos, key, end, count, head, pair)? {
-            return Ok(());
+            return Ok(None);
         }
     }
-    ctx.reply.null_array();
-    Ok(())
+    Ok(Some(keys))
 }

@@ -1,0 +1,75 @@
+//! What blocking commands have in common: their timeouts, and what they wait for.
+use super::context::Ctx;
+use super::error::{Error, Outcome};
+use crate::keyspace::Kind;
+use crate::resp::double::parse_f64;
+use crate::shard::blocking::{Nothing, Wait};
+
+/// The time at which a wait of so many seconds ends, Unix milliseconds; None for `0`, which is for
+/// ever. A fraction of a millisecond counts as a whole one.
+pub fn until_of(text: &[u8], now_ms: u64) -> Result<Option<u64>, Error> {
+    let seconds = parse_f64(text)
+        .filter(|seconds| !seconds.is_nan())
+        .ok_or_else(|| Error::fixed("ERR timeout is not a float or out of range"))?;
+    let ms = (seconds * 1000.0).ceil();
+    if ms > i64::MAX as f64 {
+        return Err(Error::fixed("ERR timeout is out of range"));
+    }
+    if ms < 0.0 {
+        return Err(Error::fixed("ERR timeout is negative"));
+    }
+    end_of(ms as u64, now_ms)
+}
+
+/// The same for milliseconds.
+pub fn end_of(ms: u64, now_ms: u64) -> Result<Option<u64>, Error> {
+    if ms == 0 {
+        return Ok(None);
+    }
+    let end = now_ms.checked_add(ms).filter(|end| *end <= i64::MAX as u64);
+    end.map(Some)
+        .ok_or_else(|| Error::fixed("ERR timeout is out of range"))
+}
+
+/// Lets the client wait until one of the keys, which are the arguments from `first` on, holds
+/// something of a kind.
+pub fn wait_for(
+    ctx: &mut Ctx<'_>,
+    first: usize,
+    keys: usize,
+    kind: Kind,
+    until_ms: Option<u64>,
+) -> Outcome {
+    ctx.wait(Wait {
+        until_ms,
+        keys: (first..first + keys).map(|at| at as u32).collect(),
+        kind,
+        destination: None,
+        even_if_gone: false,
+        rewritten: Vec::new(),
+        nothing: Nothing::NullArray,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timeout_is_rounded_up_to_milliseconds() {
+        assert_eq!(until_of(b"0", 5), Ok(None));
+        assert_eq!(until_of(b"0.0001", 5), Ok(Some(6)));
+        assert_eq!(until_of(b"1.5", 5), Ok(Some(1505)));
+        for text in [
+            &b"x"[..],
+            b"",
+            b"nan",
+            b"-1",
+            b"1e300",
+            b"inf",
+            b"9223372036854775",
+        ] {
+            assert!(until_of(text, 5).is_err(), "{text:?}");
+        }
+    }
+}
