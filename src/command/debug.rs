@@ -21,7 +21,6 @@ use crate::shard::Shard;
 use crate::shard::access::EventClass;
 use crate::stdx::glob;
 use crate::types::packed::Packed;
-use std::borrow::Cow;
 use std::time::Duration;
 
 /// The command. On Redis it is no container: its subcommands have no rows.

@@ -6,4 +6,3 @@ pub mod ports;
 pub mod ring;
 pub mod run;
 pub mod socket;
-pub 

@@ -16,7 +16,6 @@ use crate::types::hyperloglog::{
     sparse::{self, Hint, Raised},
 };
 use smallvec::SmallVec;
-use std::borrow::Cow;
 
 const BASE: Spec = Spec {
     group: Group::Hyperloglog,
@@ -94,10 +93,8 @@ pub const COMMANDS: &[Spec] = &[
     },
 ];
 
-const NOT_VALID: Error = Error(Cow::Borrowed(
-    "WRONGTYPE Key is not a valid HyperLogLog string value.",
-));
-const CORRUPTED: Error = Error(Cow::Borrowed("INVALIDOBJ Corrupted HLL object detected"));
+const NOT_VALID: Error = Error::fixed("WRONGTYPE Key is not a valid HyperLogLog string value.");
+const CORRUPTED: Error = Error::fixed("INVALIDOBJ Corrupted HLL object detected");
 
 impl From<Corrupt> for Error {
     fn from(_: Corrupt) -> Self {

@@ -12,7 +12,7 @@ pub(super) fn xdel(ctx: &mut Ctx<'_>) -> Outcome {
     let (args, key) = (ctx.args, ctx.args[1]);
     let deleted = change(ctx, key, |stream| {
         let ids = ids::list(&args[2..])?;
-        Ok(ids.iter().filter(|id| stream.log.delete(**id)).count())
+        Ok::<_, Error>(ids.iter().filter(|id| stream.log.delete(**id)).count())
     })?;
     let deleted = deleted.unwrap_or(Ok(0))?;
     if deleted > 0 {

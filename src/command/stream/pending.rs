@@ -22,7 +22,7 @@ pub(super) fn xack(ctx: &mut Ctx<'_>) -> Outcome {
     let acknowledged = change(ctx, key, |stream| {
         stream.edit_group(args[2], |_, group| {
             let ids = ids::list(&args[3..])?;
-            Ok(ids.iter().filter(|id| group.acknowledge(**id)).count())
+            Ok::<_, Error>(ids.iter().filter(|id| group.acknowledge(**id)).count())
         })
     })?;
     let acknowledged = acknowledged.flatten().unwrap_or(Ok(0))?;

@@ -167,7 +167,7 @@ fn take_from_first(ctx: &mut Ctx<'_>, at: usize) -> Result<Option<usize>, Error>
     let number = |text: &[u8], refusal: &'static str| {
         let number = parse_i64(text).filter(|n| *n > 0);
         let number = number.ok_or_else(|| Error::new(refusal))?;
-        Ok(usize::try_from(number).unwrap_or(usize::MAX))
+        Ok::<_, Error>(usize::try_from(number).unwrap_or(usize::MAX))
     };
     let keys = number(args[at], "ERR numkeys should be greater than 0")?;
     let options = keys.checked_add(at + 1).and_then(|at| args.get(at..));
