@@ -4,6 +4,7 @@
 //! `RINGDOVE_TEST_SERVER=redis-server cargo test --test it` runs the same cases against Redis,
 //! which is how each of them was first proven right. What only Ringdove has (shards) returns early
 //! there.
+mod blocking;
 mod commands;
 mod config;
 mod connection;
