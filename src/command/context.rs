@@ -73,8 +73,8 @@ impl Ctx<'_> {
         self.shard.now_ms
     }
 
-    /// Nothing is there yet: the client waits. Inside EXEC it does not, and gets what it would get
-    /// when its time is over. Nothing may be in the reply.
+    /// Nothing is there yet: the client waits. Inside EXEC it does not, and gets the reply
+    /// for that. Nothing may be in the reply.
     pub fn wait(&mut self, wait: Wait) -> Outcome {
         if self.caller.flags & caller::IN_EXEC != 0 {
             match wait.nothing {

@@ -12,23 +12,19 @@ pub fn until_of(text: &[u8], now_ms: u64) -> Result<Option<u64>, Error> {
         .filter(|seconds| !seconds.is_nan())
         .ok_or_else(|| Error::fixed("ERR timeout is not a float or out of range"))?;
     let ms = (seconds * 1000.0).ceil();
-    if ms > i64::MAX as f64 {
-        return Err(Error::fixed("ERR timeout is out of range"));
-    }
-    if ms < 0.0 {
+    // What is too much for Redis's 64 bits wraps around there.
+    if ms < 0.0 || ms >= i64::MAX as f64 {
         return Err(Error::fixed("ERR timeout is negative"));
     }
-    end_of(ms as u64, now_ms)
+    Ok(end_of(ms as u64, now_ms))
 }
 
-/// The same for milliseconds.
-pub fn end_of(ms: u64, now_ms: u64) -> Result<Option<u64>, Error> {
+/// The same for milliseconds. What would end in a far future never ends.
+pub fn end_of(ms: u64, now_ms: u64) -> Option<u64> {
     if ms == 0 {
-        return Ok(None);
+        return None;
     }
-    let end = now_ms.checked_add(ms).filter(|end| *end <= i64::MAX as u64);
-    end.map(Some)
-        .ok_or_else(|| Error::fixed("ERR timeout is out of range"))
+    now_ms.checked_add(ms).filter(|end| *end <= i64::MAX as u64)
 }
 
 /// Lets the client wait until one of the keys, which are the arguments from `first` on, holds
@@ -60,6 +56,7 @@ mod tests {
         assert_eq!(until_of(b"0", 5), Ok(None));
         assert_eq!(until_of(b"0.0001", 5), Ok(Some(6)));
         assert_eq!(until_of(b"1.5", 5), Ok(Some(1505)));
+        assert_eq!(until_of(b"9223372036854775", i64::MAX as u64), Ok(None));
         for text in [
             &b"x"[..],
             b"",
@@ -67,7 +64,7 @@ mod tests {
             b"-1",
             b"1e300",
             b"inf",
-            b"9223372036854775",
+            b"9223372036854776",
         ] {
             assert!(until_of(text, 5).is_err(), "{text:?}");
         }

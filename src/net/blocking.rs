@@ -31,7 +31,7 @@ use crate::command::registry::RowId;
 use crate::keyspace::{Lookup, Slot};
 use crate::mesh::ShardId;
 use crate::resp::encode::{Output, Reply};
-use crate::shard::blocking::{Nothing, Token, Trying, Wait, Waiter};
+use crate::shard::blocking::{Token, Trying, Wait, Waiter};
 use crate::shard::lending::{Carried, OwnedCommand};
 use crate::txn::{Claim, Claims, ConnectionId, Loans, Mode};
 
@@ -44,7 +44,6 @@ pub struct Blocked {
     seq: u32,
     token: Token,
     until_ms: Option<u64>,
-    nothing: Nothing,
     /// The shards that have it as a waiter.
     shards: SmallVec<[ShardId; 2]>,
 }
@@ -198,16 +197,15 @@ impl Engine {
             return false;
         }
         let seq = blocked.seq;
-        let nothing = blocked.nothing;
         let mut call = self.remote_call(conn, seq);
         call.home = self.shard.id;
         let mut output = Output::default();
         let mut reply = Reply::new(&mut output, call.version);
-        match (ending, nothing) {
-            (Ending::Gone, _) => {}
-            (Ending::Failed, _) => reply.error(Error::UNBLOCKED.text()),
-            (Ending::TimedOut, Nothing::Null) => reply.null(),
-            (Ending::TimedOut, Nothing::NullArray) => reply.null_array(),
+        match ending {
+            Ending::Gone => {}
+            Ending::Failed => reply.error(Error::UNBLOCKED.text()),
+            // Whatever the command would answer with at once, as on Redis.
+            Ending::TimedOut => reply.null_array(),
         }
         self.forget_wait(conn, true);
         self.answer(&call, output);
@@ -401,7 +399,6 @@ impl Begun {
                 seq: call.seq,
                 token: token.clone(),
                 until_ms: wait.until_ms,
-                nothing: wait.nothing,
                 shards,
             },
         }

@@ -19,7 +19,7 @@ use super::lending::OwnedCommand;
 use crate::keyspace::{Kind, Slot};
 use crate::net::batch::RemoteCall;
 
-/// The reply of a command that has found nothing in time.
+/// The reply of a command that finds nothing and may not wait.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Nothing {
     /// A missing value.
@@ -44,7 +44,7 @@ pub struct Wait {
     pub even_if_gone: bool,
     /// Arguments that are to be others from now on (XREAD's `$`).
     pub rewritten: Vec<(u32, Vec<u8>)>,
-    /// The reply when its time is over.
+    /// The reply where it may not wait, inside EXEC.
     pub nothing: Nothing,
 }
 

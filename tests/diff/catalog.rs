@@ -9,11 +9,14 @@ use std::collections::{BTreeMap, BTreeSet};
 const NEWER: &[(&str, usize)] = &[
     ("wait", FLAGS), // blocking since 7.2
     ("wait", CATEGORIES),
+    ("zrank", ARITY), // WITHSCORE since 7.2
+    ("zrevrank", ARITY),
 ];
 /// Groups whose rows tell their history.
 const WITH_HISTORY: &[&str] = &["string", "bitmap", "generic", "connection", "server"];
 
 /// Places in COMMAND INFO's reply.
+const ARITY: usize = 1;
 const FLAGS: usize = 2;
 const CATEGORIES: usize = 6;
 const TIPS: usize = 7;

@@ -5,7 +5,7 @@ mod point;
 mod search;
 mod shape;
 
-use super::spec::{Acl, Begin, Find, Flags, Group, KeyFlags, KeySpec, Run, Spec};
+use super::spec::{Acl, Begin, Deprecated, Find, Flags, Group, KeyFlags, KeySpec, Run, Spec};
 use crate::resp::encode::Reply;
 use cell::Point;
 use std::io::Write;
@@ -108,6 +108,10 @@ pub const COMMANDS: &[Spec] = &[
     },
     Spec {
         name: "georadius",
+        deprecated: Some(Deprecated {
+            since: "6.2.0",
+            instead: "`GEOSEARCH` and `GEOSEARCHSTORE` with the `BYRADIUS` argument",
+        }),
         arity: -6,
         flags: Flags::WRITE.or(Flags::DENYOOM).or(Flags::MOVABLEKEYS),
         keys: &[SOURCE, named("STORE", 6), named("STOREDIST", 6)],
@@ -119,6 +123,10 @@ pub const COMMANDS: &[Spec] = &[
     },
     Spec {
         name: "georadius_ro",
+        deprecated: Some(Deprecated {
+            since: "6.2.0",
+            instead: "`GEOSEARCH` with the `BYRADIUS` argument",
+        }),
         arity: -6,
         since: "3.2.10",
         complexity: SEARCH_COMPLEXITY,
@@ -129,6 +137,10 @@ pub const COMMANDS: &[Spec] = &[
     },
     Spec {
         name: "georadiusbymember",
+        deprecated: Some(Deprecated {
+            since: "6.2.0",
+            instead: "`GEOSEARCH` and `GEOSEARCHSTORE` with the `BYRADIUS` and `FROMMEMBER` arguments",
+        }),
         arity: -5,
         flags: Flags::WRITE.or(Flags::DENYOOM).or(Flags::MOVABLEKEYS),
         keys: &[SOURCE, named("STORE", 5), named("STOREDIST", 5)],
@@ -140,6 +152,10 @@ pub const COMMANDS: &[Spec] = &[
     },
     Spec {
         name: "georadiusbymember_ro",
+        deprecated: Some(Deprecated {
+            since: "6.2.0",
+            instead: "`GEOSEARCH` with the `BYRADIUS` and `FROMMEMBER` arguments",
+        }),
         arity: -5,
         since: "3.2.10",
         complexity: SEARCH_COMPLEXITY,

@@ -12,7 +12,7 @@ mod write;
 
 pub use value::expire_fields;
 
-use super::spec::{Acl, Flags, Group, KeyFlags, KeySpec, Run, Spec};
+use super::spec::{Acl, Deprecated, Flags, Group, KeyFlags, KeySpec, Run, Spec};
 
 const READ_FAST: Spec = Spec {
     flags: Flags::READONLY.or(Flags::FAST),
@@ -83,6 +83,10 @@ pub const COMMANDS: &[Spec] = &[
     },
     Spec {
         name: "hmset",
+        deprecated: Some(Deprecated {
+            since: "4.0.0",
+            instead: "`HSET` with multiple field-value pairs",
+        }),
         arity: -4,
         complexity: "O(N) where N is the number of fields being set.",
         summary: "Sets fields of a hash, as HSET does.",

@@ -44,6 +44,9 @@ pub const COMMANDS: &[Spec] = &[
     },
     Spec {
         name: "pfcount",
+        key_notes: &[
+            "RW because it may change the internal representation of the key, and propagate to replicas",
+        ],
         arity: -2,
         flags: Flags::READONLY.or(Flags::MAY_REPLICATE),
         acl: Acl::READ.or(Acl::HYPERLOGLOG).or(Acl::SLOW),
@@ -71,6 +74,7 @@ pub const COMMANDS: &[Spec] = &[
     },
     Spec {
         name: "pfdebug",
+        internal: true,
         arity: 3,
         flags: Flags::WRITE.or(Flags::DENYOOM).or(Flags::ADMIN),
         acl: Acl::WRITE.or(TESTING),
@@ -83,6 +87,7 @@ pub const COMMANDS: &[Spec] = &[
     },
     Spec {
         name: "pfselftest",
+        internal: true,
         arity: 1,
         flags: Flags::ADMIN,
         acl: TESTING,

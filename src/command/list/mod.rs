@@ -6,7 +6,7 @@ mod inner;
 #[cfg(test)]
 mod tests;
 
-use super::spec::{Acl, Begin, Find, Flags, Group, KeyFlags, KeySpec, Run, Spec};
+use super::spec::{Acl, Begin, Deprecated, Find, Flags, Group, KeyFlags, KeySpec, Run, Spec};
 
 const READ_SLOW: Spec = Spec {
     flags: Flags::READONLY,
@@ -34,6 +34,11 @@ const PUSH: Spec = Spec {
 };
 
 const BLOCKING_ACL: Acl = Acl::WRITE.or(Acl::LIST).or(Acl::SLOW).or(Acl::BLOCKING);
+
+const BLOCKING_MOVE: Flags = Flags::WRITE
+    .or(Flags::DENYOOM)
+    .or(Flags::NOSCRIPT)
+    .or(Flags::BLOCKING);
 
 const TAKEN: KeyFlags = KeyFlags::RW.or(KeyFlags::ACCESS).or(KeyFlags::DELETE);
 
@@ -134,6 +139,10 @@ pub const COMMANDS: &[Spec] = &[
     },
     Spec {
         name: "rpoplpush",
+        deprecated: Some(Deprecated {
+            since: "6.2.0",
+            instead: "`LMOVE` with the `RIGHT` and `LEFT` arguments",
+        }),
         arity: 3,
         since: "1.2.0",
         summary: "Moves the last element of a list to the front of another, and returns it.",
@@ -144,7 +153,7 @@ pub const COMMANDS: &[Spec] = &[
     Spec {
         name: "blpop",
         arity: -3,
-        flags: Flags::WRITE.or(Flags::BLOCKING),
+        flags: Flags::WRITE.or(Flags::NOSCRIPT).or(Flags::BLOCKING),
         acl: BLOCKING_ACL,
         keys: &[KeySpec::range(1, -2, 1, TAKEN)],
         since: "2.0.0",
@@ -157,7 +166,7 @@ pub const COMMANDS: &[Spec] = &[
     Spec {
         name: "brpop",
         arity: -3,
-        flags: Flags::WRITE.or(Flags::BLOCKING),
+        flags: Flags::WRITE.or(Flags::NOSCRIPT).or(Flags::BLOCKING),
         acl: BLOCKING_ACL,
         keys: &[KeySpec::range(1, -2, 1, TAKEN)],
         since: "2.0.0",
@@ -191,7 +200,7 @@ pub const COMMANDS: &[Spec] = &[
     Spec {
         name: "blmove",
         arity: 6,
-        flags: Flags::WRITE.or(Flags::DENYOOM).or(Flags::BLOCKING),
+        flags: BLOCKING_MOVE,
         acl: BLOCKING_ACL,
         since: "6.2.0",
         summary: "Moves an element from an end of a list to an end of another, and waits for it if need be.",
@@ -201,8 +210,12 @@ pub const COMMANDS: &[Spec] = &[
     },
     Spec {
         name: "brpoplpush",
+        deprecated: Some(Deprecated {
+            since: "6.2.0",
+            instead: "`BLMOVE` with the `RIGHT` and `LEFT` arguments",
+        }),
         arity: 4,
-        flags: Flags::WRITE.or(Flags::DENYOOM).or(Flags::BLOCKING),
+        flags: BLOCKING_MOVE,
         acl: BLOCKING_ACL,
         since: "2.2.0",
         summary: "Moves the last element of a list to the front of another, and waits for it if need be.",

@@ -158,7 +158,7 @@ impl<'a> Request<'a> {
     }
 
     /// What a call to which nothing can be served waits for.
-    fn wait(&self, ctx: &Ctx<'_>, sources: &Sources, block_ms: u64) -> Result<Wait, Error> {
+    fn wait(&self, ctx: &Ctx<'_>, sources: &Sources, block_ms: u64) -> Wait {
         let first_id = ctx.args.len() - self.ids.len();
         let first_key = first_id - self.keys.len();
         // `$` means the last entry of now.
@@ -170,15 +170,15 @@ impl<'a> Request<'a> {
             _ => None,
         };
         let ids = self.ids.iter().zip(sources).enumerate();
-        Ok(Wait {
-            until_ms: end_of(block_ms, ctx.now_ms())?,
+        Wait {
+            until_ms: end_of(block_ms, ctx.now_ms()),
             keys: (first_key..first_id).map(|at| at as u32).collect(),
             kind: Kind::Stream,
             destination: None,
             even_if_gone: self.group.is_some(),
             rewritten: ids.filter_map(now).collect(),
             nothing: Nothing::NullArray,
-        })
+        }
     }
 
     fn resolve_one(&self, stream: Option<&Stream>, key: &[u8], id: &[u8]) -> Result<From, Error> {
@@ -246,7 +246,7 @@ fn run(ctx: &mut Ctx<'_>, in_group: bool) -> Outcome {
     }
     match request.block_ms {
         Some(ms) => {
-            let wait = request.wait(ctx, &sources, ms)?;
+            let wait = request.wait(ctx, &sources, ms);
             ctx.wait(wait)
         }
         None => {

@@ -69,10 +69,7 @@ fn ages_are_told_and_minded() {
         shard.run("xpending s g - + 1"),
         "*1 *4 $3 1-0 $3 bob :1000 :2"
     );
-    assert_eq!(
-        shard.run("xreadgroup group g bob block 0 streams s >"),
-        "*-1"
-    );
+    assert_eq!(shard.run("xreadgroup group g bob streams s >"), "*-1");
 }
 
 #[test]

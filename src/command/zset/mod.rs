@@ -11,7 +11,7 @@ mod view;
 pub(in crate::command) use add::{Rule, add_scored};
 pub(in crate::command) use view::{Builder, View, read};
 
-use super::spec::{Acl, Begin, Find, Flags, Group, KeyFlags, KeySpec, Run, Spec};
+use super::spec::{Acl, Begin, Deprecated, Find, Flags, Group, KeyFlags, KeySpec, Run, Spec};
 
 const READ: Spec = Spec {
     flags: Flags::READONLY,
@@ -81,7 +81,10 @@ const MPOP: Spec = Spec {
 };
 
 const BLOCKING_POP: Spec = Spec {
-    flags: Flags::WRITE.or(Flags::FAST).or(Flags::BLOCKING),
+    flags: Flags::WRITE
+        .or(Flags::NOSCRIPT)
+        .or(Flags::FAST)
+        .or(Flags::BLOCKING),
     acl: Acl::WRITE
         .or(Acl::SORTEDSET)
         .or(Acl::FAST)
@@ -238,6 +241,10 @@ pub const COMMANDS: &[Spec] = &[
     },
     Spec {
         name: "zrevrange",
+        deprecated: Some(Deprecated {
+            since: "6.2.0",
+            instead: "`ZRANGE` with the `REV` argument",
+        }),
         arity: -4,
         since: "1.2.0",
         complexity: "O(log(N)+M) where N is the number of elements and M that of those returned.",
@@ -248,6 +255,10 @@ pub const COMMANDS: &[Spec] = &[
     },
     Spec {
         name: "zrangebyscore",
+        deprecated: Some(Deprecated {
+            since: "6.2.0",
+            instead: "`ZRANGE` with the `BYSCORE` argument",
+        }),
         arity: -4,
         since: "1.0.5",
         complexity: "O(log(N)+M) where N is the number of elements and M that of those returned.",
@@ -258,6 +269,10 @@ pub const COMMANDS: &[Spec] = &[
     },
     Spec {
         name: "zrevrangebyscore",
+        deprecated: Some(Deprecated {
+            since: "6.2.0",
+            instead: "`ZRANGE` with the `REV` and `BYSCORE` arguments",
+        }),
         arity: -4,
         since: "2.2.0",
         complexity: "O(log(N)+M) where N is the number of elements and M that of those returned.",
@@ -268,6 +283,10 @@ pub const COMMANDS: &[Spec] = &[
     },
     Spec {
         name: "zrangebylex",
+        deprecated: Some(Deprecated {
+            since: "6.2.0",
+            instead: "`ZRANGE` with the `BYLEX` argument",
+        }),
         arity: -4,
         since: "2.8.9",
         complexity: "O(log(N)+M) where N is the number of elements and M that of those returned.",
@@ -278,6 +297,10 @@ pub const COMMANDS: &[Spec] = &[
     },
     Spec {
         name: "zrevrangebylex",
+        deprecated: Some(Deprecated {
+            since: "6.2.0",
+            instead: "`ZRANGE` with the `REV` and `BYLEX` arguments",
+        }),
         arity: -4,
         since: "2.8.9",
         complexity: "O(log(N)+M) where N is the number of elements and M that of those returned.",
