@@ -185,14 +185,15 @@ fn write_str_head(len: usize, to: &mut [u8]) -> usize {
     str_head_bytes(len)
 }
 
-/// Bytes that the length behind an element of so many bytes takes.
+/// Bytes that the length behind an element of so many bytes takes. From two bytes on the largest
+/// length that would fit takes one more: so it is in Redis, and so its readers expect it.
 #[inline]
 fn back_bytes(bytes: usize) -> usize {
     match bytes {
         ..0x80 => 1,
-        0x80..0x4000 => 2,
-        0x4000..0x20_0000 => 3,
-        0x20_0000..0x1000_0000 => 4,
+        0x80..0x3fff => 2,
+        0x3fff..0x1f_ffff => 3,
+        0x1f_ffff..0xfff_ffff => 4,
         _ => 5,
     }
 }
@@ -730,6 +731,18 @@ mod tests {
         push(&mut block, &[Element::of(&long)]);
         assert_eq!(&block[2..4], b"\xe0\xc8");
         assert_eq!(&block[204..], b"\x01\xca");
+        // A head of 5 bytes: 16382, 16383 and 16384 in all.
+        for (len, behind) in [
+            (16377, &b"\x7f\xfe"[..]),
+            (16378, b"\x00\xff\xff"),
+            (16379, b"\x01\x80\x80"),
+        ] {
+            let long = vec![b'y'; len];
+            let mut block = EMPTY.to_vec();
+            push(&mut block, &[Element::of(&long)]);
+            assert_eq!(&block[HEAD_BYTES + 5 + len..], behind);
+            assert_eq!(Packed::new(&block).prev(block.len()), Some(HEAD_BYTES));
+        }
     }
 
     #[test]
