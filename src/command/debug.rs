@@ -20,7 +20,6 @@ use crate::server::log;
 use crate::shard::Shard;
 use crate::shard::access::EventClass;
 use crate::stdx::glob;
-use crate::types::packed::{self, Packed};
 use std::borrow::Cow;
 use std::time::Duration;
 
@@ -372,25 +371,7 @@ fn look(shard: &Shard, db: u16, view: View, key: &[u8]) -> Result<Vec<u8>, Error
         View::Object => Ok(describe(shard, &entry).into_bytes()),
         View::Sds => lengths(&entry).map(String::into_bytes),
         View::HashTable => Err(NO_HASH_TABLE),
-        View::Listpack if encoding_name(&entry) != "listpack" => Err(NO_LISTPACK),
-        View::Listpack => {
-            print_elements(&entry);
-            Ok(b"Listpack structure printed on stdout".to_vec())
-        }
-    }
-}
-
-/// Writes the elements of a small collection into the log, where Redis's standard output goes.
-fn print_elements(entry: &EntryRef<'_>) {
-    let bytes = match entry.value() {
-        Value::Packed(_, bytes) if packed::is_sound(bytes) => bytes,
-        _ => return,
-    };
-    let block = Packed::new(bytes);
-    let (count, len) = (block.len(), bytes.len());
-    log::notice(format_args!("{count} elements in {len} bytes"));
-    for (at, element) in block.iter() {
-        log::notice(format_args!("at {at}: {element:?}"));
+        View::Listpack => Err(NO_LISTPACK),
     }
 }
 
