@@ -13,7 +13,14 @@ const NEWER: &[(&str, usize)] = &[
     ("zrevrank", ARITY),
 ];
 /// Groups whose rows tell their history.
-const WITH_HISTORY: &[&str] = &["string", "bitmap", "generic", "connection", "server"];
+const WITH_HISTORY: &[&str] = &[
+    "string",
+    "bitmap",
+    "generic",
+    "connection",
+    "server",
+    "stream",
+];
 
 /// Places in COMMAND INFO's reply.
 const ARITY: usize = 1;
@@ -75,6 +82,12 @@ const LINES: &[&str] = &[
     "OBJECT HELP",
     "OBJECT NOSUCH a",
     "MEMORY USAGE a",
+    "XADD a * b c",
+    "XREAD COUNT 1 STREAMS a b 0 0",
+    "XREAD STREAMS a",
+    "XREADGROUP GROUP g c STREAMS a b > >",
+    "XGROUP CREATE a g 0",
+    "XINFO STREAM a",
     "WATCH a b",
     "MULTI",
     "EXEC",

@@ -6,6 +6,7 @@ use crate::command::context::Ctx;
 use crate::command::error::{Error, Outcome};
 use crate::resp::number::parse_i64;
 use crate::server::config::Config;
+use crate::shard::access::EventClass;
 use crate::types::stream::{
     BlockLimits, NewId, References, Refused, Stream, StreamId, Trim, TrimLimits,
 };
@@ -205,7 +206,9 @@ pub(super) fn xadd(ctx: &mut Ctx<'_>) -> Outcome {
     reply::id(&mut ctx.reply, id);
     tell(ctx, key, "xadd");
     if trimmed > 0 {
-        tell(ctx, key, "xtrim");
+        let (db, pos, event) = (ctx.caller.db, ctx.pos, "xtrim");
+        ctx.shard
+            .also_changed(db, pos, key, EventClass::Stream, event);
     }
     Ok(())
 }

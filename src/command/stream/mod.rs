@@ -95,6 +95,12 @@ pub const COMMANDS: &[Spec] = &[
         summary: "Appends an entry to a stream; creates the key if missing.",
         syntax: "key [NOMKSTREAM] [KEEPREF | DELREF | ACKED] [<MAXLEN | MINID> [= | ~] threshold [LIMIT count]] <* | id> field value [field value ...]",
         tips: TIPS,
+        history: &[
+            ("6.2.0", "`NOMKSTREAM`, `MINID` and `LIMIT`."),
+            ("7.0.0", "IDs of the form `<ms>-*`."),
+            ("8.2.0", "`KEEPREF`, `DELREF` and `ACKED`."),
+        ],
+        key_notes: &["UPDATE instead of INSERT because of the optional trimming feature"],
         run: Run::Keyed(add::xadd),
         ..UPDATE_FAST
     },
@@ -107,6 +113,10 @@ pub const COMMANDS: &[Spec] = &[
         summary: "Deletes entries from the start of a stream.",
         syntax: "key <MAXLEN | MINID> [= | ~] threshold [LIMIT count] [KEEPREF | DELREF | ACKED]",
         tips: TIPS,
+        history: &[
+            ("6.2.0", "`MINID` and `LIMIT`."),
+            ("8.2.0", "`KEEPREF`, `DELREF` and `ACKED`."),
+        ],
         run: Run::Keyed(add::xtrim),
         ..DELETE_FAST
     },
@@ -116,6 +126,7 @@ pub const COMMANDS: &[Spec] = &[
         flags: Flags::WRITE.or(Flags::DENYOOM).or(Flags::FAST),
         summary: "Sets what a stream remembers of its last entry; for replication.",
         syntax: "key last-id [ENTRIESADDED entries-added] [MAXDELETEDID max-deleted-id]",
+        history: &[("7.0.0", "`ENTRIESADDED` and `MAXDELETEDID`.")],
         run: Run::Keyed(add::xsetid),
         ..UPDATE_FAST
     },
@@ -133,6 +144,7 @@ pub const COMMANDS: &[Spec] = &[
         complexity: RANGE_COMPLEXITY,
         summary: "Returns the entries of a stream from one ID to another.",
         syntax: "key start end [COUNT count]",
+        history: &[("6.2.0", "Ranges that exclude an end.")],
         run: Run::Keyed(range::xrange),
         ..READ_SLOW
     },
@@ -142,6 +154,7 @@ pub const COMMANDS: &[Spec] = &[
         complexity: RANGE_COMPLEXITY,
         summary: "Returns the entries of a stream from one ID to another, the last one first.",
         syntax: "key end start [COUNT count]",
+        history: &[("6.2.0", "Ranges that exclude an end.")],
         run: Run::Keyed(range::xrevrange),
         ..READ_SLOW
     },
@@ -154,6 +167,7 @@ pub const COMMANDS: &[Spec] = &[
         complexity: RANGE_COMPLEXITY,
         summary: "Returns the entries of several streams behind the given IDs. Blocks until there are any, if told so.",
         syntax: "[COUNT count] [BLOCK milliseconds] STREAMS key [key ...] id [id ...]",
+        history: &[("7.4.0", "`+` for the last entry.")],
         run: Run::Keyed(read::xread),
         ..READ_SLOW
     },
@@ -166,6 +180,7 @@ pub const COMMANDS: &[Spec] = &[
         complexity: RANGE_COMPLEXITY,
         summary: "Returns new entries of several streams to a consumer of a group, or those that it has not acknowledged. Blocks until there are any, if told so.",
         syntax: "GROUP group consumer [COUNT count] [BLOCK milliseconds] [CLAIM min-idle-time] [NOACK] STREAMS key [key ...] id [id ...]",
+        history: &[("8.4.0", "`CLAIM`.")],
         run: Run::Keyed(read::xreadgroup),
         ..READ_SLOW
     },
@@ -218,6 +233,7 @@ pub const COMMANDS: &[Spec] = &[
         summary: "Tells what a group has got and not acknowledged.",
         syntax: "key group [[IDLE min-idle-time] start end count [consumer]]",
         tips: TIPS,
+        history: &[("6.2.0", "`IDLE`, and ranges that exclude an end.")],
         run: Run::Keyed(pending::xpending),
         ..READ_SLOW
     },
@@ -239,6 +255,10 @@ pub const COMMANDS: &[Spec] = &[
         summary: "Makes a consumer the owner of entries that were pending for long.",
         syntax: "key group consumer min-idle-time start [COUNT count] [JUSTID]",
         tips: TIPS,
+        history: &[(
+            "7.0.0",
+            "Replies the IDs of deleted entries that were pending, too.",
+        )],
         run: Run::Keyed(claim::xautoclaim),
         ..DELETE_FAST
     },
@@ -274,6 +294,7 @@ const XGROUP: &[Spec] = &[
         keys: &[KeySpec::one(2, KeyFlags::RW.or(KeyFlags::INSERT))],
         summary: "Makes a group.",
         syntax: "key group <id | $> [MKSTREAM] [ENTRIESREAD entries-read]",
+        history: &[("7.0.0", "`ENTRIESREAD`.")],
         run: Run::Keyed(group::create),
         ..GROUP_SUB
     },
@@ -317,6 +338,7 @@ const XGROUP: &[Spec] = &[
         keys: &[KeySpec::one(2, KeyFlags::RW.or(KeyFlags::UPDATE))],
         summary: "Sets the last entry that counts as delivered to a group.",
         syntax: "key group <id | $> [ENTRIESREAD entries-read]",
+        history: &[("7.0.0", "`ENTRIESREAD`.")],
         run: Run::Keyed(group::setid),
         ..GROUP_SUB
     },
@@ -329,6 +351,7 @@ const XINFO: &[Spec] = &[
         summary: "Lists the consumers of a group.",
         syntax: "key group",
         tips: TIPS,
+        history: &[("7.2.0", "`inactive` in the reply.")],
         run: Run::Keyed(info::consumers),
         ..INFO_SUB
     },
@@ -337,6 +360,7 @@ const XINFO: &[Spec] = &[
         arity: 3,
         summary: "Lists the groups of a stream.",
         syntax: "key",
+        history: &[("7.0.0", "`entries-read` and `lag` in the reply.")],
         run: Run::Keyed(info::groups),
         ..INFO_SUB
     },
@@ -349,6 +373,14 @@ const XINFO: &[Spec] = &[
         arity: -3,
         summary: "Tells about a stream, with FULL about its groups and consumers, too.",
         syntax: "key [FULL [COUNT count]]",
+        history: &[
+            ("6.0.0", "`FULL`."),
+            (
+                "7.0.0",
+                "`max-deleted-entry-id`, `entries-added`, `recorded-first-entry-id`, `entries-read` and `lag` in the reply.",
+            ),
+            ("7.2.0", "`active-time` in the reply."),
+        ],
         run: Run::Keyed(info::stream),
         ..INFO_SUB
     },
