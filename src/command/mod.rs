@@ -17,6 +17,7 @@ pub mod memory;
 pub mod registry;
 pub mod server;
 pub mod set;
+pub mod sort;
 pub mod spec;
 pub mod string;
 pub mod transaction;
@@ -40,5 +41,6 @@ pub const FAMILIES: &[&[spec::Spec]] = &[
     server::COMMANDS,
     transaction::COMMANDS,
     zset::COMMANDS,
+    sort::COMMANDS,
     geo::COMMANDS,
 ];

@@ -90,7 +90,7 @@ macro_rules! families {
 }
 
 families! {
-    scripts: strings bitmaps sets lists generic connection server config hashes zset geo;
+    scripts: strings bitmaps sets lists sort generic connection server config hashes zset geo;
     grammars: strings bitmaps sets lists generic connection server hashes zset geo;
     newer: strings bitmaps hashes zset geo;
 }
