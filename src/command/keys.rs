@@ -26,7 +26,16 @@ fn keys_of_spec(spec: &KeySpec, args: &[&[u8]], found: &mut Vec<KeyAt>) -> bool 
             Some(at) => at,
             None => return true, // an optional part that is not there
         },
-        Begin::Unknown => return true,
+        Begin::Unknown => {
+            // The only such key that arguments tell is the one that SORT stores under.
+            if spec.flags.has(KeyFlags::OW)
+                && let Some(index) = super::sort::store_key(args)
+            {
+                let flags = spec.flags;
+                found.push(KeyAt { index, flags });
+            }
+            return true;
+        }
     };
     if begin >= argc {
         return true;

@@ -19,6 +19,7 @@ pub mod pubsub;
 pub mod registry;
 pub mod server;
 pub mod set;
+pub mod sort;
 pub mod spec;
 pub mod stream;
 pub mod string;
@@ -46,6 +47,7 @@ pub const FAMILIES: &[&[spec::Spec]] = &[
     server::COMMANDS,
     transaction::COMMANDS,
     zset::COMMANDS,
+    sort::COMMANDS,
     geo::COMMANDS,
     stream::COMMANDS,
 ];

@@ -19,10 +19,11 @@ use super::errand::Errand;
 use super::multi::read_of;
 use super::session::{ConnId, Stall, flag};
 use super::steps::Steps;
-use super::transaction::{Job, Needs, connection_of, owner_of, whole};
+use super::transaction::{Job, Needs, connection_of, owner_of, whole, whole_db};
 use crate::command::context::{OwnedArgs, caller};
 use crate::command::error::Error;
 use crate::command::registry::{Route, RowId};
+use crate::command::sort::looks_up;
 use crate::command::spec::{Flags, Run, Spec};
 use crate::keyspace::Pos;
 use crate::mesh::ShardId;
@@ -173,6 +174,7 @@ impl Engine {
                     survey.reads &= spec.flags.has(Flags::READONLY);
                 }
                 Route::ManyKeys => {
+                    survey.whole |= !alone && looks_up(spec, &list(command));
                     let mut own = Owner::Nobody;
                     self.each_key(0, spec, &list(command), |engine, _, pos, _| {
                         own = own.and(engine.shard.owner(pos.slot()));
@@ -372,6 +374,8 @@ impl Engine {
             let args = list(command);
             if matches!(route, Route::At | Route::Gather) {
                 self.claim_everywhere(&mut needs, &whole(spec, &args, db));
+            } else if looks_up(spec, &args) {
+                self.claim_everywhere(&mut needs, &[whole_db(db)]);
             } else {
                 // A command over several shards borrows the entries, though it only reads them.
                 let mode = match self.owner_of_command(command, db) {

@@ -13,6 +13,7 @@ use super::session::{ConnId, Stall, WAITING_MAX, flag};
 use crate::command::context::{Caller, Ctx, HomeCtx, OwnedArgs, caller};
 use crate::command::error::Error;
 use crate::command::registry::{Route, RowId, Spread};
+use crate::command::sort::looks_up;
 use crate::command::spec::{Flags, Run, Spec};
 use crate::keyspace::{Pos, Slot};
 use crate::mesh::ShardId;
@@ -365,6 +366,9 @@ impl Engine {
     ) -> Flow {
         if self.shard.node.shards == 1 {
             return self.run_here(conn, batch, command, spec);
+        }
+        if looks_up(spec, batch.args_of(command)) {
+            return self.run_sort(conn, batch, command);
         }
         match self.owner_of_all(batch.args_of(command), spec) {
             Some(owner) => {

@@ -8,7 +8,7 @@ use super::dispatch::{Flow, count, count_call};
 use super::engine::Engine;
 use super::session::{ConnId, flag};
 use super::steps::Steps;
-use super::transaction::{Job, Needs, whole};
+use super::transaction::{Job, Needs, whole, whole_db};
 use crate::command::context::{Caller, HomeCtx, MergeCtx, PartCtx};
 use crate::command::error::{Error, Outcome};
 use crate::command::registry::RowId;
@@ -116,6 +116,26 @@ impl Engine {
         };
         let at = self.gathers.add(gather);
         self.put_parts(at, row, caller, version, args);
+        Flow::Done
+    }
+
+    /// Starts a SORT that looks up keys of any shard: it takes a step of its own, while it holds the
+    /// whole database.
+    pub(super) fn run_sort(&mut self, conn: ConnId, batch: &mut Batch, command: &Command) -> Flow {
+        if let Some(stall) = self.not_yet(conn, true) {
+            return Flow::Wait(stall);
+        }
+        for peer in 0..self.shard.node.shards {
+            let peer = ShardId(peer as u16);
+            if peer != self.shard.id
+                && let Some(stall) = self.no_room(conn, peer)
+            {
+                return Flow::Wait(stall);
+            }
+        }
+        let db = self.session(conn).db;
+        let owned = super::transaction::own(batch, command);
+        self.begin_gather(conn, owned, true, &[whole_db(db)]);
         Flow::Done
     }
 

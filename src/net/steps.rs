@@ -3,14 +3,16 @@
 //!
 //! Entries stay with their owners here, for a command such as DBSIZE among the steps must find them
 //! there. A step runs where its keys live; one whose keys have several owners borrows the entries
-//! for its own time; one that every shard takes part in sends out its parts. The next step begins
-//! when the last one is answered.
+//! for its own time; one that every shard takes part in sends out its parts. A SORT that looks other
+//! keys up borrows its source first, and then what the elements lead to. The next step begins when
+//! the last one is answered.
 
 use super::batch::RemoteCall;
 use super::engine::Engine;
 use super::errand::Errand;
 use crate::command::context::caller;
 use crate::command::registry::Route;
+use crate::command::sort::{derived_keys, looks_up};
 use crate::keyspace::OwnedEntry;
 use crate::mesh::ShardId;
 use crate::resp::encode::{Output, Reply};
@@ -33,6 +35,8 @@ pub(super) struct Steps {
     parts: Vec<Output>,
     /// Their entries.
     lent: Loans<Carried>,
+    /// What is lent is a SORT's source: the keys that its elements lead to come next.
+    leads_on: bool,
 }
 
 impl Steps {
@@ -47,6 +51,7 @@ impl Steps {
             missing: 0,
             parts: Vec::new(),
             lent: Loans::<Carried>::new(),
+            leads_on: false,
         }
     }
 
@@ -121,6 +126,19 @@ impl Engine {
             steps.current = Some(command);
             return;
         }
+        let args: Vec<&[u8]> = command.args().collect();
+        if looks_up(spec, &args) {
+            self.borrow(txn, steps, [(call.db, Box::from(args[1]))]);
+            steps.leads_on = true;
+            if steps.missing == 0 {
+                self.lead_on(txn, steps, &command);
+            }
+            if steps.missing == 0 {
+                return self.run_in_block(&begun, &mut command, &mut steps.out);
+            }
+            steps.current = Some(command);
+            return;
+        }
         match self.owner_of_command(&command, call.db) {
             Some(owner) if owner == self.shard.id => {
                 self.run_in_block(&begun, &mut command, &mut steps.out);
@@ -138,27 +156,68 @@ impl Engine {
             }
             None => {
                 assert!(!matches!(route, Route::Home), "it needs no keys");
-                let own = self.shard.id;
-                let mut lenders: Vec<(ShardId, Vec<Wanted>)> = Vec::new();
-                let args: Vec<&[u8]> = command.args().collect();
-                self.each_key(call.db, spec, &args, |engine, db, pos, key| {
-                    let owner = engine.shard.owner(pos.slot());
-                    let key = key.into();
-                    let wanted = Wanted { db, pos, key };
-                    match lenders.iter_mut().find(|(shard, _)| *shard == owner) {
-                        _ if owner == own => {}
-                        Some((_, keys)) => keys.push(wanted),
-                        None => lenders.push((owner, vec![wanted])),
-                    }
-                });
-                steps.missing = lenders.len();
-                for (owner, keys) in lenders {
-                    self.shard.stats.hops += 1;
-                    self.send_errand(owner, Errand::Lend { txn, keys });
-                }
+                let keys = self.keys_in(call.db, &command);
+                self.borrow(txn, steps, keys);
                 steps.current = Some(command);
             }
         }
+    }
+
+    /// The keys that a command names, with their databases.
+    fn keys_in(&mut self, db: u16, command: &OwnedCommand) -> Vec<(u16, Box<[u8]>)> {
+        let spec = self.shard.registry.row(command.command.row).spec;
+        let args: Vec<&[u8]> = command.args().collect();
+        let mut keys = Vec::new();
+        self.each_key(db, spec, &args, |_, db, _, key| keys.push((db, key.into())));
+        keys
+    }
+
+    /// Asks the owners of keys for their entries, but for those that are here already.
+    fn borrow(
+        &mut self,
+        txn: TxnId,
+        steps: &mut Steps,
+        keys: impl IntoIterator<Item = (u16, Box<[u8]>)>,
+    ) {
+        let own = self.shard.id;
+        let mut lenders: Vec<(ShardId, Vec<Wanted>)> = Vec::new();
+        for (db, key) in keys {
+            let pos = self.shard.pos(&key);
+            let owner = self.shard.owner(pos.slot());
+            let is_lent = steps.lent.iter().any(|(_, loan)| {
+                let mut keys = loan.ask.keys.iter();
+                keys.any(|lent| lent.db == db && lent.pos == pos && lent.key == key)
+            });
+            if owner == own || is_lent {
+                continue;
+            }
+            let wanted = Wanted { db, pos, key };
+            match lenders.iter_mut().find(|(shard, _)| *shard == owner) {
+                Some((_, keys)) => keys.push(wanted),
+                None => lenders.push((owner, vec![wanted])),
+            }
+        }
+        steps.missing = lenders.len();
+        for (owner, keys) in lenders {
+            self.shard.stats.hops += 1;
+            self.send_errand(owner, Errand::Lend { txn, keys });
+        }
+    }
+
+    /// A SORT has its source: borrows what the elements lead to, and what else it names.
+    fn lead_on(&mut self, txn: TxnId, steps: &mut Steps, command: &OwnedCommand) {
+        steps.leads_on = false;
+        let begun = steps.call.expect("it has begun");
+        let db = self.remote_call(begun.conn, begun.seq).db;
+        let mut keys = self.keys_in(db, command);
+        let args: Vec<&[u8]> = command.args().collect();
+        let mut loans = std::mem::take(&mut steps.lent);
+        self.with_loans(&mut loans, |engine| {
+            let derived = derived_keys(&engine.shard, db, &args);
+            keys.extend(derived.into_iter().map(|key| (db, key)));
+        });
+        steps.lent = loans;
+        self.borrow(txn, steps, keys);
     }
 
     /// A shard has answered a step.
@@ -216,6 +275,14 @@ impl Engine {
         }
         let call = steps.call.expect("it has begun");
         let mut command = steps.current.take().expect("it waited");
+        if steps.leads_on {
+            self.lead_on(txn, &mut steps, &command);
+            if steps.missing > 0 {
+                steps.current = Some(command);
+                self.stepping.insert(txn, steps);
+                return;
+            }
+        }
         let mut loans = std::mem::take(&mut steps.lent);
         self.with_loans(&mut loans, |engine| {
             engine.run_in_block(&call, &mut command, &mut steps.out);

@@ -596,6 +596,12 @@ pub(super) fn mode_of(spec: &Spec) -> Mode {
     }
 }
 
+/// A whole database, for entries that move.
+pub(super) fn whole_db(db: u16) -> Claim {
+    let mode = Mode::Write;
+    Claim::Db { db, mode }
+}
+
 /// What a command on whole databases claims at every shard; nothing for one that neither reads nor
 /// writes the keyspace as far as the command table says.
 pub(super) fn whole(spec: &Spec, args: &[&[u8]], db: u16) -> SmallVec<[Claim; 2]> {

@@ -300,3 +300,14 @@ pub const COMMANDS: &[Spec] = &[
         ..CUT
     },
 ];
+
+/// Gives the value of a new list to `store`: what other commands store as one. `max_listpack_size` is
+/// the configuration's.
+pub(super) fn with_new_list(
+    elements: &[&[u8]],
+    max_listpack_size: i32,
+    store: impl FnOnce(crate::keyspace::NewValue<'_>),
+) {
+    let limit = edit::Limit::of(max_listpack_size);
+    edit::start(crate::types::list::End::Right, elements, limit, store);
+}

@@ -6,7 +6,7 @@ mod combine;
 mod pop;
 mod range;
 mod read;
-mod view;
+pub(crate) mod view;
 
 pub(in crate::command) use add::{Rule, add_scored};
 pub(in crate::command) use view::{Builder, View, read};
