@@ -33,6 +33,9 @@ counters! {
     ops_per_s, bytes_in_per_s, bytes_out_per_s,
     expired, hits, misses, error_replies, hops, turns, stalled_turns,
     query_limit_disconnections, output_limit_disconnections,
+    watching_clients, watched_keys,
+    txns_begun, txns_executed, txns_gave_way, txns_dirty, txns_cancelled, txns_parked,
+    txns_running, parts_held, parts_waiting, parked,
 }
 
 /// Counters of one command, in microseconds.
@@ -74,6 +77,7 @@ impl Report {
         report.look_at_databases(engine);
         let shard = &engine.shard;
         let stats = &shard.stats;
+        let (totals, counts) = (shard.txns.totals(), shard.txns.counts());
         let [ops_per_s, bytes_in_per_s, bytes_out_per_s] = stats.rates.per_second();
         report.counters = Counters {
             keyspace_bytes: shard.keyspace.used_bytes() as u64,
@@ -100,6 +104,17 @@ impl Report {
             stalled_turns: stats.stalled_turns,
             query_limit_disconnections: stats.query_buffer_limit_disconnections,
             output_limit_disconnections: stats.output_buffer_limit_disconnections,
+            watched_keys: counts.watched_keys as u64,
+            txns_begun: totals.begun,
+            txns_executed: totals.executed,
+            txns_gave_way: totals.gave_way,
+            txns_dirty: totals.dirty,
+            txns_cancelled: totals.cancelled,
+            txns_parked: totals.parked,
+            txns_running: counts.running as u64,
+            parts_held: counts.held as u64,
+            parts_waiting: counts.waiting as u64,
+            parked: counts.parked as u64,
             ..report.counters
         };
         report.longest_turn_us = stats.longest_turn_us;
@@ -115,6 +130,7 @@ impl Report {
             let (input, output) = (session.input_bytes(), session.output_bytes());
             let own = size_of::<Session>() + size_of::<Info>() + session.info.name.capacity();
             self.counters.clients += 1;
+            self.counters.watching_clients += u64::from(session.watches() > 0);
             self.counters.blocked += u64::from(session.is(flag::BLOCKED));
             self.counters.client_bytes +=
                 (own + input + output.max(session.out.buf.capacity())) as u64;
