@@ -109,6 +109,8 @@ const HELP: &[&str] = &[
     "    Stop the server for <seconds>. Decimals allowed.",
     "STRINGMATCH-LEN <pattern> <string>",
     "    Return 1 if <string> matches <pattern>, 0 otherwise.",
+    "TRANSACTIONS",
+    "    Show what every shard coordinates, and what holds or waits for its keys.",
 ];
 
 /// Subcommands that need what is not there yet, and what that is.
@@ -127,6 +129,8 @@ enum Order<'a> {
     Help,
     /// Accepted, and has no effect here.
     Nothing,
+    /// What is in flight over several shards.
+    Transactions,
     Protocol(&'a [u8]),
     ActiveExpire(bool),
     PauseCron(bool),
@@ -202,6 +206,7 @@ impl<'a> Order<'a> {
             (b"sleep", [time]) => Self::Sleep(seconds(time)),
             (b"error", [text]) => Self::Error(text),
             (b"log", [text]) => Self::Log(text),
+            (b"transactions", []) => Self::Transactions,
             (b"change-repl-id" | b"jmap", []) => Self::Nothing,
             (b"set-disable-deny-scripts" | b"set-skip-checksum-validation", [_]) => Self::Nothing,
             (b"replybuffer", [what, _])
@@ -265,9 +270,18 @@ fn prepare(ctx: &mut HomeCtx<'_>) -> Outcome {
 }
 
 fn part(ctx: &mut PartCtx<'_>) -> Outcome {
+    let order = Order::parse(ctx.args, ctx.engine.shard.keyspace.databases())?;
+    if let Order::Transactions = order {
+        let shard = ctx.engine.shard.id.0;
+        for line in ctx.engine.transactions_text().lines() {
+            let line = format!("shard={shard} {line}\n");
+            ctx.out.buf.extend_from_slice(line.as_bytes());
+        }
+        return Ok(());
+    }
     let shard = &mut ctx.engine.shard;
     let out = &mut ctx.out.buf;
-    match Order::parse(ctx.args, shard.keyspace.databases())? {
+    match order {
         Order::ActiveExpire(on) => shard.expiry.active = on,
         Order::PauseCron(on) => shard.expiry.paused = on,
         Order::Sleep(time) => std::thread::sleep(time),
@@ -288,6 +302,7 @@ fn part(ctx: &mut PartCtx<'_>) -> Outcome {
         Order::Key(..)
         | Order::Help
         | Order::Nothing
+        | Order::Transactions
         | Order::Protocol(_)
         | Order::Error(_)
         | Order::Log(_)
@@ -306,6 +321,11 @@ fn merge(ctx: &mut MergeCtx<'_>) -> Outcome {
             let text = String::from_utf8_lossy(text);
             log::warning(format_args!("DEBUG LOG: {text}"));
             ctx.reply.ok();
+        }
+        Order::Transactions => {
+            let lines = ctx.parts.iter().map(|part| &part.buf[..]);
+            let text: Vec<u8> = lines.collect::<Vec<_>>().concat();
+            ctx.reply.verbatim("txt", &text);
         }
         Order::TableStats(_) => table_stats(ctx),
         Order::Match(pattern, text) => {

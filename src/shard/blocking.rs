@@ -132,7 +132,7 @@ impl Blocking {
         self.waiters.is_empty()
     }
 
-    /// Keys that somebody waits for, and those of them for whose disappearance.
+    /// Keys that somebody waits for.
     pub fn keys(&self) -> usize {
         self.by_key.values().map(HashMap::len).sum()
     }

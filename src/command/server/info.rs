@@ -1,5 +1,5 @@
 //! INFO: the server's state as text, for the whole server. Names, order and number formats are
-//! those of redis-server 7; the section `Shards` is our own.
+//! those of redis-server 7; the sections `Shards` and `Transactions` are our own.
 
 use std::fmt::Write;
 
@@ -58,6 +58,7 @@ const SECTIONS: &[Section] = &[
     ("cluster", true, true, |t| t.cluster()),
     ("keyspace", true, true, |t| t.keyspace()),
     ("shards", true, true, |t| t.shards()),
+    ("transactions", true, true, |t| t.transactions()),
     ("debug", false, false, |t| t.debug()),
 ];
 
@@ -210,13 +211,11 @@ impl Text<'_> {
         ]);
         self.field("tracking_clients", 0);
         self.field("pubsub_clients", self.all.counters.subscribers);
-        self.zeros(&[
-            "watching_clients",
-            "clients_in_timeout_table",
-            "total_watched_keys",
-            "total_blocking_keys",
-            "total_blocking_keys_on_nokey",
-        ]);
+        self.field("watching_clients", self.all.counters.watching_clients);
+        self.field("clients_in_timeout_table", 0);
+        self.field("total_watched_keys", self.all.counters.watched_keys);
+        self.field("total_blocking_keys", self.all.counters.blocking_keys);
+        self.field("total_blocking_keys_on_nokey", 0);
     }
 
     fn memory(&mut self) {
@@ -507,7 +506,8 @@ impl Text<'_> {
             let c = &part.counters;
             self.line(format_args!(
                 "shard{at}:connections={},keys={},used_memory={},ops_per_sec={},commands={},hops={},\
-                 turns={},stalled_turns={},longest_turn_usec={}",
+                 turns={},stalled_turns={},longest_turn_usec={},txns_running={},txns_held={},\
+                 txns_waiting={},commands_parked={}",
                 c.clients,
                 c.keys,
                 c.keyspace_bytes + c.client_bytes,
@@ -516,9 +516,31 @@ impl Text<'_> {
                 c.hops,
                 c.turns,
                 c.stalled_turns,
-                part.longest_turn_us
+                part.longest_turn_us,
+                c.txns_running,
+                c.parts_held,
+                c.parts_waiting,
+                c.parked
             ));
         }
+    }
+
+    /// What commands and blocks over several shards have done so far.
+    fn transactions(&mut self) {
+        let c = &self.all.counters;
+        self.head("Transactions");
+        self.fields(&[
+            ("txns_begun", c.txns_begun),
+            ("txns_executed", c.txns_executed),
+            ("txns_gave_way", c.txns_gave_way),
+            ("txns_refused_by_watch", c.txns_dirty),
+            ("txns_cancelled", c.txns_cancelled),
+            ("commands_that_waited", c.txns_parked),
+            ("txns_running", c.txns_running),
+            ("txns_held", c.parts_held),
+            ("txns_waiting", c.parts_waiting),
+            ("commands_parked", c.parked),
+        ]);
     }
 
     fn debug(&mut self) {

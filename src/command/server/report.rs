@@ -26,7 +26,7 @@ macro_rules! counters {
 }
 
 counters! {
-    clients, blocked, subscribers, channels, patterns, shard_channels,
+    clients, blocked, blocking_keys, subscribers, channels, patterns, shard_channels,
     /** bytes */ keyspace_bytes,
     /** bytes */ client_bytes,
     lazy_pending, lazy_freed, dirty, keys,
@@ -34,6 +34,9 @@ counters! {
     ops_per_s, bytes_in_per_s, bytes_out_per_s,
     expired, expired_fields, hits, misses, error_replies, hops, turns, stalled_turns,
     query_limit_disconnections, output_limit_disconnections,
+    watching_clients, watched_keys,
+    txns_begun, txns_executed, txns_gave_way, txns_dirty, txns_cancelled, txns_parked,
+    txns_running, parts_held, parts_waiting, parked,
 }
 
 /// Counters of one command, in microseconds.
@@ -75,8 +78,10 @@ impl Report {
         report.look_at_databases(engine);
         let shard = &engine.shard;
         let stats = &shard.stats;
+        let (totals, counts) = (shard.txns.totals(), shard.txns.counts());
         let [ops_per_s, bytes_in_per_s, bytes_out_per_s] = stats.rates.per_second();
         report.counters = Counters {
+            blocking_keys: shard.blocking.keys() as u64,
             subscribers: engine.subscribers.connections,
             channels: shard.channels.len(Class::Channel) as u64,
             // Every shard knows all patterns: one of them says so.
@@ -110,6 +115,17 @@ impl Report {
             stalled_turns: stats.stalled_turns,
             query_limit_disconnections: stats.query_buffer_limit_disconnections,
             output_limit_disconnections: stats.output_buffer_limit_disconnections,
+            watched_keys: counts.watched_keys as u64,
+            txns_begun: totals.begun,
+            txns_executed: totals.executed,
+            txns_gave_way: totals.gave_way,
+            txns_dirty: totals.dirty,
+            txns_cancelled: totals.cancelled,
+            txns_parked: totals.parked,
+            txns_running: counts.running as u64,
+            parts_held: counts.held as u64,
+            parts_waiting: counts.waiting as u64,
+            parked: counts.parked as u64,
             ..report.counters
         };
         report.longest_turn_us = stats.longest_turn_us;
@@ -125,6 +141,7 @@ impl Report {
             let (input, output) = (session.input_bytes(), session.output_bytes());
             let own = size_of::<Session>() + size_of::<Info>() + session.info.name.capacity();
             self.counters.clients += 1;
+            self.counters.watching_clients += u64::from(session.watches() > 0);
             self.counters.blocked += u64::from(session.is(flag::BLOCKED));
             self.counters.client_bytes +=
                 (own + input + output.max(session.out.buf.capacity())) as u64;
