@@ -3,7 +3,9 @@
 //! The first touch of fresh memory costs a fault for each page, and with huge pages one fault
 //! clears 2 MiB: on a virtual machine that takes milliseconds, during which the shard would answer
 //! nobody. So a shard that takes a chunk asks for the next, which a supplier's thread allocates and
-//! touches meanwhile. A shard that grows faster than its supplier takes fresh memory as before.
+//! touches meanwhile. A shard that grows faster than its supplier takes fresh memory as before. The
+//! supplier's thread gives way to all others: on a core that a shard keeps busy, touching a chunk of
+//! 8 MiB in one go would be the stall that it is there to prevent.
 #![expect(unsafe_code, reason = "chunks are raw memory that changes threads")]
 
 use bytes::Bytes;
