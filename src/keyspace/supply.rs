@@ -3,12 +3,15 @@
 //! The first touch of fresh memory costs a fault for each page, and with huge pages one fault
 //! clears 2 MiB: on a virtual machine that takes milliseconds, during which the shard would answer
 //! nobody. So a shard that takes a chunk asks for the next, which a supplier's thread allocates and
-//! touches meanwhile. A shard that grows faster than its supplier takes fresh memory as before.
+//! touches meanwhile. A shard that grows faster than its supplier takes fresh memory as before. The
+//! supplier's thread gives way to all others: on a core that a shard keeps busy, touching a chunk of
+//! 8 MiB in one go would be the stall that it is there to prevent.
 #![expect(unsafe_code, reason = "chunks are raw memory that changes threads")]
 
 use bytes::Bytes;
 use std::alloc::{Layout, alloc, dealloc};
 use std::cell::Cell;
+use std::mem::MaybeUninit;
 use std::ptr::NonNull;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
@@ -18,6 +21,9 @@ const AHEAD: usize = 2;
 const JOBS_MAX: usize = 64;
 /// Values of at least this many bytes are freed by the supplier.
 pub(super) const DISPOSE_MIN: usize = 1 << 20;
+/// Pages are made present in pieces of so many bytes, so that the process's memory map is never
+/// held for long.
+const PIECE_BYTES: usize = 256 * 1024;
 /// The smallest page that a kernel maps.
 const TOUCH_BYTES: usize = 4096;
 
@@ -62,6 +68,8 @@ impl Drop for Touched {
 enum Job {
     /// Another chunk.
     Chunk(Layout),
+    /// To make the pages of an allocation present; its address and its bytes.
+    Populate(usize, usize),
     /// To free a large value: giving hundreds of MiB back to the kernel takes milliseconds, too.
     Free(Bytes),
 }
@@ -124,6 +132,12 @@ impl Disposer {
     pub(super) fn free(&self, bytes: Bytes) {
         let _ = self.0.try_send(Job::Free(bytes));
     }
+
+    /// Has the pages of memory made present that is going to be filled.
+    pub(super) fn populate(&self, memory: &[MaybeUninit<u8>]) {
+        let job = Job::Populate(memory.as_ptr().addr(), memory.len());
+        let _ = self.0.try_send(job); // without it each page costs a fault when it is filled
+    }
 }
 
 impl Supplier {
@@ -132,6 +146,7 @@ impl Supplier {
         while let Ok(job) = self.jobs.recv() {
             match job {
                 Job::Free(bytes) => drop(bytes),
+                Job::Populate(start, bytes) => populate(start, bytes),
                 Job::Chunk(layout) => {
                     let Some(chunk) = Touched::new(layout) else {
                         continue;
@@ -142,5 +157,21 @@ impl Supplier {
                 }
             }
         }
+    }
+}
+
+/// Makes pages present without changing what is in them; so it does no harm if the memory was given
+/// back or belongs to somebody else by now. Kernels before 5.14 refuse.
+fn populate(start: usize, bytes: usize) {
+    let end = start + bytes;
+    let mut at = start.next_multiple_of(TOUCH_BYTES);
+    while at + PIECE_BYTES <= end {
+        let piece = std::ptr::without_provenance_mut(at);
+        // SAFETY: the call reads and writes nothing that this process can see.
+        let done = unsafe { libc::madvise(piece, PIECE_BYTES, libc::MADV_POPULATE_WRITE) };
+        if done != 0 {
+            return;
+        }
+        at += PIECE_BYTES;
     }
 }

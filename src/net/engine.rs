@@ -14,7 +14,7 @@ use super::steps::Steps;
 use super::transaction::Running;
 use super::volley::Volley;
 use crate::command::registry::{Route, RowId};
-use crate::keyspace::Pos;
+use crate::keyspace::{Keyspace, Pos};
 use crate::mesh::ShardId;
 use crate::resp::decode::{BIG_MIN, Decoded, Frame, Limits, decode};
 use crate::resp::encode::{Output, Reply};
@@ -642,7 +642,7 @@ impl Engine {
             kept.start += from;
             kept.frame = input.frame;
             kept.args = std::mem::take(&mut input.args);
-            tidy(session);
+            tidy(session, &self.shard.keyspace);
         } else if stalled || !input.more {
             let rest = &input.bytes[from..];
             if !rest.is_empty() {
@@ -653,7 +653,7 @@ impl Engine {
                     args,
                     ..Kept::default()
                 }));
-                tidy(session);
+                tidy(session, &self.shard.keyspace);
             }
         }
         if session.has_to_send() {
@@ -767,7 +767,7 @@ fn keep_args(batch: &mut Batch, args_at: usize, input: &[u8]) -> Vec<KeptArg> {
 
 /// Drops what is done with of the kept input, and starts receiving a large argument into memory
 /// of its own.
-fn tidy(session: &mut Session) {
+fn tidy(session: &mut Session, keyspace: &Keyspace) {
     let Some(kept) = session.kept.as_deref_mut() else {
         return;
     };
@@ -790,6 +790,7 @@ fn tidy(session: &mut Session) {
         if big.try_reserve_exact(len + 2).is_err() {
             return; // it grows in the ordinary buffer instead
         }
+        keyspace.populate(big.spare_capacity_mut());
         let from = kept.start + kept.frame.at;
         big.extend_from_slice(&kept.buf[from..]);
         assert!(big.len() < len + 2, "it would have been whole");

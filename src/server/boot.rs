@@ -15,7 +15,7 @@ use std::thread::JoinHandle;
 
 use super::config::{self, Config, Launch, Startup, as_path};
 use super::process::{self, Resource, Supervisor};
-use super::{check_system, cpus, log, ring_probe, signals};
+use super::{background, check_system, cpus, log, ring_probe, signals};
 use crate::command::FAMILIES;
 use crate::command::registry::Registry;
 use crate::keyspace;
@@ -235,7 +235,10 @@ impl Seat {
         // Without the thread, memory is touched when it is needed.
         let supplied = std::thread::Builder::new()
             .name(format!("memory-{}", self.id.0))
-            .spawn(|| supplier.run());
+            .spawn(|| {
+                background::give_way();
+                supplier.run();
+            });
         if let Some(id) = self.core {
             core_affinity::set_for_current(core_affinity::CoreId { id });
         }

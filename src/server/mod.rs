@@ -1,4 +1,5 @@
 //! The server around the shards: configuration, log, process and what the host offers.
+pub mod background;
 pub mod boot;
 pub mod check_system;
 pub mod config;
