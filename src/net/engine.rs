@@ -313,6 +313,7 @@ impl Engine {
             }
             big.truncate(big.len() - 2);
             let big = kept.big.take().expect("just used");
+            kept.owned_bytes += big.len();
             kept.args.push(KeptArg::Owned(big));
             kept.frame.bulk = None;
             kept.frame.args_left -= 1;
@@ -402,26 +403,28 @@ impl Engine {
                 break;
             }
             let args_at = batch.args.len();
-            for arg in kept_args.drain(..) {
-                match arg {
-                    KeptArg::At(offset, len) => {
-                        batch.args.push(&bytes[at + offset..at + offset + len])
-                    }
-                    KeptArg::Owned(memory) => {
-                        let index = batch.args.len();
-                        batch.args.push(lend(&memory));
-                        batch.owned.push((index, memory));
-                    }
-                }
-            }
             let input = &bytes[at..];
-            let decoded = if frame.args_left == 0 && batch.args.len() > args_at {
-                Decoded::Command { end: frame.at } // its last argument was a large one
-            } else {
+            let decoded = if kept_args.is_empty() {
                 let args = &mut batch.args;
                 decode(input, &mut frame, &limits, |offset, len| {
                     args.push(&input[offset..offset + len])
                 })
+            } else {
+                // What has been found of it is looked at again only when it is whole, so that a
+                // command of a million arguments costs no more in a thousand pieces than in one.
+                let decoded = if frame.args_left == 0 {
+                    Decoded::Command { end: frame.at } // its last argument was a large one
+                } else {
+                    decode(input, &mut frame, &limits, |offset, len| {
+                        kept_args.push(KeptArg::At(offset, len));
+                    })
+                };
+                match decoded {
+                    Decoded::Incomplete => break,
+                    Decoded::Violation(_) => kept_args.clear(),
+                    _ => take_kept(&mut batch, &mut kept_args, input),
+                }
+                decoded
             };
             let end = match decoded {
                 Decoded::Command { end } => end,
@@ -642,6 +645,9 @@ impl Engine {
             kept.start += from;
             kept.frame = input.frame;
             kept.args = std::mem::take(&mut input.args);
+            if stalled || from > 0 {
+                kept.owned_bytes = owned_bytes(&kept.args); // of another command, or back again
+            }
             tidy(session, &self.shard.keyspace);
         } else if stalled || !input.more {
             let rest = &input.bytes[from..];
@@ -650,6 +656,7 @@ impl Engine {
                 session.kept = Some(Box::new(Kept {
                     buf: rest.to_vec(),
                     frame: input.frame,
+                    owned_bytes: owned_bytes(&args),
                     args,
                     ..Kept::default()
                 }));
@@ -749,6 +756,20 @@ impl Engine {
     }
 }
 
+/// Puts the arguments of a command that has come in pieces into the batch.
+fn take_kept(batch: &mut Batch, kept: &mut Vec<KeptArg>, input: &'static [u8]) {
+    for arg in kept.drain(..) {
+        match arg {
+            KeptArg::At(offset, len) => batch.args.push(&input[offset..offset + len]),
+            KeptArg::Owned(memory) => {
+                let index = batch.args.len();
+                batch.args.push(lend(&memory));
+                batch.owned.push((index, memory));
+            }
+        }
+    }
+}
+
 /// Takes the arguments of an unfinished command out of the batch.
 fn keep_args(batch: &mut Batch, args_at: usize, input: &[u8]) -> Vec<KeptArg> {
     let base = input.as_ptr() as usize;
@@ -763,6 +784,15 @@ fn keep_args(batch: &mut Batch, args_at: usize, input: &[u8]) -> Vec<KeptArg> {
     }
     batch.args.truncate(args_at);
     args
+}
+
+/// Bytes of the arguments that lie in memory of their own.
+fn owned_bytes(args: &[KeptArg]) -> usize {
+    let owned = args.iter().filter_map(|arg| match arg {
+        KeptArg::Owned(memory) => Some(memory.len()),
+        KeptArg::At(..) => None,
+    });
+    owned.sum()
 }
 
 /// Drops what is done with of the kept input, and starts receiving a large argument into memory

@@ -170,6 +170,8 @@ pub struct Kept {
     pub frame: Frame,
     /// Its arguments so far.
     pub args: Vec<KeptArg>,
+    /// Bytes of those that lie in memory of their own.
+    pub owned_bytes: usize,
     /// A large argument that is being received into memory of its own.
     pub big: Option<Vec<u8>>,
 }
@@ -383,19 +385,7 @@ impl Session {
     /// Bytes of input that are kept, for `client-query-buffer-limit`.
     pub fn input_bytes(&self) -> usize {
         self.kept.as_ref().map_or(0, |kept| {
-            kept.buf.len() - kept.start
-                + kept.big.as_ref().map_or(0, Vec::len)
-                + kept
-                    .args
-                    .iter()
-                    .map(|a| {
-                        if let KeptArg::Owned(v) = a {
-                            v.len()
-                        } else {
-                            0
-                        }
-                    })
-                    .sum::<usize>()
+            kept.buf.len() - kept.start + kept.big.as_ref().map_or(0, Vec::len) + kept.owned_bytes
         })
     }
 

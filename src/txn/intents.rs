@@ -511,15 +511,19 @@ fn node_of<'a>(
 /// The locks of some claims: each node once, with the strongest mode that was claimed.
 fn locks(claims: &[Claim], databases: usize) -> Locks {
     let mut locks = Locks::new();
+    // Where the last database stands: the keys of one command are mostly of one, which is not
+    // listed, nor looked for, once for each.
+    let mut last_database = None;
     let mut add = |db: DbIndex, position: Option<Position>, mode: LockMode| {
-        // The keys of one command are mostly of one database: do not list it for each.
-        match locks
-            .iter_mut()
-            .rev()
-            .find(|lock: &&mut Lock| lock.position.is_none())
-        {
-            Some(last) if position.is_none() && last.db == db => last.mode = last.mode.join(mode),
-            _ => locks.push(Lock { position, db, mode }),
+        let listed = last_database.filter(|_| position.is_none());
+        match listed.map(|at: usize| &mut locks[at]) {
+            Some(last) if last.db == db => last.mode = last.mode.join(mode),
+            _ => {
+                if position.is_none() {
+                    last_database = Some(locks.len());
+                }
+                locks.push(Lock { position, db, mode });
+            }
         }
     };
     for claim in claims {

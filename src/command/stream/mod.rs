@@ -88,7 +88,6 @@ const EACH: &str = "O(1) for each ID.";
 pub const COMMANDS: &[Spec] = &[
     Spec {
         name: "xadd",
-        key_notes: &["UPDATE instead of INSERT because of the optional trimming feature"],
         arity: -5,
         flags: Flags::WRITE.or(Flags::DENYOOM).or(Flags::FAST),
         complexity: "O(1) when adding a new entry, O(N) when trimming where N being the number of entries evicted.",
