@@ -51,6 +51,62 @@ def keys(r):
     assert r.touch("moved") == 1 and r.move("moved", 1) is True
 
 
+def collections(r):
+    assert r.hset("h", mapping={"a": 1, "b": 2}) == 2 and r.hgetall("h") == {b"a": b"1", b"b": b"2"}
+    assert r.hincrby("h", "a", 5) == 6 and r.hmget("h", "a", "no") == [b"6", None]
+    assert r.rpush("l", *range(1000)) == 1000 and r.lrange("l", 0, 2) == [b"0", b"1", b"2"]
+    assert r.lpop("l", 2) == [b"0", b"1"] and r.lmove("l", "l2", "LEFT", "RIGHT") == b"2"
+    assert r.sadd("s1", *range(200)) == 200 and r.sadd("s2", *range(100, 300)) == 200
+    assert len(r.sinter("s1", "s2")) == 100 and r.sinterstore("s3", "s1", "s2") == 100
+    assert r.zadd("z", {f"m{i}": i for i in range(1000)}) == 1000
+    assert r.zrange("z", 0, 1) == [b"m0", b"m1"] and r.zrevrank("z", "m999") == 0
+    assert r.zunionstore("z2", {"z": 2}) == 1000 and r.zscore("z2", "m7") == 14.0
+    assert len(list(r.zscan_iter("z", match="m99?"))) == 10
+    first = r.xadd("x", {"f": "v"})
+    assert r.xgroup_create("x", "g", id="0") and r.xlen("x") == 1
+    assert r.xreadgroup("g", "c", {"x": ">"}) and r.xack("x", "g", first) == 1
+    assert r.geoadd("geo", (13.361389, 38.115556, "Palermo", 15.087269, 37.502669, "Catania")) == 2
+    assert round(r.geodist("geo", "Palermo", "Catania", "km")) == 166
+    assert r.pfadd("hll", *range(1000)) == 1 and 950 < r.pfcount("hll") < 1050
+    assert r.sort("s3", start=0, num=2) == [b"100", b"101"]
+
+
+def messages(r):
+    """Publish and subscribe, keyspace notifications, and a queue that blocks."""
+    heard = []
+    with r.pubsub(ignore_subscribe_messages=True) as p:
+        p.subscribe(**{"news": lambda m: heard.append(m["data"])})
+        p.psubscribe(**{"n?ws": lambda m: heard.append(m["pattern"])})
+        while r.pubsub_numsub("news") != [(b"news", 1)] or r.pubsub_numpat() != 1:
+            p.get_message(timeout=0.01)
+        assert r.publish("news", "hello") == 2
+        while len(heard) < 2:
+            p.get_message(timeout=1)
+        assert sorted(heard) == [b"hello", b"n?ws"]
+    queue = redis.Redis(port=PORT, protocol=PROTO)
+    taken = []
+    worker = threading.Thread(target=lambda: taken.append(queue.blpop(["q1", "q2", "q3"], timeout=20)))
+    worker.start()
+    r.rpush("q2", "job")
+    worker.join()
+    assert [list(t) for t in taken] == [[b"q2", b"job"]]
+    assert r.blpop("q1", timeout=0.01) is None
+
+
+def transfers(r):
+    r.mset({"from": 100, "to": 0})
+
+    def move(p):
+        left = int(p.get("from")) - 10
+        p.multi()
+        p.set("from", left)
+        p.incrby("to", 10)
+
+    for _ in range(10):
+        r.transaction(move, "from", "to")
+    assert r.mget("from", "to") == [b"0", b"100"]
+
+
 def pipelines(r):
     with r.pipeline(transaction=False) as p:
         for i in range(5000):
@@ -101,7 +157,7 @@ async def asynchronous():
 
 
 client = redis.Redis(port=PORT, protocol=PROTO)
-for part in (strings, bits, keys, pipelines, server):
+for part in (strings, bits, keys, collections, messages, transfers, pipelines, server):
     part(client)
     print(f"{part.__name__}: ok")
 threads()
