@@ -14,6 +14,7 @@ mod protocol;
 mod scan;
 mod shards;
 mod start_stop;
+mod transactions;
 
 use ringdove_rig::{Kind, Options, Server};
 use std::sync::RwLock;
