@@ -41,6 +41,11 @@ pub(super) struct Gathers {
 }
 
 impl Gathers {
+    /// Whether none is.
+    pub(super) fn is_empty(&self) -> bool {
+        self.slots.iter().all(Option::is_none)
+    }
+
     fn add(&mut self, gather: Gather) -> u32 {
         let at = self.slots.iter().position(Option::is_none);
         let at = at.unwrap_or_else(|| {

@@ -5,7 +5,8 @@
 use super::engine::{Engine, slow};
 use super::session::{ConnId, flag};
 use crate::command::registry::RowId;
-use crate::command::spec::Flags;
+use crate::command::spec::{Flags, Run};
+use crate::txn::multi::Control;
 
 /// A pause that is in force, and who waits for its end.
 #[derive(Default)]
@@ -56,11 +57,23 @@ impl Engine {
         if self.slow & slow::PAUSE == 0 || self.session(conn).is(flag::MONITOR) {
             return false;
         }
-        let flags = self.shard.registry.row(row).spec.flags;
-        let held = self.pause.all || flags.any(Flags::WRITE | Flags::MAY_REPLICATE);
+        let held = self.pause.all || self.may_write(conn, row);
         if held {
             self.pause.waiting.push(conn);
         }
         held
+    }
+
+    /// Whether a command may write: EXEC does what its block does.
+    fn may_write(&mut self, conn: ConnId, row: RowId) -> bool {
+        let writes = Flags::WRITE | Flags::MAY_REPLICATE;
+        let registry = self.shard.registry.clone();
+        let spec = registry.row(row).spec;
+        if !matches!(spec.run, Run::Control(Control::Exec)) {
+            return spec.flags.any(writes);
+        }
+        let commands = self.session(conn).info.multi.commands();
+        let mut rows = commands.iter().map(|queued| queued.command.row);
+        rows.any(|row| registry.row(row).spec.flags.any(writes))
     }
 }

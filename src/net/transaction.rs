@@ -14,6 +14,16 @@
 //! Lent entries stand in the home's own tables while the command runs. Nothing else runs there
 //! meanwhile, so nobody sees a foreign key.
 //!
+//! What is lent is claimed for writing, even by a command that only reads (BITOP's sources, SINTER):
+//! the entry itself moves, and another reader would find the key missing. Readers that share a key
+//! are those whose owners answer. A copy for reading would let more of them share, and cost as much
+//! as the value is long.
+//!
+//! # Time
+//! Each shard judges expiries by its own clock, which it reads once a turn. So an expiry is an event
+//! of its key's owner, in no order with expiries elsewhere. A block that runs in steps takes several
+//! turns, in which keys that it has seen may expire.
+//!
 //! # Order within a connection
 //! The age of a transaction may be lower than the ticket of a command of the same connection that
 //! is parked at an owner. So a transaction that writes waits until nothing of the connection can be
@@ -534,6 +544,12 @@ impl Engine {
             );
         }
         text
+    }
+
+    /// Whether nothing is under way between this shard and others, or waits here.
+    pub fn is_drained(&self) -> bool {
+        let own = self.running.is_empty() && self.stepping.is_empty() && self.gathers.is_empty();
+        own && self.shard.txns.is_drained() && self.outgoing.iter().all(Output::is_empty)
     }
 
     /// A connection is gone: gives up its transactions that have not executed, what it has parked

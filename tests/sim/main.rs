@@ -1,10 +1,23 @@
-//! Many shards in one thread, from a seed: the transaction machine under every order of messages.
+//! Many shards in one thread, from a seed, under every order of messages.
 //!
-//! `RINGDOVE_SIM_SEEDS=100000` sets how many seeds are run (default 1000), `RINGDOVE_SIM_SEED=7`
-//! runs one and prints its history. A failure names its seed.
+//! Two worlds. In one (`cluster`, `clients`) the real engines serve clients that use commands on
+//! one key, several and whole databases, blocks, WATCH, pipelines, expiries, and break off at any
+//! moment; every history is explained by a server that does one thing after the other (`linear`,
+//! `model`), or found impossible. In the other (`world`, `toy`) the transaction machine drives a
+//! toy shard, in which faults can be planted, and its histories are checked without a search
+//! (`history`).
+//!
+//! `RINGDOVE_SIM_SEEDS=100000` sets how many seeds are run (default 1000), `RINGDOVE_SIM_FIRST` the
+//! first of them with engines, `RINGDOVE_SIM_SEED=7` runs one and prints its history. A failure
+//! names its seed.
 
+mod clients;
+mod cluster;
 mod history;
 mod history_test;
+mod linear;
+mod linear_test;
+mod model;
 mod toy;
 mod world;
 
@@ -120,4 +133,77 @@ fn planted_faults_are_found() {
     }
     // A rare one: what found it first was a seed of a long run.
     finds(Fault::ForgetsWatchedClaims, 35_900..36_000);
+}
+
+/// Names the seed when something panics in its run.
+struct Named(u64);
+
+impl Drop for Named {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            println!("RINGDOVE_SIM_SEED={}", self.0);
+        }
+    }
+}
+
+/// Runs one seed with real engines. `Ok(false)`: the search for an order would take too long.
+fn run_engines(world: &mut clients::World) -> Result<bool, String> {
+    world.run().map_err(|failure| format!("{failure:?}"))?;
+    let (databases, keys) = (world.setting.databases, world.setting.keys);
+    match linear::explain(&world.history, databases, keys) {
+        linear::Found::Order => Ok(true),
+        linear::Found::Undecided => Ok(false),
+        nothing => {
+            let first = linear::first_impossible(&world.history, databases, keys);
+            Err(format!("{nothing:?}, no order from answer {first:?} on"))
+        }
+    }
+}
+
+#[test]
+fn the_engines_are_one_server() {
+    let registry = cluster::Cluster::registry();
+    if let Some(seed) = number("RINGDOVE_SIM_SEED") {
+        let mut world = clients::World::new(seed, &registry);
+        let result = run_engines(&mut world);
+        for (index, event) in world.history.iter().enumerate() {
+            println!("{index}: {event:?}");
+        }
+        println!("{:?}", world.setting);
+        assert_eq!(result, Ok(true));
+        return;
+    }
+    let seeds = number("RINGDOVE_SIM_SEEDS").unwrap_or(1000);
+    let first = number("RINGDOVE_SIM_FIRST").unwrap_or(0);
+    let mut ends = [0; 3];
+    let (mut undecided, mut failed) = (0, 0);
+    let (mut gave_way, mut parked, mut cancelled) = (0, 0, 0);
+    for seed in first..first + seeds {
+        let _named = Named(seed);
+        let mut world = clients::World::new(seed, &registry);
+        match run_engines(&mut world) {
+            Ok(decided) => undecided += u64::from(!decided),
+            Err(what) => {
+                println!("RINGDOVE_SIM_SEED={seed}: {what}\n{:?}", world.setting);
+                failed += 1;
+            }
+        }
+        for engine in &world.cluster.engines {
+            let totals = engine.shard.txns.totals();
+            gave_way += totals.gave_way;
+            parked += totals.parked;
+            cancelled += totals.cancelled;
+        }
+        for (sum, count) in ends.iter_mut().zip(clients::tally(&world.history)) {
+            *sum += count;
+        }
+    }
+    let [done, refused, lost] = ends;
+    println!(
+        "{seeds} seeds from {first}: {done} answered, {refused} refused by WATCH, {lost} lost; \
+         {gave_way} gave way, {parked} parked, {cancelled} cancelled; {undecided} undecided"
+    );
+    assert_eq!(failed, 0, "seeds that are no one server");
+    assert!(gave_way > 0 && parked > 0 && cancelled > 0 && refused > 0 && lost > 0);
+    assert!(undecided * 100 <= seeds, "too many are undecided");
 }
