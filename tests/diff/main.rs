@@ -90,7 +90,7 @@ macro_rules! families {
 }
 
 families! {
-    scripts: strings bitmaps generic connection server config;
+    scripts: strings bitmaps generic connection server config transactions;
     grammars: strings bitmaps generic connection server;
     newer: strings bitmaps;
 }
