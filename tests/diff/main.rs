@@ -92,7 +92,7 @@ macro_rules! families {
 }
 
 families! {
-    scripts: strings bitmaps generic connection server config hashes zset streams sets lists geo hyperloglog sort;
+    scripts: strings bitmaps generic connection server config hashes zset streams sets lists geo hyperloglog sort transactions;
     grammars: strings bitmaps generic connection server hashes zset streams sets lists geo hyperloglog;
     newer: strings bitmaps hashes zset streams geo;
 }
