@@ -20,6 +20,7 @@ use crate::server::log;
 use crate::shard::Shard;
 use crate::shard::access::EventClass;
 use crate::stdx::glob;
+use crate::types::packed::Packed;
 use std::borrow::Cow;
 use std::time::Duration;
 
@@ -371,7 +372,14 @@ fn look(shard: &Shard, db: u16, view: View, key: &[u8]) -> Result<Vec<u8>, Error
         View::Object => Ok(describe(shard, &entry).into_bytes()),
         View::Sds => lengths(&entry).map(String::into_bytes),
         View::HashTable => Err(NO_HASH_TABLE),
-        View::Listpack => Err(NO_LISTPACK),
+        View::Listpack => match entry.value() {
+            // Nothing is printed: what Redis writes to its standard output is in the reply.
+            Value::Packed(_, bytes) if encoding_name(&entry).starts_with("listpack") => {
+                let (bytes, count) = (bytes.len(), Packed::new(bytes).len());
+                Ok(format!("Listpack of {count} elements in {bytes} bytes").into_bytes())
+            }
+            _ => Err(NO_LISTPACK),
+        },
     }
 }
 
