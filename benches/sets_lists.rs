@@ -22,11 +22,23 @@ use std::time::Instant;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const COMMANDS: [&str; 10] = [
-    "sadd", "sismember", "srandmember", "srem", "spop", "lpush", "lpop", "lindex", "lrange", "lset",
+    "sadd",
+    "sismember",
+    "srandmember",
+    "srem",
+    "spop",
+    "lpush",
+    "lpop",
+    "lindex",
+    "lrange",
+    "lset",
 ];
 
 fn main() {
-    let args: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
+    let args: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|a| a != "--bench")
+        .collect();
     let number = |at: usize| args.get(at).map(|a| a.parse::<usize>().expect("a number"));
     if args.first().is_some_and(|a| a == "once") {
         let name = args.get(1).map_or("sadd", String::as_str);
