@@ -87,7 +87,7 @@ impl Engine {
                 return Flow::Wait(stall);
             }
         }
-        if let Err(error) = self.prepare(conn, batch.args_of(command), row) {
+        if let Err(error) = self.prepare(conn, batch.args_of(command), row, false) {
             self.reject(conn, row, &error);
             return Flow::Done;
         }
@@ -178,7 +178,7 @@ impl Engine {
         })
     }
 
-    fn prepare(&mut self, conn: ConnId, args: &[&[u8]], row: RowId) -> Outcome {
+    fn prepare(&mut self, conn: ConnId, args: &[&[u8]], row: RowId, in_exec: bool) -> Outcome {
         let spec = self.shard.registry.row(row).spec;
         let Run::Gather { prepare, .. } = spec.run else {
             unreachable!("routed by its kind")
@@ -189,7 +189,7 @@ impl Engine {
                 conn,
                 args,
                 row,
-                in_exec: false,
+                in_exec,
             })
         })
     }
@@ -202,7 +202,7 @@ impl Engine {
     ) -> Option<Error> {
         let args: Vec<&[u8]> = command.args().collect();
         let row = command.command.row;
-        let error = self.prepare(call.conn, &args, row).err()?;
+        let error = self.prepare(call.conn, &args, row, true).err()?;
         self.shard.stats.count_error(error.code());
         let took = self.shard.lap();
         count(&mut self.shard, row, took, true);

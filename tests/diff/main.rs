@@ -52,6 +52,9 @@ fn generated(name: &str, text: &str) {
             for line in grammar::errors(&rules) {
                 duel.send(&line);
             }
+            // What wrong commands leave behind may be what commands do not define: members of
+            // several scores under BYLEX.
+            duel.send(&[b"FLUSHALL".to_vec()]);
             for _ in 0..count {
                 duel.send(&grammar::command(&rules, &mut rng));
             }

@@ -138,7 +138,7 @@ pub(super) fn unblock_merge(ctx: &mut MergeCtx<'_>) -> Outcome {
 /// even answered, as on Redis.
 pub(super) fn monitor(ctx: &mut HomeCtx<'_>) -> Outcome {
     let conn = ctx.conn;
-    if ctx.session().is(flag::MULTI) {
+    if ctx.in_exec {
         let text = "ERR MONITOR isn't allowed for DENY BLOCKING client";
         return Err(Error::new(text));
     }

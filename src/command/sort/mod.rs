@@ -38,6 +38,11 @@ const LOOKED_UP: KeySpec = KeySpec {
 pub const COMMANDS: &[Spec] = &[
     Spec {
         name: "sort",
+        key_notes: &[
+            "",
+            "For the optional BY/GET keyword. It is marked 'unknown' because the key names derive from the content of the key we sort",
+            "For the optional STORE keyword. It is marked 'unknown' because the keyword can appear anywhere in the argument array",
+        ],
         arity: -2,
         flags: Flags::WRITE.or(Flags::DENYOOM).or(Flags::MOVABLEKEYS),
         acl: Acl::WRITE
@@ -63,6 +68,10 @@ pub const COMMANDS: &[Spec] = &[
     },
     Spec {
         name: "sort_ro",
+        key_notes: &[
+            "",
+            "For the optional BY/GET keyword. It is marked 'unknown' because the key names derive from the content of the key we sort",
+        ],
         arity: -2,
         flags: Flags::READONLY.or(Flags::MOVABLEKEYS),
         acl: Acl::READ
