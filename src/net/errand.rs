@@ -31,6 +31,8 @@ pub(super) enum Errand {
         txn: TxnId,
         call: RemoteCall,
         command: OwnedCommand,
+        /// The time of the transaction, Unix milliseconds.
+        now_ms: u64,
     },
     /// What it answers.
     Stepped { txn: TxnId, output: Output },
@@ -78,9 +80,12 @@ impl Engine {
                 txn,
                 call,
                 mut command,
+                now_ms,
             } => {
                 let mut output = Output::default();
+                let own_ms = std::mem::replace(&mut self.shard.now_ms, now_ms);
                 self.answer_question(&call, &mut command, &mut output);
+                self.shard.now_ms = own_ms;
                 self.send_errand(from, Errand::Stepped { txn, output });
             }
             Errand::Stepped { txn, output } => self.stepped(txn, from, output),

@@ -6,6 +6,9 @@
 //! for its own time; one that every shard takes part in sends out its parts. A SORT that looks other
 //! keys up borrows its source first, and then what the elements lead to. The next step begins when
 //! the last one is answered.
+//!
+//! Time stands still meanwhile, as it does on Redis: every step runs at the time at which everything
+//! was held, and no shard expires anything by itself while it takes part.
 
 use super::batch::RemoteCall;
 use super::engine::Engine;
@@ -28,6 +31,8 @@ pub(super) struct Steps {
     /// What the participants lent: nothing, but it must go back to them.
     loans: Loans<Carried>,
     call: Option<RemoteCall>,
+    /// The time at which everything was held, Unix milliseconds: all steps run at it, wherever.
+    now_ms: u64,
     /// The step that waits for other shards, and for how many.
     current: Option<OwnedCommand>,
     missing: usize,
@@ -47,6 +52,7 @@ impl Steps {
             out: Output::default(),
             loans: Loans::<Carried>::new(),
             call: None,
+            now_ms: 0,
             current: None,
             missing: 0,
             parts: Vec::new(),
@@ -77,6 +83,7 @@ impl Engine {
     ) {
         steps.loans = loans;
         steps.call = Some(call);
+        steps.now_ms = self.shard.now_ms;
         if steps.array && !self.is_mute(&call) {
             let version = self.version_of(&call);
             Reply::new(&mut steps.out, version).array(steps.commands.len());
@@ -87,7 +94,9 @@ impl Engine {
     /// Runs steps until one waits for other shards, or all are done.
     fn go_on(&mut self, txn: TxnId, mut steps: Box<Steps>) {
         while let Some(command) = steps.commands.next() {
+            let now_ms = std::mem::replace(&mut self.shard.now_ms, steps.now_ms);
             self.step(txn, &mut steps, command);
+            self.shard.now_ms = now_ms;
             if steps.current.is_some() {
                 self.stepping.insert(txn, steps);
                 return;
@@ -117,9 +126,15 @@ impl Engine {
                 .map(|at| ShardId(at as u16))
                 .filter(|p| *p != own)
             {
-                let command = command.clone();
+                let (command, now_ms) = (command.clone(), steps.now_ms);
                 self.shard.stats.hops += 1;
-                self.send_errand(peer, Errand::Step { txn, call, command });
+                let errand = Errand::Step {
+                    txn,
+                    call,
+                    command,
+                    now_ms,
+                };
+                self.send_errand(peer, errand);
             }
             self.run_part_of(&call, &mut command.clone(), &mut steps.parts[own.index()]);
             steps.missing = shards - 1;
@@ -150,6 +165,7 @@ impl Engine {
                     txn,
                     call,
                     command: command.clone(),
+                    now_ms: steps.now_ms,
                 };
                 self.send_errand(owner, errand);
                 steps.current = Some(command);
@@ -284,9 +300,11 @@ impl Engine {
             }
         }
         let mut loans = std::mem::take(&mut steps.lent);
+        let now_ms = std::mem::replace(&mut self.shard.now_ms, steps.now_ms);
         self.with_loans(&mut loans, |engine| {
             engine.run_in_block(&call, &mut command, &mut steps.out);
         });
+        self.shard.now_ms = now_ms;
         for (shard, loan) in loans {
             let errand = Errand::Back {
                 keys: loan.ask.keys,

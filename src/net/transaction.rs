@@ -152,7 +152,12 @@ impl Engine {
     }
 
     /// Begins a transaction of a connection.
-    pub(super) fn begin(&mut self, conn: ConnId, needs: Needs, job: Job, write: bool) {
+    pub(super) fn begin(&mut self, conn: ConnId, mut needs: Needs, job: Job, write: bool) {
+        if let Job::Steps(_) = job {
+            for (_, part) in &mut needs.parts {
+                part.ask.timeless = true;
+            }
+        }
         if write {
             self.writes_everywhere(conn);
         }
@@ -345,6 +350,7 @@ impl Engine {
     fn lend(&mut self, txn: TxnId) {
         let (mut ask, _) = self.shard.txns.take_ask(txn);
         self.shard.expire_due(&ask.watched);
+        self.shard.expiry.timeless += usize::from(ask.timeless);
         let entries = self.shard.take_entries(&ask.keys);
         let mut answers = Vec::new();
         if let Some(questions) = &mut ask.questions {
@@ -377,6 +383,7 @@ impl Engine {
 
     /// A transaction is over, or gives way: takes back what it was lent.
     fn take_back(&mut self, txn: TxnId, mut loan: Loan) {
+        self.shard.expiry.timeless -= usize::from(loan.ask.timeless);
         self.shard.put_entries(&loan.ask.keys, &mut loan.entries);
         self.shard.tell_changes(loan.changes);
         if let Some(mut apply) = loan.apply {

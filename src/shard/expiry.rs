@@ -34,6 +34,8 @@ pub struct Expiry {
     pub active: bool,
     /// Whether nothing at all is done on the side (DEBUG PAUSE-CRON).
     pub paused: bool,
+    /// Transactions that keys of this shard are lent to, and during which nothing is to expire.
+    pub timeless: usize,
     /// The database that the round has come to; None between rounds.
     round_at: Option<usize>,
     /// The next round starts no earlier, unix milliseconds.
@@ -53,6 +55,7 @@ impl Default for Expiry {
         Self {
             active: true,
             paused: false,
+            timeless: 0,
             round_at: None,
             not_before_ms: 0,
             round_ticks: 0,
@@ -78,7 +81,7 @@ impl Shard {
         }
         let soonest = self.keyspace.soonest_expiry();
         let idle = soonest == u64::MAX && self.expiry.round_at.is_none();
-        if idle || !self.expiry.active || self.paused {
+        if idle || self.expiry_rests() {
             return None;
         }
         if self.expiry.round_at.is_some() {
@@ -86,6 +89,11 @@ impl Shard {
         }
         let at = soonest.max(self.expiry.not_before_ms);
         Some(at.saturating_sub(self.now_ms))
+    }
+
+    /// Whether nothing is to expire by itself now.
+    fn expiry_rests(&self) -> bool {
+        !self.expiry.active || self.paused || self.expiry.timeless > 0
     }
 
     /// A slice of what [`background_in_ms`](Self::background_in_ms) says is due.
@@ -102,7 +110,7 @@ impl Shard {
                 .soonest_expiry()
                 .max(self.expiry.not_before_ms)
                 <= self.now_ms;
-        if !self.expiry.active || self.paused || !due {
+        if self.expiry_rests() || !due {
             return;
         }
         let expiry_began = (self.ticks.read)();

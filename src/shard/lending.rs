@@ -61,6 +61,8 @@ pub struct Ask {
     pub watched: Vec<Wanted>,
     /// Commands that are to be answered, and on whose behalf.
     pub questions: Option<Box<Questions>>,
+    /// Nothing is to expire by itself while this is lent.
+    pub timeless: bool,
 }
 
 /// Commands that are run where their keys live, once these are held.

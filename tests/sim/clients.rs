@@ -547,11 +547,7 @@ impl World {
                     (db, Cmd::Select, words(&format!("SELECT {db}")))
                 }
                 false => {
-                    // A block that needs whole shards takes several rounds, in which keys expire.
-                    let cmd = match self.setting.expiry {
-                        true => self.keyed(db),
-                        false => self.cmd(db),
-                    };
+                    let cmd = self.cmd(db);
                     let args = args_of(&cmd);
                     (db, cmd, args)
                 }
