@@ -350,7 +350,9 @@ impl Engine {
     fn lend(&mut self, txn: TxnId) {
         let (mut ask, _) = self.shard.txns.take_ask(txn);
         self.shard.expire_due(&ask.watched);
-        self.shard.expiry.timeless += usize::from(ask.timeless);
+        if ask.timeless {
+            self.shard.set_timeless(true);
+        }
         let entries = self.shard.take_entries(&ask.keys);
         let mut answers = Vec::new();
         if let Some(questions) = &mut ask.questions {
@@ -383,7 +385,9 @@ impl Engine {
 
     /// A transaction is over, or gives way: takes back what it was lent.
     fn take_back(&mut self, txn: TxnId, mut loan: Loan) {
-        self.shard.expiry.timeless -= usize::from(loan.ask.timeless);
+        if loan.ask.timeless {
+            self.shard.set_timeless(false);
+        }
         self.shard.put_entries(&loan.ask.keys, &mut loan.entries);
         self.shard.tell_changes(loan.changes);
         if let Some(mut apply) = loan.apply {

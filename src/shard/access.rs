@@ -144,7 +144,7 @@ impl Shard {
 
     /// Looks a key up for reading; it is counted, but not remembered (TYPE, TTL, EXISTS ...).
     pub fn inspect(&mut self, caller: Caller, pos: Pos, key: &[u8]) -> Option<EntryRef<'_>> {
-        match self.locate(caller.db, pos, key) {
+        match self.locate_to_read(caller.db, pos, key) {
             Some(place) => Some(self.inspected(caller.db, place)),
             None => {
                 self.missed(caller.db, key);
@@ -160,7 +160,7 @@ impl Shard {
         pos: Pos,
         key: &[u8],
     ) -> Option<EntryRef<'_>> {
-        match self.locate(caller.db, pos, key) {
+        match self.locate_to_read(caller.db, pos, key) {
             Some(place) => Some(self.inspected(caller.db, place)),
             None => {
                 self.stats.misses += 1;
@@ -203,11 +203,11 @@ impl Shard {
         entry
     }
 
-    /// Where a live key's entry stands; an expired one is removed, unless CLIENT PAUSE keeps the
-    /// dataset as it is.
+    /// Where a live key's entry stands; an expired one is removed, unless CLIENT PAUSE or a
+    /// transaction keeps the dataset as it is.
     #[inline]
     fn locate_to_read(&mut self, db: u16, pos: Pos, key: &[u8]) -> Option<Place> {
-        if !self.paused {
+        if !self.keeps_expired {
             return self.locate(db, pos, key);
         }
         match self

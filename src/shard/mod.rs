@@ -52,6 +52,8 @@ pub struct Shard {
     pub now_us: u64,
     /// CLIENT PAUSE: nothing expires or is evicted, so that the dataset stays as it is.
     pub paused: bool,
+    /// Whether who reads leaves an expired key where it is.
+    keeps_expired: bool,
     /// A counter that advances steadily, and how fast: see [`Ticks`].
     pub ticks: Ticks,
     /// Commands that need more than one shard, and what waits for them.
@@ -139,6 +141,7 @@ impl Shard {
             now_ms: 0,
             now_us: 0,
             paused: false,
+            keeps_expired: false,
             ticks,
             dirty: 0,
         }
@@ -178,6 +181,21 @@ impl Shard {
         self.watch.configure(&self.config, self.ticks);
         self.lfu = Lfu::of(&self.config);
         self.mind_waiters();
+    }
+
+    /// CLIENT PAUSE begins or ends.
+    pub fn set_paused(&mut self, paused: bool) {
+        self.paused = paused;
+        self.keeps_expired = paused || self.expiry.timeless > 0;
+    }
+
+    /// A transaction during which nothing is to expire has begun or ended to hold keys here.
+    pub fn set_timeless(&mut self, begins: bool) {
+        let count = &mut self.expiry.timeless;
+        *count = count
+            .checked_add_signed(if begins { 1 } else { -1 })
+            .expect("it began before");
+        self.keeps_expired = self.paused || self.expiry.timeless > 0;
     }
 
     /// Publishes on a channel that this shard owns; the number of subscriptions that it reaches.

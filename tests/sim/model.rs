@@ -739,7 +739,8 @@ impl Reach {
         // A read behind a WATCH of the same key sees what is watched. One in front of it may see a
         // change that the watch sees, too.
         let looks = self.watching && mine & its != 0;
-        let ends = self.watching && later.watching && !(self.registers && later.registers);
+        // What registers a watch and what ends all; two that end them may change places.
+        let ends = self.watching && later.watching && self.registers != later.registers;
         both_write || meet || looks || ends
     }
 }
