@@ -7,7 +7,6 @@ use super::lazy::Lazy;
 use super::supply::Supply;
 use bytes::Bytes;
 use std::cell::Cell;
-use std::mem::MaybeUninit;
 use std::rc::Rc;
 
 /// The databases of a shard, and the memory that they share. It stays on its shard's thread; what
@@ -142,12 +141,6 @@ impl Keyspace {
     /// giving hundreds of MiB back to the kernel takes milliseconds.
     pub fn dispose(&self, bytes: Bytes) {
         self.lazy.dispose(bytes);
-    }
-
-    /// Has memory prepared by another thread that a client is going to fill: the first touch of each
-    /// page costs microseconds on a virtual machine, milliseconds for what arrives in one turn.
-    pub fn populate(&self, memory: &[MaybeUninit<u8>]) {
-        self.lazy.populate(memory);
     }
 
     /// Frees about `budget` allocations of what waits; whether anything is left.

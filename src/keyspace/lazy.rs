@@ -8,7 +8,6 @@ use super::value::Object;
 use bytes::Bytes;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::mem::MaybeUninit;
 
 /// Objects that take no more steps than this are freed where they are removed (Redis's
 /// LAZYFREE_THRESHOLD).
@@ -61,15 +60,6 @@ impl Lazy {
             && let Some(disposer) = &self.disposer
         {
             disposer.free(bytes);
-        }
-    }
-
-    /// Prepares large memory that is going to be filled.
-    pub(super) fn populate(&self, memory: &[MaybeUninit<u8>]) {
-        if memory.len() >= DISPOSE_MIN
-            && let Some(disposer) = &self.disposer
-        {
-            disposer.populate(memory);
         }
     }
 

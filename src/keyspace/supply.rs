@@ -11,7 +11,6 @@
 use bytes::Bytes;
 use std::alloc::{Layout, alloc, dealloc};
 use std::cell::Cell;
-use std::mem::MaybeUninit;
 use std::ptr::NonNull;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
@@ -21,9 +20,6 @@ const AHEAD: usize = 2;
 const JOBS_MAX: usize = 64;
 /// Values of at least this many bytes are freed by the supplier.
 pub(super) const DISPOSE_MIN: usize = 1 << 20;
-/// Pages are made present in pieces of so many bytes, so that the process's memory map is never
-/// held for long.
-const PIECE_BYTES: usize = 256 * 1024;
 /// The smallest page that a kernel maps.
 const TOUCH_BYTES: usize = 4096;
 
@@ -68,8 +64,6 @@ impl Drop for Touched {
 enum Job {
     /// Another chunk.
     Chunk(Layout),
-    /// To make the pages of an allocation present; its address and its bytes.
-    Populate(usize, usize),
     /// To free a large value: giving hundreds of MiB back to the kernel takes milliseconds, too.
     Free(Bytes),
 }
@@ -132,12 +126,6 @@ impl Disposer {
     pub(super) fn free(&self, bytes: Bytes) {
         let _ = self.0.try_send(Job::Free(bytes));
     }
-
-    /// Has the pages of memory made present that is going to be filled.
-    pub(super) fn populate(&self, memory: &[MaybeUninit<u8>]) {
-        let job = Job::Populate(memory.as_ptr().addr(), memory.len());
-        let _ = self.0.try_send(job); // without it each page costs a fault when it is filled
-    }
 }
 
 impl Supplier {
@@ -146,7 +134,6 @@ impl Supplier {
         while let Ok(job) = self.jobs.recv() {
             match job {
                 Job::Free(bytes) => drop(bytes),
-                Job::Populate(start, bytes) => populate(start, bytes),
                 Job::Chunk(layout) => {
                     let Some(chunk) = Touched::new(layout) else {
                         continue;
@@ -157,21 +144,5 @@ impl Supplier {
                 }
             }
         }
-    }
-}
-
-/// Makes pages present without changing what is in them; so it does no harm if the memory was given
-/// back or belongs to somebody else by now. Kernels before 5.14 refuse.
-fn populate(start: usize, bytes: usize) {
-    let end = start + bytes;
-    let mut at = start.next_multiple_of(TOUCH_BYTES);
-    while at + PIECE_BYTES <= end {
-        let piece = std::ptr::without_provenance_mut(at);
-        // SAFETY: the call reads and writes nothing that this process can see.
-        let done = unsafe { libc::madvise(piece, PIECE_BYTES, libc::MADV_POPULATE_WRITE) };
-        if done != 0 {
-            return;
-        }
-        at += PIECE_BYTES;
     }
 }

@@ -14,7 +14,7 @@ use super::steps::Steps;
 use super::transaction::Running;
 use super::volley::Volley;
 use crate::command::registry::{Route, RowId};
-use crate::keyspace::{Keyspace, Pos};
+use crate::keyspace::Pos;
 use crate::mesh::ShardId;
 use crate::resp::decode::{BIG_MIN, Decoded, Frame, Limits, decode};
 use crate::resp::encode::{Output, Reply};
@@ -648,7 +648,7 @@ impl Engine {
             if stalled || from > 0 {
                 kept.owned_bytes = owned_bytes(&kept.args); // of another command, or back again
             }
-            tidy(session, &self.shard.keyspace);
+            tidy(session);
         } else if stalled || !input.more {
             let rest = &input.bytes[from..];
             if !rest.is_empty() {
@@ -660,7 +660,7 @@ impl Engine {
                     args,
                     ..Kept::default()
                 }));
-                tidy(session, &self.shard.keyspace);
+                tidy(session);
             }
         }
         if session.has_to_send() {
@@ -797,7 +797,7 @@ fn owned_bytes(args: &[KeptArg]) -> usize {
 
 /// Drops what is done with of the kept input, and starts receiving a large argument into memory
 /// of its own.
-fn tidy(session: &mut Session, keyspace: &Keyspace) {
+fn tidy(session: &mut Session) {
     let Some(kept) = session.kept.as_deref_mut() else {
         return;
     };
@@ -820,7 +820,6 @@ fn tidy(session: &mut Session, keyspace: &Keyspace) {
         if big.try_reserve_exact(len + 2).is_err() {
             return; // it grows in the ordinary buffer instead
         }
-        keyspace.populate(big.spare_capacity_mut());
         let from = kept.start + kept.frame.at;
         big.extend_from_slice(&kept.buf[from..]);
         assert!(big.len() < len + 2, "it would have been whole");
