@@ -5,17 +5,9 @@
 //! ELEMENTS` makes that many calls; under `valgrind --tool=callgrind`, the difference between two
 //! numbers of calls is what a call costs in instructions.
 
-use ringdove::command::FAMILIES;
-use ringdove::command::context::{Caller, Ctx, OwnedArgs};
-use ringdove::command::registry::Registry;
-use ringdove::command::spec::Run;
-use ringdove::mesh::ShardId;
-use ringdove::resp::Version;
-use ringdove::resp::encode::{Output, Reply};
-use ringdove::server::config::Config;
-use ringdove::shard::node::Node;
-use ringdove::shard::{Shard, Ticks};
-use std::sync::Arc;
+mod alone;
+
+use alone::{Alone, put_digits};
 use std::time::Instant;
 
 #[global_allocator]
@@ -60,28 +52,17 @@ fn main() {
 }
 
 struct Bench {
-    shard: Shard,
-    out: Output,
+    alone: Alone,
 }
 
 impl Bench {
     fn new(elements: usize) -> Self {
-        let config = Config {
-            shards: 1,
-            ..Config::default()
+        let mut bench = Self {
+            alone: Alone::new(),
         };
-        let node = Node::new(config, [1, 2], String::new(), 0, vec![0], |_| {});
-        let registry = Arc::new(Registry::new(FAMILIES));
-        let ticks = Ticks {
-            read: || 0,
-            per_us: 1,
-        };
-        let shard = Shard::new(ShardId(0), Arc::new(node), registry, ticks, None);
-        let out = Output::default();
-        let mut bench = Self { shard, out };
         for n in 0..elements {
-            bench.call(&[b"sadd", b"set", &element(n)]);
-            bench.call(&[b"rpush", b"list", &element(n)]);
+            bench.alone.call(&[b"sadd", b"set", &element(n)]);
+            bench.alone.call(&[b"rpush", b"list", &element(n)]);
         }
         bench
     }
@@ -92,56 +73,26 @@ impl Bench {
             let index = at.to_string();
             let index = index.as_bytes();
             match name {
-                "sadd" => self.call(&[b"sadd", b"set", &element(elements * 4 + n)]),
-                "sismember" => self.call(&[b"sismember", b"set", &element(at)]),
-                "srandmember" => self.call(&[b"srandmember", b"set"]),
-                "srem" => self.call(&[b"srem", b"set", &element(at)]),
-                "spop" => self.call(&[b"spop", b"set"]),
-                "lpush" => self.call(&[b"lpush", b"list", &element(at)]),
-                "lpop" => self.call(&[b"lpop", b"list"]),
-                "lindex" => self.call(&[b"lindex", b"list", index]),
-                "lrange" => self.call(&[b"lrange", b"list", b"0", b"99"]),
-                "lset" => self.call(&[b"lset", b"list", index, &element(n)]),
+                "sadd" => self
+                    .alone
+                    .call(&[b"sadd", b"set", &element(elements * 4 + n)]),
+                "sismember" => self.alone.call(&[b"sismember", b"set", &element(at)]),
+                "srandmember" => self.alone.call(&[b"srandmember", b"set"]),
+                "srem" => self.alone.call(&[b"srem", b"set", &element(at)]),
+                "spop" => self.alone.call(&[b"spop", b"set"]),
+                "lpush" => self.alone.call(&[b"lpush", b"list", &element(at)]),
+                "lpop" => self.alone.call(&[b"lpop", b"list"]),
+                "lindex" => self.alone.call(&[b"lindex", b"list", index]),
+                "lrange" => self.alone.call(&[b"lrange", b"list", b"0", b"99"]),
+                "lset" => self.alone.call(&[b"lset", b"list", index, &element(n)]),
                 other => panic!("{other}: no such case"),
             }
         }
-    }
-
-    fn call(&mut self, args: &[&[u8]]) {
-        let row = self.shard.registry.find(args[0]).expect("a known command");
-        let Run::Keyed(function) = self.shard.registry.row(row).spec.run else {
-            panic!("runs at a shard")
-        };
-        let pos = self.shard.pos(args[1]);
-        self.out.clear();
-        let caller = Caller {
-            client: 1,
-            db: 0,
-            flags: 0,
-            home: self.shard.id,
-        };
-        function(&mut Ctx {
-            shard: &mut self.shard,
-            args,
-            reply: Reply::new(&mut self.out, Version::Resp2),
-            caller,
-            pos,
-            row,
-            large: OwnedArgs {
-                first: 0,
-                owned: &mut Vec::new(),
-            },
-        })
-        .expect("a command that works");
     }
 }
 
 fn element(n: usize) -> [u8; 16] {
     let mut text = *b"element:00000000";
-    let mut rest = n;
-    for digit in text[8..].iter_mut().rev() {
-        *digit = b'0' + (rest % 10) as u8;
-        rest /= 10;
-    }
+    put_digits(&mut text[8..], n);
     text
 }

@@ -5,19 +5,10 @@
 //! `-- count [PART OF A NAME]` instructions for each call (needs valgrind); `-- once COMMAND CALLS`
 //! makes calls over few keys for a profiler.
 
+mod alone;
 mod counted;
 
-use ringdove::command::FAMILIES;
-use ringdove::command::context::{Caller, Ctx, OwnedArgs};
-use ringdove::command::registry::Registry;
-use ringdove::command::spec::Run;
-use ringdove::mesh::ShardId;
-use ringdove::resp::Version;
-use ringdove::resp::encode::{Output, Reply};
-use ringdove::server::config::Config;
-use ringdove::shard::node::Node;
-use ringdove::shard::{Shard, Ticks};
-use std::sync::Arc;
+use alone::{Alone, put_digits};
 use std::time::Instant;
 
 #[global_allocator]
@@ -59,31 +50,17 @@ fn main() {
 }
 
 struct Bench {
-    shard: Shard,
-    out: Output,
+    alone: Alone,
 }
 
 impl Bench {
     fn new(keys: usize) -> Self {
-        let config = Config {
-            shards: 1,
-            ..Config::default()
-        };
-        let node = Node::new(config, [1, 2], String::new(), 0, vec![0], |_| {});
-        let registry = Arc::new(Registry::new(FAMILIES));
-        let ticks = Ticks {
-            read: || 0,
-            per_us: 1,
-        };
-        let mut shard = Shard::new(ShardId(0), Arc::new(node), registry, ticks, None);
-        shard.now_ms = 1_700_000_000_000;
         let mut bench = Self {
-            shard,
-            out: Output::default(),
+            alone: Alone::new(),
         };
         for n in 0..keys {
-            bench.call(&[b"set", &key(n), VALUE]);
-            bench.call(&[b"set", &counter(n), b"1"]);
+            bench.alone.call(&[b"set", &key(n), VALUE]);
+            bench.alone.call(&[b"set", &counter(n), b"1"]);
         }
         bench
     }
@@ -93,12 +70,12 @@ impl Bench {
             let at = n.wrapping_mul(7_919_999) % keys;
             let key = key(at);
             match name {
-                "get" => self.call(&[b"get", &key]),
-                "set" => self.call(&[b"set", &key, VALUE]),
-                "set_ex" => self.call(&[b"set", &key, VALUE, b"ex", b"100"]),
-                "incr" => self.call(&[b"incr", &counter(at)]),
-                "getbit" => self.call(&[b"getbit", &key, b"100"]),
-                "append" => self.call(&[b"append", &key, b"x"]),
+                "get" => self.alone.call(&[b"get", &key]),
+                "set" => self.alone.call(&[b"set", &key, VALUE]),
+                "set_ex" => self.alone.call(&[b"set", &key, VALUE, b"ex", b"100"]),
+                "incr" => self.alone.call(&[b"incr", &counter(at)]),
+                "getbit" => self.alone.call(&[b"getbit", &key, b"100"]),
+                "append" => self.alone.call(&[b"append", &key, b"x"]),
                 "mget" => self.many(b"mget", at, keys, false),
                 "mset" => self.many(b"mset", at, keys, true),
                 other => panic!("{other}: no such case"),
@@ -116,53 +93,18 @@ impl Bench {
                 args.push(VALUE);
             }
         }
-        self.call(&args);
-    }
-
-    fn call(&mut self, args: &[&[u8]]) {
-        let row = self.shard.registry.find(args[0]).expect("a known command");
-        let Run::Keyed(function) = self.shard.registry.row(row).spec.run else {
-            panic!("runs at a shard")
-        };
-        let pos = self.shard.pos(args[1]);
-        self.out.clear();
-        let caller = Caller {
-            client: 1,
-            db: 0,
-            flags: 0,
-            home: self.shard.id,
-        };
-        function(&mut Ctx {
-            shard: &mut self.shard,
-            args,
-            reply: Reply::new(&mut self.out, Version::Resp2),
-            caller,
-            pos,
-            row,
-            large: OwnedArgs {
-                first: 0,
-                owned: &mut Vec::new(),
-            },
-        })
-        .expect("a command that works");
+        self.alone.call(&args);
     }
 }
 
 fn key(n: usize) -> [u8; 16] {
     let mut key = *b"key:000000000000";
-    digits(&mut key[4..], n);
+    put_digits(&mut key[4..], n);
     key
 }
 
 fn counter(n: usize) -> [u8; 16] {
     let mut key = *b"num:000000000000";
-    digits(&mut key[4..], n);
+    put_digits(&mut key[4..], n);
     key
-}
-
-fn digits(text: &mut [u8], mut n: usize) {
-    for digit in text.iter_mut().rev() {
-        *digit = b'0' + (n % 10) as u8;
-        n /= 10;
-    }
 }

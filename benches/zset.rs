@@ -6,20 +6,12 @@
 //! under `valgrind --tool=callgrind`, the difference between two numbers of calls is what a call
 //! costs in instructions.
 
-use ringdove::command::FAMILIES;
-use ringdove::command::context::{Caller, Ctx, OwnedArgs};
-use ringdove::command::registry::Registry;
-use ringdove::command::spec::Run;
+mod alone;
+
+use alone::{Alone, put_digits};
 use ringdove::keyspace::{Hasher, Object};
-use ringdove::mesh::ShardId;
-use ringdove::resp::Version;
-use ringdove::resp::encode::{Output, Reply};
-use ringdove::server::config::Config;
-use ringdove::shard::node::Node;
-use ringdove::shard::{Shard, Ticks};
 use ringdove::types::zset::SortedSet;
 use std::hint::black_box;
-use std::sync::Arc;
 use std::time::Instant;
 
 #[global_allocator]
@@ -93,8 +85,7 @@ fn memory(members: usize) {
 struct Bench {
     set: SortedSet,
     members: usize,
-    shard: Shard,
-    out: Output,
+    alone: Alone,
     /// Steps through the members without a pattern.
     at: usize,
     sum: usize,
@@ -102,28 +93,19 @@ struct Bench {
 
 impl Bench {
     fn new(members: usize) -> Self {
-        let config = Config {
-            shards: 1,
-            ..Config::default()
-        };
-        let node = Node::new(config, [1, 2], String::new(), 0, vec![0], |_| {});
-        let registry = Arc::new(Registry::new(FAMILIES));
-        let ticks = Ticks {
-            read: || 0,
-            per_us: 1,
-        };
         let mut bench = Self {
             set: SortedSet::new(Hasher::new([1, 2])),
             members,
-            shard: Shard::new(ShardId(0), Arc::new(node), registry, ticks, None),
-            out: Output::default(),
+            alone: Alone::new(),
             at: 0,
             sum: 0,
         };
         for n in 0..members {
             bench.set.set(&member(n), score(n, members));
             let text = score(n, members).to_string();
-            bench.call(&[b"zadd", b"z", text.as_bytes(), &member(n)]);
+            bench
+                .alone
+                .call(&[b"zadd", b"z", text.as_bytes(), &member(n)]);
         }
         bench
     }
@@ -163,62 +145,32 @@ impl Bench {
                 }
                 "zadd" => {
                     let text = (self.at * 31 % self.members).to_string();
-                    self.call(&[b"zadd", b"z", text.as_bytes(), &member]);
+                    self.alone.call(&[b"zadd", b"z", text.as_bytes(), &member]);
                 }
-                "zincrby" => self.call(&[b"zincrby", b"z", b"1", &member]),
-                "zrevrank" => self.call(&[b"zrevrank", b"z", &member]),
-                "zrevrange" => self.call(&[b"zrevrange", b"z", b"0", b"9", b"withscores"]),
+                "zincrby" => self.alone.call(&[b"zincrby", b"z", b"1", &member]),
+                "zrevrank" => self.alone.call(&[b"zrevrank", b"z", &member]),
+                "zrevrange" => self
+                    .alone
+                    .call(&[b"zrevrange", b"z", b"0", b"9", b"withscores"]),
                 "zpopmin" => {
-                    self.call(&[b"zpopmin", b"z"]);
-                    let at = self.out.buf.len() - 2;
-                    let member = self.out.buf[9..25].to_vec();
+                    self.alone.call(&[b"zpopmin", b"z"]);
+                    let at = self.alone.out.buf.len() - 2;
+                    let member = self.alone.out.buf[9..25].to_vec();
                     assert!(at > 25);
                     let text = score(self.at, self.members).to_string();
-                    self.call(&[b"zadd", b"z", text.as_bytes(), &member]);
+                    self.alone.call(&[b"zadd", b"z", text.as_bytes(), &member]);
                 }
                 other => panic!("{other}: no such operation"),
             }
         }
         black_box(self.sum);
     }
-
-    fn call(&mut self, args: &[&[u8]]) {
-        let row = self.shard.registry.find(args[0]).expect("a known command");
-        let Run::Keyed(function) = self.shard.registry.row(row).spec.run else {
-            panic!("runs at a shard")
-        };
-        let pos = self.shard.pos(args[1]);
-        self.out.clear();
-        let caller = Caller {
-            client: 1,
-            db: 0,
-            flags: 0,
-            home: self.shard.id,
-        };
-        function(&mut Ctx {
-            shard: &mut self.shard,
-            args,
-            reply: Reply::new(&mut self.out, Version::Resp2),
-            caller,
-            pos,
-            row,
-            large: OwnedArgs {
-                first: 0,
-                owned: &mut Vec::new(),
-            },
-        })
-        .expect("a command that works");
-    }
 }
 
 /// `member:000000042`: 16 bytes.
 fn member(n: usize) -> [u8; 16] {
     let mut text = *b"member:000000000";
-    let mut rest = n;
-    for digit in text[7..].iter_mut().rev() {
-        *digit = b'0' + (rest % 10) as u8;
-        rest /= 10;
-    }
+    put_digits(&mut text[7..], n);
     text
 }
 

@@ -68,6 +68,10 @@
 //!   command with one owner waits only where it conflicts with such a transaction; with none in
 //!   flight that costs one branch.
 //! - *The connection itself* (CLIENT, SELECT): at home.
+//! - *The owner of a channel* (PUBLISH): all messages of a channel pass through the shard that owns
+//!   the slot of its name, which knows who has subscribers ([`shard::channels`], [`net::pubsub`]).
+//! - *Later* (BLPOP): who finds nothing waits at every owner of its keys, and is tried again by
+//!   whatever changes one of them ([`shard::blocking`], [`net::blocking`]).
 //! - *Every shard* (FLUSHALL, DBSIZE, INFO): a part at each, the parts put together at home.
 //!
 //! # What always holds
@@ -75,7 +79,8 @@
 //! **Who owns what.** Only its owner touches a key, an entry or a table; only its home touches a
 //! session or a socket. Counters are per shard and summed when somebody asks. What is shared by the
 //! process ([`shard::node::Node`]) is looked at when connections come and go, when the configuration
-//! changes and when INFO asks, and not on the way of a request.
+//! changes and when INFO asks, and not on the way of a request. The one exception is a flag for each
+//! client that waits in a blocking command: who takes it may serve the client.
 //!
 //! **What crosses.** Batches of messages, as bytes. A large argument or value crosses as a pointer to
 //! memory that changes hands with it, and so do entries that are lent. A batch's buffer is filled,

@@ -2,7 +2,7 @@
 //!
 //! # The wait begins
 //! A command that finds nothing leaves a [`Wait`] with its shard. If one shard owns all its keys,
-//! the client becomes a waiter there at once, and the home is told ([`Errand::Waits`]). Otherwise
+//! the client becomes a waiter there at once, and the home is told (`Errand::Waits`). Otherwise
 //! the command has run at the home with the keys of all owners held; the waiters travel with what
 //! the owners get back, so nothing can come in between.
 //!

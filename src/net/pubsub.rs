@@ -7,7 +7,7 @@
 //! messages stand among its replies in the order in which they arrive; a message is encoded once for
 //! all that are to have it, whichever protocol they speak: only the first byte differs.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -28,8 +28,8 @@ const LINE_KEPT_MAX: usize = 64 * 1024;
 /// What a connection subscribes to.
 #[derive(Default)]
 pub struct Subscriptions {
-    /// By class: names, and their places in the order of subscribing.
-    names: [HashMap<Rc<[u8]>, ()>; 3],
+    /// By class.
+    names: [HashSet<Rc<[u8]>>; 3],
 }
 
 impl Subscriptions {
@@ -47,7 +47,7 @@ impl Subscriptions {
     }
 
     fn is_empty(&self) -> bool {
-        self.names.iter().all(HashMap::is_empty)
+        self.names.iter().all(HashSet::is_empty)
     }
 }
 
@@ -117,7 +117,7 @@ impl Engine {
     /// UNSUBSCRIBE and the like; from everything of the class without names.
     pub fn unsubscribe(&mut self, conn: ConnId, class: Class, names: &[&[u8]], waits: bool) {
         let all: Vec<Rc<[u8]>> = match &self.session(conn).info.subscriptions {
-            Some(own) if names.is_empty() => own.names[class as usize].keys().cloned().collect(),
+            Some(own) if names.is_empty() => own.names[class as usize].iter().cloned().collect(),
             _ => names.iter().map(|name| Rc::from(*name)).collect(),
         };
         let mut reply = Output::default();
@@ -142,7 +142,7 @@ impl Engine {
             return;
         };
         let of = |class: Class| {
-            let names = own.names[class as usize].keys();
+            let names = own.names[class as usize].iter();
             names.map(move |name| (class, name.clone()))
         };
         let all: Vec<_> = Class::ALL.into_iter().flat_map(of).collect();
@@ -165,7 +165,7 @@ impl Engine {
         }
         let own = session.info.subscriptions.get_or_insert_default();
         let own = &mut own.names[class as usize];
-        if own.contains_key(name) {
+        if own.contains(name) {
             return None;
         }
         let table = &mut self.subscribers.by_name[class as usize];
@@ -173,7 +173,7 @@ impl Engine {
             Some((name, _)) => name.clone(),
             None => Rc::from(name),
         };
-        own.insert(name.clone(), ());
+        own.insert(name.clone());
         table.entry(name.clone()).or_default().push(conn);
         Some(name)
     }
@@ -183,7 +183,7 @@ impl Engine {
         let own = &mut self.session(conn).info.subscriptions;
         let there = own
             .as_mut()
-            .is_some_and(|own| own.names[class as usize].remove(name).is_some());
+            .is_some_and(|own| own.names[class as usize].remove(name));
         if there {
             let table = &mut self.subscribers.by_name[class as usize];
             let conns = table.get_mut(name).expect("its connection subscribes");

@@ -14,7 +14,7 @@
 //!
 //! # Outbox
 //! A command that publishes runs without a connection at hand: its messages are put into
-//! [`Channels::outbox`], which the engine empties after each command.
+//! an [`Outbox`], which the engine empties after each command.
 
 use std::collections::HashMap;
 
@@ -67,7 +67,7 @@ impl Counts {
     }
 }
 
-/// A message that is on its way: what [`Channels::outbox`] holds.
+/// A message that is on its way: what an [`Outbox`] holds.
 #[derive(Clone, Copy, Debug)]
 pub struct Published<'a> {
     /// Channel or shard channel.

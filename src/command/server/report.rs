@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::record::{Fields, put, put_bytes};
 use crate::command::registry::RowId;
 use crate::net::engine::Engine;
-use crate::net::session::{Info, Session, flag};
+use crate::net::session::{Info, Session};
 use crate::shard::channels::Class;
 use crate::shard::watch::{Histogram, LATENCY_BUCKETS};
 
@@ -142,7 +142,7 @@ impl Report {
             let own = size_of::<Session>() + size_of::<Info>() + session.info.name.capacity();
             self.counters.clients += 1;
             self.counters.watching_clients += u64::from(session.watches() > 0);
-            self.counters.blocked += u64::from(session.is(flag::BLOCKED));
+            self.counters.blocked += u64::from(session.info.blocked.is_some());
             self.counters.client_bytes +=
                 (own + input + output.max(session.out.buf.capacity())) as u64;
             self.input_bytes_max = self.input_bytes_max.max(input as u64);

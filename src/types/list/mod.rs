@@ -3,9 +3,9 @@
 //! | form | where | OBJECT ENCODING |
 //! | --- | --- | --- |
 //! | [packed](super::packed) block of elements | in the entry | `listpack` |
-//! | [`LargeList`] | [blocks](block) of 4 KiB, numbered through in two levels | `quicklist` |
+//! | [`LargeList`] | blocks of 4 KiB, numbered through in two levels | `quicklist` |
 //!
-//! A large list is a sequence of chunks, each a sequence of at most [`CHUNK_BLOCKS_MAX`] blocks with
+//! A large list is a sequence of chunks, each a sequence of at most `CHUNK_BLOCKS_MAX` blocks with
 //! its number of elements: an index is found by counting through chunks, then blocks, then elements,
 //! each from the nearer end. Both ends are reached at once and change without moving anything.
 

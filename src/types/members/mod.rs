@@ -1,7 +1,7 @@
 //! The table of a large collection's members: sets, the fields of hashes, the member index of
 //! sorted sets.
 //!
-//! Linear hashing over [segments](segment) of some 40 elements, so that it grows and shrinks by
+//! Linear hashing over segments of some 40 elements, so that it grows and shrinks by
 //! splitting or merging one segment at a time, in step with the number of elements: no operation
 //! moves more than one segment, and nothing is ever rehashed as a whole. The number of a segment is
 //! made of the upper bits of the hash, reversed; therefore each segment has a range of hashes, and a
