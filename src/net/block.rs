@@ -453,6 +453,13 @@ impl Engine {
 
     /// Runs a block here, unless a watched key has changed.
     pub(super) fn run_block(&mut self, call: &RemoteCall, block: Block, out: &mut Output) {
+        self.shard.effects.hold();
+        self.run_unless_dirty(call, block, out);
+        self.shard.effects.release();
+        self.shard.effects.close();
+    }
+
+    fn run_unless_dirty(&mut self, call: &RemoteCall, block: Block, out: &mut Output) {
         if !block.watched.is_empty() {
             let connection = connection_of(call);
             self.shard.expire_due(&block.watched);
