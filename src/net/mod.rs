@@ -6,6 +6,8 @@ mod block;
 pub mod blocking;
 mod care;
 pub mod dispatch;
+#[cfg(test)]
+mod effects_test;
 pub mod engine;
 mod errand;
 pub mod gather;
