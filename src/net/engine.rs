@@ -41,7 +41,7 @@ pub struct Engine {
     /// Connections; a slot is free or in use.
     pub(super) sessions: Vec<Option<Box<Session>>>,
     free: Vec<ConnId>,
-    /// Connections whose slot is freed when nothing waits on their behalf.
+    /// Commands that this turn has parsed.
     pub(super) batch: Batch,
     /// What goes to each shard with this turn's batch.
     pub outgoing: Vec<Output>,
@@ -87,6 +87,8 @@ pub struct Engine {
     pub(super) stall_logged_ms: u64,
     /// When an attack was logged last, Unix time in milliseconds.
     pub(super) attack_logged_ms: u64,
+    /// When memory is to be given back to the system.
+    pub(super) ebb: super::ebb::Ebb,
     /// Output buffers without a connection: an idle one holds none.
     spare: Vec<Vec<u8>>,
     /// Keys of a command with several, kept for reuse.
@@ -132,6 +134,7 @@ impl Engine {
             turn_began: 0,
             stall_logged_ms: 0,
             attack_logged_ms: 0,
+            ebb: super::ebb::Ebb::default(),
             spare: Vec::new(),
             key_scratch: Vec::new(),
         }
@@ -581,8 +584,11 @@ impl Engine {
         for (_, memory) in batch.owned.drain(..) {
             self.shard.keyspace.dispose(memory.into());
         }
-        batch.clear();
+        let large = batch.clear();
         self.batch = batch;
+        if large {
+            self.large_command_has_run();
+        }
         self.settle_aftermath();
         if !self.shard.watch.slow_calls.is_empty() {
             self.log_slow_calls();

@@ -6,6 +6,7 @@ mod block;
 pub mod blocking;
 mod care;
 pub mod dispatch;
+mod ebb;
 pub mod engine;
 mod errand;
 pub mod gather;

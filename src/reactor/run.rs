@@ -22,6 +22,7 @@ use crate::mesh::{Endpoint, ShardId};
 use crate::net::engine::{Engine, WAITING_OUTPUT_MAX};
 use crate::net::session::{ConnId, Peer, flag};
 use crate::resp::encode::Output;
+use crate::stdx::allocator;
 
 /// What an operation was, in the top byte of its user data; the rest is a number.
 mod op {
@@ -585,6 +586,9 @@ impl Reactor {
     fn tick(&mut self) {
         let again_in_ms = self.engine.tick();
         self.next_tick_ms = self.engine.shard.now_ms + again_in_ms;
+        if self.engine.memory_has_ebbed() {
+            allocator::give_back();
+        }
         for port in std::mem::take(&mut self.deaf) {
             if let Some((_, listener)) = self.ports.iter().find(|(number, _)| *number == port) {
                 self.ring
