@@ -59,6 +59,8 @@ pub struct Engine {
     pub(super) stepping: FxHashMap<TxnId, Box<Steps>>,
     /// Volleys that hold their keys, by connection.
     pub(super) volleys: FxHashMap<ConnId, Volley>,
+    /// The keys of volleys.
+    pub(super) rivals: super::volley::Rivals,
     /// Whether actions of the transaction machine are being carried out.
     pub(super) working_off: bool,
     /// Replies of a block that runs here, kept for reuse.
@@ -120,6 +122,7 @@ impl Engine {
             running: FxHashMap::default(),
             stepping: FxHashMap::default(),
             volleys: FxHashMap::default(),
+            rivals: super::volley::Rivals::default(),
             working_off: false,
             block_out: Output::default(),
             adopted: Vec::new(),
