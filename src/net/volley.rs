@@ -204,7 +204,10 @@ impl Engine {
             return None;
         }
         let call = self.remote_call(conn, 0);
-        let txn = self.shard.txns.begin(connection_of(&call), needs.parts);
+        let txn = self
+            .shard
+            .txns
+            .begin(connection_of(&call), needs.into_parts());
         let job = Job::Volley((stretch.end - at) as u32);
         self.running.insert(txn, Running { call, job });
         self.session(conn).flags |= flag::VOLLEY;
