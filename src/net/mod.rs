@@ -12,6 +12,7 @@ mod errand;
 pub mod gather;
 pub mod held;
 pub mod idle;
+pub mod large;
 pub mod limits;
 pub mod monitor;
 mod multi;
