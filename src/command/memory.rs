@@ -10,6 +10,7 @@ use super::help;
 use super::spec::{Acl, Flags, Group, KeyFlags, KeySpec, Run, Spec};
 use crate::resp::number::parse_i64;
 use crate::server::process::resident_bytes;
+use crate::stdx::allocator::give_back;
 
 /// The command.
 pub const COMMANDS: &[Spec] = &[Spec {
@@ -84,7 +85,7 @@ const SUBCOMMANDS: &[Spec] = &[
         tips: &["request_policy:all_shards", "response_policy:all_succeeded"],
         run: Run::Gather {
             prepare: None,
-            part: nothing,
+            part: purge,
             merge: purged,
         },
         ..Spec::BASE
@@ -251,11 +252,11 @@ fn malloc_stats(ctx: &mut MergeCtx<'_>) -> Outcome {
     Ok(())
 }
 
-fn nothing(_: &mut PartCtx<'_>) -> Outcome {
+fn purge(_: &mut PartCtx<'_>) -> Outcome {
+    give_back();
     Ok(())
 }
 
-/// The allocator gives memory back by itself; there is nothing to ask for.
 fn purged(ctx: &mut MergeCtx<'_>) -> Outcome {
     ctx.reply.ok();
     Ok(())
@@ -264,6 +265,7 @@ fn purged(ctx: &mut MergeCtx<'_>) -> Outcome {
 fn stats(ctx: &mut MergeCtx<'_>) -> Outcome {
     let numbers = Numbers::of(ctx);
     let used = numbers.used();
+    let peak = ctx.engine.shard.node.used_peak(used);
     let keys = numbers.keys();
     let resident = resident_bytes().unwrap_or(used);
     let populated: Vec<(usize, (u64, u64))> = numbers
@@ -278,7 +280,7 @@ fn stats(ctx: &mut MergeCtx<'_>) -> Outcome {
     let ratio = |a: u64, b: u64| if b == 0 { 0.0 } else { a as f64 / b as f64 };
     let count = |n: u64| Field::Count(n);
     let head = [
-        ("peak.allocated", count(used)),
+        ("peak.allocated", count(peak)),
         ("total.allocated", count(used)),
         ("startup.allocated", count(0)),
         ("replication.backlog", count(0)),
@@ -301,7 +303,7 @@ fn stats(ctx: &mut MergeCtx<'_>) -> Outcome {
             "dataset.percentage",
             Field::Ratio(100.0 * ratio(dataset, used)),
         ),
-        ("peak.percentage", Field::Ratio(100.0 * ratio(used, used))),
+        ("peak.percentage", Field::Ratio(100.0 * ratio(used, peak))),
         ("allocator.allocated", count(used)),
         ("allocator.active", count(resident)),
         ("allocator.resident", count(resident)),

@@ -19,6 +19,8 @@ use crate::resp::decode::Frame;
 /// Commands of a batch, at most: enough to hide memory latency behind prefetching, few enough to
 /// stay in the first-level cache.
 pub const COMMANDS_MAX: usize = 128;
+/// Room for so many arguments is kept from one batch to the next.
+const ARGS_KEPT: usize = 1 << 16;
 
 /// Erases the lifetime of bytes that stay in place until the batch is cleared.
 pub fn lend(bytes: &[u8]) -> &'static [u8] {
@@ -128,13 +130,19 @@ impl Batch {
         &self.args[command.args_at as usize..(command.args_at + command.argc) as usize]
     }
 
-    /// Forgets everything; the buffers may be reused from now on.
-    pub fn clear(&mut self) {
+    /// Forgets everything; the buffers may be reused from now on. Whether a command had so many
+    /// arguments that the room for them was not kept.
+    pub fn clear(&mut self) -> bool {
         self.commands.clear();
         self.args.clear();
         self.inputs.clear();
         self.owned.clear();
         self.decoded.clear();
         self.surveyed = 0;
+        let large = self.args.capacity() > ARGS_KEPT;
+        if large {
+            self.args = Vec::new();
+        }
+        large
     }
 }

@@ -114,6 +114,7 @@ impl Engine {
 
     /// A bounded slice of background work: expiry, freeing.
     pub fn background(&mut self) {
+        self.note_memory();
         self.shard.background();
         self.settle_aftermath();
     }

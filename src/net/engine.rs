@@ -9,6 +9,7 @@
 use super::batch::{Batch, COMMANDS_MAX, Command, Input, Origin, lend};
 use super::blocking::Ending;
 use super::gather::Gathers;
+use super::large::begin_large;
 use super::session::{ConnId, Kept, KeptArg, Peer, Session, Stall, flag};
 use super::steps::Steps;
 use super::transaction::Running;
@@ -16,7 +17,7 @@ use super::volley::Volley;
 use crate::command::registry::{Route, RowId};
 use crate::keyspace::Pos;
 use crate::mesh::ShardId;
-use crate::resp::decode::{BIG_MIN, Decoded, Frame, Limits, decode};
+use crate::resp::decode::{Decoded, Frame, Limits, decode};
 use crate::resp::encode::{Output, Reply};
 use crate::server::log;
 use crate::shard::Shard;
@@ -41,12 +42,14 @@ pub struct Engine {
     /// Connections; a slot is free or in use.
     pub(super) sessions: Vec<Option<Box<Session>>>,
     free: Vec<ConnId>,
-    /// Connections whose slot is freed when nothing waits on their behalf.
+    /// Commands that this turn has parsed.
     pub(super) batch: Batch,
     /// What goes to each shard with this turn's batch.
     pub outgoing: Vec<Output>,
     /// Connections with something to send or to close, for the reactor; flagged DIRTY.
     pub dirty: Vec<ConnId>,
+    /// Connections with a large argument that the reactor may receive straight into its memory.
+    pub large: Vec<ConnId>,
     /// Connections that may go on with kept input.
     pub(super) resumable: Vec<ConnId>,
     /// Connections that wait for room in a lane.
@@ -59,6 +62,8 @@ pub struct Engine {
     pub(super) stepping: FxHashMap<TxnId, Box<Steps>>,
     /// Volleys that hold their keys, by connection.
     pub(super) volleys: FxHashMap<ConnId, Volley>,
+    /// The keys of volleys.
+    pub(super) rivals: super::volley::Rivals,
     /// Whether actions of the transaction machine are being carried out.
     pub(super) working_off: bool,
     /// Replies of a block that runs here, kept for reuse.
@@ -87,6 +92,8 @@ pub struct Engine {
     pub(super) stall_logged_ms: u64,
     /// When an attack was logged last, Unix time in milliseconds.
     pub(super) attack_logged_ms: u64,
+    /// When memory is to be given back to the system.
+    pub(super) ebb: super::ebb::Ebb,
     /// Output buffers without a connection: an idle one holds none.
     spare: Vec<Vec<u8>>,
     /// Keys of a command with several, kept for reuse.
@@ -112,12 +119,14 @@ impl Engine {
             batch: Batch::default(),
             outgoing: (0..shards).map(|_| Output::default()).collect(),
             dirty: Vec::new(),
+            large: Vec::new(),
             resumable: Vec::new(),
             want_room: Vec::new(),
             gathers: Gathers::default(),
             running: FxHashMap::default(),
             stepping: FxHashMap::default(),
             volleys: FxHashMap::default(),
+            rivals: super::volley::Rivals::default(),
             working_off: false,
             block_out: Output::default(),
             adopted: Vec::new(),
@@ -132,6 +141,7 @@ impl Engine {
             turn_began: 0,
             stall_logged_ms: 0,
             attack_logged_ms: 0,
+            ebb: super::ebb::Ebb::default(),
             spare: Vec::new(),
             key_scratch: Vec::new(),
         }
@@ -297,32 +307,15 @@ impl Engine {
     }
 
     /// Appends bytes to what is kept of a connection.
-    fn keep(&mut self, conn: ConnId, mut data: &[u8]) {
+    fn keep(&mut self, conn: ConnId, data: &[u8]) {
         let session = self.session(conn);
         let kept = session.kept.get_or_insert_with(Default::default);
-        if let Some(big) = &mut kept.big {
-            let missing = kept
-                .frame
-                .bulk
-                .map_or(0, |len| len as usize + 2 - big.len());
-            let (now, later) = data.split_at(missing.min(data.len()));
-            big.extend_from_slice(now);
-            data = later;
-            if now.len() < missing {
-                return;
-            }
-            big.truncate(big.len() - 2);
-            let big = kept.big.take().expect("just used");
-            kept.owned_bytes += big.len();
-            kept.args.push(KeptArg::Owned(big));
-            kept.frame.bulk = None;
-            kept.frame.args_left -= 1;
-        }
-        kept.buf.extend_from_slice(data);
+        let rest = kept.fill_large(data);
+        kept.buf.extend_from_slice(rest);
     }
 
     /// Closes a connection whose input grows over its limit; stops reading from one that waits.
-    fn watch_input(&mut self, conn: ConnId) {
+    pub(super) fn watch_input(&mut self, conn: ConnId) {
         let limit = self.shard.config.client_query_buffer_limit as usize;
         let session = self.session(conn);
         let bytes = session.input_bytes();
@@ -335,10 +328,7 @@ impl Engine {
             self.shard.stats.query_buffer_limit_disconnections += 1;
             self.close(conn);
         } else if bytes > STALLED_INPUT_MAX
-            && matches!(
-                session.stall,
-                Stall::Writes | Stall::Answers | Stall::Unsure | Stall::Claims | Stall::Room
-            )
+            && session.stall.is_by_shards()
             && !session.is(flag::READ_PAUSED)
         {
             session.flags |= flag::READ_PAUSED;
@@ -347,7 +337,7 @@ impl Engine {
     }
 
     /// Goes on with what is kept of a connection.
-    fn parse_kept(&mut self, conn: ConnId) {
+    pub(super) fn parse_kept(&mut self, conn: ConnId) {
         let mut after_volley = false;
         loop {
             let session = self.session(conn);
@@ -360,7 +350,7 @@ impl Engine {
             let Some(kept) = session.kept.as_deref_mut() else {
                 return;
             };
-            if kept.big.is_some() {
+            if !kept.large.is_none() {
                 return;
             }
             let bytes = lend(&kept.buf[kept.start..]);
@@ -581,8 +571,11 @@ impl Engine {
         for (_, memory) in batch.owned.drain(..) {
             self.shard.keyspace.dispose(memory.into());
         }
-        batch.clear();
+        let large = batch.clear();
         self.batch = batch;
+        if large {
+            self.large_command_has_run();
+        }
         self.settle_aftermath();
         if !self.shard.watch.slow_calls.is_empty() {
             self.log_slow_calls();
@@ -649,6 +642,9 @@ impl Engine {
                 kept.owned_bytes = owned_bytes(&kept.args); // of another command, or back again
             }
             tidy(session);
+            if begin_large(session) {
+                self.large.push(input.conn);
+            }
         } else if stalled || !input.more {
             let rest = &input.bytes[from..];
             if !rest.is_empty() {
@@ -660,7 +656,9 @@ impl Engine {
                     args,
                     ..Kept::default()
                 }));
-                tidy(session);
+                if begin_large(session) {
+                    self.large.push(input.conn);
+                }
             }
         }
         if session.has_to_send() {
@@ -718,7 +716,10 @@ impl Engine {
             self.parse_kept(conn);
             self.run_batch();
             let session = self.session(conn);
-            if session.is(flag::READ_PAUSED) && session.input_bytes() < STALLED_INPUT_MAX / 2 {
+            // What is left without a stall is the beginning of a command, however long it is.
+            let goes_on =
+                !session.stall.is_by_shards() || session.input_bytes() < STALLED_INPUT_MAX / 2;
+            if session.is(flag::READ_PAUSED) && goes_on {
                 session.flags &= !flag::READ_PAUSED;
                 self.mark_dirty(conn);
             }
@@ -795,8 +796,7 @@ fn owned_bytes(args: &[KeptArg]) -> usize {
     owned.sum()
 }
 
-/// Drops what is done with of the kept input, and starts receiving a large argument into memory
-/// of its own.
+/// Drops what is done with of the kept input.
 fn tidy(session: &mut Session) {
     let Some(kept) = session.kept.as_deref_mut() else {
         return;
@@ -808,22 +808,5 @@ fn tidy(session: &mut Session) {
     if kept.start * 2 > kept.buf.len() {
         kept.buf.drain(..kept.start);
         kept.start = 0;
-    }
-    if let Some(len) = kept.frame.bulk
-        && kept.buf.len() - kept.start - kept.frame.at >= BIG_MIN
-        && len > BIG_MIN as u64
-        && session.stall == Stall::No
-        && kept.big.is_none()
-    {
-        let len = len as usize;
-        let mut big = Vec::new();
-        if big.try_reserve_exact(len + 2).is_err() {
-            return; // it grows in the ordinary buffer instead
-        }
-        let from = kept.start + kept.frame.at;
-        big.extend_from_slice(&kept.buf[from..]);
-        assert!(big.len() < len + 2, "it would have been whole");
-        kept.buf.truncate(from);
-        kept.big = Some(big);
     }
 }

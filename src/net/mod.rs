@@ -6,6 +6,7 @@ mod block;
 pub mod blocking;
 mod care;
 pub mod dispatch;
+mod ebb;
 #[cfg(test)]
 mod effects_test;
 pub mod engine;
@@ -13,6 +14,7 @@ mod errand;
 pub mod gather;
 pub mod held;
 pub mod idle;
+pub mod large;
 pub mod limits;
 pub mod monitor;
 mod multi;

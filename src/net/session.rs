@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 
 use super::blocking::Blocked;
 use super::held::{Held, Request};
+use super::large::Large;
 use super::pubsub::Subscriptions;
 use crate::command::registry::RowId;
 use crate::keyspace::Keyspace;
@@ -159,6 +160,16 @@ pub enum Stall {
     Blocked,
 }
 
+impl Stall {
+    /// Whether other shards are what is waited for.
+    pub fn is_by_shards(self) -> bool {
+        matches!(
+            self,
+            Self::Writes | Self::Answers | Self::Unsure | Self::Claims | Self::Room
+        )
+    }
+}
+
 /// The beginning of a command that has not arrived whole, and what came after a stall.
 #[derive(Default)]
 pub struct Kept {
@@ -173,7 +184,7 @@ pub struct Kept {
     /// Bytes of those that lie in memory of their own.
     pub owned_bytes: usize,
     /// A large argument that is being received into memory of its own.
-    pub big: Option<Vec<u8>>,
+    pub large: Large,
 }
 
 impl Kept {
@@ -183,7 +194,11 @@ impl Kept {
             KeptArg::Owned(memory) => Some(memory),
             KeptArg::At(..) => None,
         });
-        for memory in owned.chain(self.big) {
+        let large = match self.large {
+            Large::Here(memory) => Some(memory),
+            Large::None | Large::Away(_) => None,
+        };
+        for memory in owned.chain(large) {
             keyspace.dispose(memory.into());
         }
     }
@@ -385,7 +400,7 @@ impl Session {
     /// Bytes of input that are kept, for `client-query-buffer-limit`.
     pub fn input_bytes(&self) -> usize {
         self.kept.as_ref().map_or(0, |kept| {
-            kept.buf.len() - kept.start + kept.big.as_ref().map_or(0, Vec::len) + kept.owned_bytes
+            kept.buf.len() - kept.start + kept.large.bytes() + kept.owned_bytes
         })
     }
 

@@ -102,6 +102,14 @@ impl Needs {
         };
         (place as u16, &mut self.parts[place].1)
     }
+
+    /// The parts as the transaction machine takes them.
+    pub(super) fn into_parts(mut self) -> Parts<Carried> {
+        for (_, part) in &mut self.parts {
+            coarsen(&mut part.claims);
+        }
+        self.parts
+    }
 }
 
 impl Engine {
@@ -177,7 +185,7 @@ impl Engine {
         needs: Needs,
         job: Job,
     ) {
-        let txn = self.shard.txns.begin(connection, needs.parts);
+        let txn = self.shard.txns.begin(connection, needs.into_parts());
         self.running.insert(txn, Running { call, job });
         self.work_off_transactions();
     }
@@ -670,6 +678,30 @@ pub(super) fn whole(spec: &Spec, args: &[&[u8]], db: u16) -> SmallVec<[Claim; 2]
     }
 }
 
+/// A part that claims more keys claims their databases instead: the locks of a million keys would
+/// take longer than the command itself, and the shard has nothing else to give meanwhile.
+const KEYS_CLAIMED_MAX: usize = 4096;
+
+/// Makes few claims of very many.
+fn coarsen(claims: &mut Claims) {
+    if claims.len() <= KEYS_CLAIMED_MAX {
+        return;
+    }
+    let mut coarse = Claims::new();
+    let mut last = None;
+    for claim in claims.iter() {
+        let claim = match *claim {
+            Claim::Key { db, mode, .. } => Claim::Db { db, mode },
+            other => other,
+        };
+        if last != Some(claim) && !coarse.contains(&claim) {
+            coarse.push(claim);
+        }
+        last = Some(claim);
+    }
+    *claims = coarse;
+}
+
 /// The connection as the transaction machine knows it.
 pub(super) fn connection_of(call: &RemoteCall) -> ConnectionId {
     ConnectionId {
@@ -681,4 +713,28 @@ pub(super) fn connection_of(call: &RemoteCall) -> ConnectionId {
 /// The shard that owns a key.
 pub(super) fn owner_of(engine: &Engine, key: &[u8]) -> ShardId {
     engine.shard.owner(Slot::of(key))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn very_many_keys_are_claimed_with_their_database() {
+        let key = |n: usize, db, mode| Claim::Key {
+            db,
+            position: n as u64,
+            mode,
+        };
+        let some = || (0..KEYS_CLAIMED_MAX).map(|n| key(n, 3, Mode::Read));
+        let mut few: Claims = some().collect();
+        coarsen(&mut few);
+        assert_eq!(few.len(), KEYS_CLAIMED_MAX);
+        let more = [key(9, 3, Mode::Write), key(9, 4, Mode::Write)];
+        let mut many: Claims = some().chain(more).chain(some()).collect();
+        coarsen(&mut many);
+        let db = |db, mode| Claim::Db { db, mode };
+        let wanted = [db(3, Mode::Read), db(3, Mode::Write), db(4, Mode::Write)];
+        assert_eq!(many[..], wanted);
+    }
 }

@@ -28,8 +28,11 @@
 //! - A connection that ends in the middle has had the commands that were sent run, a beginning of
 //!   the pipeline, and gives back what it holds.
 //!
-//! A stretch whose writes all have one owner, or leave the home once and for one owner only, is no
-//! volley, and needs no claims.
+//! # When there is none
+//! Where a stretch's writes would wait but once or twice for those before them, that is cheaper than
+//! claims. And where several connections want the same keys, waiting for one's own writes lets the
+//! others go on, while claims do not: keys that two volleys of a shard want at once are left out of
+//! volleys for a while.
 
 use super::batch::{Batch, Command, Origin};
 use super::engine::Engine;
@@ -39,7 +42,72 @@ use crate::command::registry::{Route, RowId, Spread};
 use crate::command::spec::Flags;
 use crate::mesh::ShardId;
 use crate::shard::lending::Carried;
-use crate::txn::{Claims, Loans, TxnId};
+use crate::txn::{Claim, Claims, DbIndex, Loans, Position, TxnId};
+use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
+
+/// A stretch in which writes would have to wait so many times for those before them is a volley.
+/// With fewer, the claims cost more than they save.
+const WAITS_MIN: u32 = 3;
+/// For how long keys that several volleys wanted at once are left to single commands.
+const HOT_MS: u64 = 200;
+/// So many hot keys are remembered.
+const HOT_KEYS_MAX: usize = 4096;
+
+/// A key by its database and position.
+type KeyId = (DbIndex, Position);
+
+/// Keys of this shard's volleys, and those that are wanted by several at once. While a volley holds
+/// its keys nobody else comes to them, so that volleys over the same few keys would run one after
+/// the other, a round for each, where single commands only wait for their own connection's earlier
+/// ones.
+#[derive(Default)]
+pub(super) struct Rivals {
+    /// How many commands of volleys under way have the key.
+    wanted: FxHashMap<KeyId, u32>,
+    /// The keys of each volley under way.
+    of_volley: FxHashMap<ConnId, SmallVec<[KeyId; 16]>>,
+    /// Unix time in milliseconds until which a key takes part in no volley.
+    hot: FxHashMap<KeyId, u64>,
+}
+
+impl Rivals {
+    /// Takes the keys of a volley that is about to begin; none if one of them is hot, or becomes so
+    /// because another volley has it.
+    fn take(&mut self, conn: ConnId, keys: SmallVec<[KeyId; 16]>, now_ms: u64) -> bool {
+        let mut cold = true;
+        for key in &keys {
+            if self.hot.get(key).is_some_and(|until| *until > now_ms) {
+                cold = false;
+            } else if self.wanted.contains_key(key) {
+                cold = false;
+                if self.hot.len() >= HOT_KEYS_MAX {
+                    self.hot.clear();
+                }
+                self.hot.insert(*key, now_ms + HOT_MS);
+            }
+        }
+        if cold {
+            for key in &keys {
+                *self.wanted.entry(*key).or_default() += 1;
+            }
+            let before = self.of_volley.insert(conn, keys);
+            assert!(before.is_none(), "a connection has one volley at a time");
+        }
+        cold
+    }
+
+    /// The volley of a connection is over, or will not be.
+    fn give(&mut self, conn: ConnId) {
+        for key in self.of_volley.remove(&conn).unwrap_or_default() {
+            let count = self.wanted.get_mut(&key).expect("it was taken");
+            *count -= 1;
+            if *count == 0 {
+                self.wanted.remove(&key);
+            }
+        }
+    }
+}
 
 /// A volley that holds its keys.
 pub(super) struct Volley {
@@ -56,10 +124,10 @@ struct Stretch {
 /// What is known of the commands that were looked at.
 #[derive(Default)]
 struct Survey {
-    /// The owner of the writes that leave the home.
+    /// The owner of the writes that are under way.
     away: Option<ShardId>,
-    /// Writes would become visible in another order than the connection's.
-    crossing: bool,
+    /// How often a write would have to wait for the answers to those before it.
+    waits: u32,
     /// The first command for another shard.
     first: Option<usize>,
     /// Behind the last write.
@@ -75,16 +143,18 @@ impl Survey {
             return;
         }
         self.end = at + 1;
-        match self.away {
-            Some(away) => self.crossing |= owner != away,
-            None if owner != home => self.away = Some(owner),
-            None => {}
+        if self.away.is_some_and(|away| away != owner) {
+            self.waits += 1;
+            self.away = None;
+        }
+        if owner != home {
+            self.away = Some(owner);
         }
     }
 
     /// The commands that must go together.
     fn stretch(&self) -> Option<Stretch> {
-        let first = self.first.filter(|_| self.crossing)?;
+        let first = self.first.filter(|_| self.waits >= WAITS_MIN)?;
         (first < self.end).then_some(Stretch {
             first,
             end: self.end,
@@ -116,17 +186,28 @@ impl Engine {
         let db = self.session(conn).db;
         let mut needs = Needs::default();
         let mut claims = Claims::new();
+        let mut keys = SmallVec::new();
         for command in &batch.commands[at..stretch.end] {
             let spec = self.shard.registry.row(command.row).spec;
             let owner = self.only_owner(batch, command).expect("it was surveyed");
             self.claim(db, spec, batch.args_of(command), command.pos, &mut claims);
+            keys.extend(claims.iter().filter_map(|claim| match claim {
+                Claim::Key { db, position, .. } => Some((*db, *position)),
+                _ => None,
+            }));
             needs.part(owner).1.claims.append(&mut claims);
         }
         if let Some(stall) = self.no_room_for(conn, &needs) {
             return Some(stall);
         }
+        if !self.rivals.take(conn, keys, self.shard.now_ms) {
+            return None;
+        }
         let call = self.remote_call(conn, 0);
-        let txn = self.shard.txns.begin(connection_of(&call), needs.parts);
+        let txn = self
+            .shard
+            .txns
+            .begin(connection_of(&call), needs.into_parts());
         let job = Job::Volley((stretch.end - at) as u32);
         self.running.insert(txn, Running { call, job });
         self.session(conn).flags |= flag::VOLLEY;
@@ -208,6 +289,7 @@ impl Engine {
 
     /// Gives back what a volley holds, if it holds anything.
     pub(super) fn end_volley(&mut self, conn: ConnId) {
+        self.rivals.give(conn);
         let Some(Volley { txn, loans }) = self.volleys.remove(&conn) else {
             return;
         };
@@ -239,25 +321,47 @@ mod tests {
     }
 
     #[test]
-    fn only_what_would_be_seen_out_of_order_goes_together() {
+    fn what_would_wait_several_times_goes_together() {
         assert_eq!(stretch("HHhhHH", None), None);
         assert_eq!(stretch("AAaA", None), None);
-        assert_eq!(stretch("HhHABba", None), Some((3, 5)));
+        assert_eq!(stretch("HAHAH", None), None, "it waits twice");
+        assert_eq!(stretch("HAHAHAH", None), Some((1, 7)));
+        assert_eq!(stretch("HhABAHba", None), Some((2, 6)));
         assert_eq!(
-            stretch("HHAcAhA", None),
+            stretch("HHAcAhAcA", None),
             None,
             "reads stand in nobody's way"
         );
-        assert_eq!(stretch("HHaAhHb", None), Some((2, 6)));
-        assert_eq!(stretch("bHA", None), None);
-        assert_eq!(stretch("bHAB", None), Some((0, 4)));
+        assert_eq!(stretch("HHaAhHbAHBHb", None), Some((2, 11)));
+        assert_eq!(stretch("bHABAB", None), Some((0, 6)));
     }
 
     #[test]
     fn writes_under_way_count() {
-        assert_eq!(stretch("AA", Some(0)), None);
-        assert_eq!(stretch("AAB", Some(0)), Some((0, 3)));
-        assert_eq!(stretch("BB", Some(0)), Some((0, 2)));
+        assert_eq!(stretch("AABA", Some(0)), None);
+        assert_eq!(stretch("AABAB", Some(0)), Some((0, 5)));
+        assert_eq!(stretch("BBAB", Some(0)), Some((0, 4)));
         assert_eq!(stretch("Ha", Some(SEVERAL)), None);
+    }
+
+    #[test]
+    fn keys_that_several_want_are_left_out_for_a_while() {
+        let key = |n| (0, n);
+        let mut rivals = Rivals::default();
+        assert!(rivals.take(1, smallvec::smallvec![key(1), key(2), key(1)], 10));
+        assert!(rivals.take(2, smallvec::smallvec![key(3)], 10));
+        assert!(!rivals.take(3, smallvec::smallvec![key(4), key(1)], 10));
+        rivals.give(3); // it has none
+        rivals.give(1);
+        assert!(rivals.take(1, smallvec::smallvec![key(2), key(4)], 11));
+        assert!(
+            !rivals.take(4, smallvec::smallvec![key(1)], 11),
+            "still hot"
+        );
+        assert!(rivals.take(4, smallvec::smallvec![key(1)], 10 + HOT_MS));
+        for conn in [1, 2, 4] {
+            rivals.give(conn);
+        }
+        assert!(rivals.wanted.is_empty() && rivals.of_volley.is_empty());
     }
 }

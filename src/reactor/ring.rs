@@ -59,6 +59,35 @@ pub struct Ring {
     failure: Option<io::Error>,
 }
 
+/// Memory that the kernel receives into, behind the bytes that are in it.
+pub struct Space {
+    memory: Vec<u8>,
+    /// Bytes that the next receive may add.
+    want: usize,
+}
+
+impl Space {
+    /// Room for `want` more bytes behind those of `memory`, which has it.
+    pub fn new(memory: Vec<u8>, want: usize) -> Self {
+        assert!(memory.capacity() - memory.len() >= want, "it has the room");
+        Self { memory, want }
+    }
+
+    fn room(&mut self) -> (*mut u8, u32) {
+        let spare = self.memory.spare_capacity_mut();
+        (spare.as_mut_ptr().cast(), self.want as u32)
+    }
+
+    /// The memory after a receive of `count` bytes.
+    pub fn filled(mut self, count: usize) -> Vec<u8> {
+        assert!(count <= self.want, "the kernel keeps to the room");
+        // SAFETY: the kernel has written so many bytes behind those that were there, within the
+        // capacity, by the assertions here and in `new`.
+        unsafe { self.memory.set_len(self.memory.len() + count) };
+        self.memory
+    }
+}
+
 /// Page-aligned anonymous memory.
 struct Pages {
     at: *mut u8,
@@ -188,6 +217,13 @@ impl Ring {
                 .build()
                 .user_data(user_data),
         );
+    }
+
+    /// Receives once into memory of the caller, who keeps it until the completion.
+    pub fn receive_into(&mut self, socket: RawFd, space: &mut Space, user_data: u64) {
+        let (at, len) = space.room();
+        let entry = opcode::Recv::new(Fd(socket), at, len).build();
+        self.push(entry.user_data(user_data));
     }
 
     /// Sends at once what the socket takes at once. No completion if that is everything; the bytes

@@ -16,12 +16,13 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::ports::{Port, Ports};
-use super::ring::{Completion, Ring};
+use super::ring::{Completion, Ring, Space};
 use super::{clock, socket};
 use crate::mesh::{Endpoint, ShardId};
 use crate::net::engine::{Engine, WAITING_OUTPUT_MAX};
 use crate::net::session::{ConnId, Peer, flag};
 use crate::resp::encode::Output;
+use crate::stdx::allocator;
 
 /// What an operation was, in the top byte of its user data; the rest is a number.
 mod op {
@@ -32,6 +33,7 @@ mod op {
     pub(super) const DOORBELL: u64 = 5;
     pub(super) const CALL: u64 = 6;
     pub(super) const IGNORE: u64 = 7;
+    pub(super) const RECEIVE_LARGE: u64 = 8;
     pub(super) const fn with(kind: u64, number: u64) -> u64 {
         kind << 56 | number
     }
@@ -39,6 +41,8 @@ mod op {
 
 /// A send of what waits is cut into pieces of this size, so that none keeps the loop for long.
 const PIECE_BYTES: usize = 256 * 1024;
+/// Bytes of a large argument that one operation receives, at most.
+const LARGE_BYTES: usize = 256 * 1024;
 /// Milliseconds between two looks at what is left while the server stops.
 const STOPPING_TICK_MS: u64 = 10;
 /// Batches taken from one lane in one turn.
@@ -75,6 +79,8 @@ struct Link {
     /// Cancelled on purpose, to be taken up again.
     paused: bool,
     closing: bool,
+    /// Memory of a large argument that the kernel is to receive into.
+    space: Option<Box<Space>>,
     backlog: Option<Box<Backlog>>,
 }
 
@@ -218,6 +224,7 @@ impl Reactor {
             let number = done.user_data & 0xFF_FFFF_FFFF_FFFF;
             match done.user_data >> 56 {
                 op::RECEIVE => self.received(number as ConnId, done),
+                op::RECEIVE_LARGE => self.received_large(number as ConnId, done.result),
                 op::SEND_LATER => self.sent_later(number as ConnId, done.result),
                 op::ACCEPT => self.accepted(number as u32, done),
                 op::CALL => self.called(done),
@@ -225,6 +232,7 @@ impl Reactor {
             }
         }
         self.engine.run_batch();
+        self.turn_to_large();
         self.ring.give_back(&mut self.used_buffers);
         if !completions.is_empty() {
             self.active_us = self.engine.shard.now_us;
@@ -259,6 +267,39 @@ impl Reactor {
             0 => self.engine.hung_up(conn),
             error if error > 0 => self.engine.close(conn),
             _ => self.starved.push(conn), // the kernel ended the multishot; go on
+        }
+    }
+
+    /// What comes next of a large argument is in its memory.
+    fn received_large(&mut self, conn: ConnId, result: i32) {
+        let link = self.links[conn as usize]
+            .as_mut()
+            .expect("a socket outlives its operations");
+        link.receiving = false;
+        let space = link.space.take().expect("it was received into");
+        let memory = space.filled(result.max(0) as usize);
+        let closing = link.closing;
+        self.engine.large_received(conn, memory);
+        match -result {
+            _ if closing => self.again.push(conn),
+            0 => self.engine.hung_up(conn),
+            libc::ECANCELED | libc::EAGAIN | libc::EINTR => self.starved.push(conn),
+            error if error > 0 => self.engine.close(conn),
+            _ => self.starved.push(conn),
+        }
+    }
+
+    /// Connections with a large argument receive into its memory as soon as what fills the ring's
+    /// buffers has ended.
+    fn turn_to_large(&mut self) {
+        for conn in std::mem::take(&mut self.engine.large) {
+            if let Some(link) = self.links.get(conn as usize).and_then(Option::as_ref)
+                && link.receiving
+                && link.space.is_none()
+            {
+                let target = op::with(op::RECEIVE, conn.into());
+                self.ring.cancel(target, op::with(op::IGNORE, 0));
+            }
         }
     }
 
@@ -408,6 +449,7 @@ impl Reactor {
             receiving: true,
             paused: false,
             closing: false,
+            space: None,
             backlog: None,
         };
         self.links[conn as usize] = Some(link);
@@ -576,8 +618,17 @@ impl Reactor {
                 && !link.paused
             {
                 link.receiving = true;
-                self.ring
-                    .receive(link.fd, op::with(op::RECEIVE, conn.into()));
+                match self.engine.lend_large(conn) {
+                    Some((memory, missing)) => {
+                        let space = Space::new(memory, missing.min(LARGE_BYTES));
+                        let space = link.space.insert(Box::new(space));
+                        let user_data = op::with(op::RECEIVE_LARGE, conn.into());
+                        self.ring.receive_into(link.fd, space, user_data);
+                    }
+                    None => self
+                        .ring
+                        .receive(link.fd, op::with(op::RECEIVE, conn.into())),
+                }
             }
         }
     }
@@ -585,6 +636,9 @@ impl Reactor {
     fn tick(&mut self) {
         let again_in_ms = self.engine.tick();
         self.next_tick_ms = self.engine.shard.now_ms + again_in_ms;
+        if self.engine.memory_has_ebbed() {
+            allocator::give_back();
+        }
         for port in std::mem::take(&mut self.deaf) {
             if let Some((_, listener)) = self.ports.iter().find(|(number, _)| *number == port) {
                 self.ring

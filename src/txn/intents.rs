@@ -88,6 +88,9 @@ pub struct Queued {
 /// How many unused nodes are kept, so that usual transactions allocate none: enough for a few
 /// dozen keys in flight, some 200 bytes each. More are freed.
 const SPARE_NODES_MAX: usize = 64;
+/// Room for so many keys is kept when none is wanted any more: a command of a million keys does not
+/// leave the room for them behind.
+const SPARE_KEYS_MAX: usize = 4096;
 
 /// The locks of one shard.
 #[derive(Debug)]
@@ -461,6 +464,9 @@ impl<T: Types> Intents<T> {
                     self.spare.extend(node);
                 }
             }
+        }
+        if self.keys.is_empty() && self.keys.capacity() > SPARE_KEYS_MAX {
+            self.keys = FxHashMap::default();
         }
     }
 

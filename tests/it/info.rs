@@ -1,6 +1,7 @@
 //! INFO, SLOWLOG, LATENCY, COMMAND and MEMORY speak for the whole server.
 use crate::Ctx;
-use ringdove_rig::{Conn, Server, Value};
+use ringdove_rig::{Conn, Server, Value, eventually, rss_bytes};
+use std::time::Duration;
 
 crate::cases!(run:
     sections,
@@ -10,6 +11,7 @@ crate::cases!(run:
     slowlog,
     commandstats_and_errorstats,
     memory_follows_the_data,
+    memory_is_given_back,
     every_command_is_described,
 );
 
@@ -230,4 +232,33 @@ fn every_command_is_described(ctx: &Ctx) {
             );
         }
     }
+}
+
+/// What a large dataset and a command of very many arguments have taken is the system's again.
+fn memory_is_given_back(ctx: &Ctx) {
+    const MANY: usize = 400_000;
+    let server = ctx.start();
+    let mut conn = server.connect();
+    conn.set_timeout(Duration::from_secs(60));
+    let rss = || rss_bytes(server.pid()) as usize;
+    let before = rss();
+    let value = vec![7; 1 << 20];
+    for n in 0..150 {
+        let key = format!("big:{n}");
+        assert_eq!(
+            conn.call(&[b"SET", key.as_bytes(), &value[..]]),
+            Value::ok()
+        );
+    }
+    let full = rss();
+    assert!(full > before + 140 * value.len(), "{before} {full}");
+    let names: Vec<String> = (0..MANY).map(|n| format!("name:{n}")).collect();
+    let mut words = vec!["DEL"];
+    words.extend(names.iter().map(String::as_str));
+    assert_eq!(conn.call(&words), Value::Int(0));
+    conn.run_ok("FLUSHALL");
+    eventually("the memory is given back", 30, || {
+        (rss() < before + full / 2).then_some(())
+    });
+    conn.run_ok("MEMORY PURGE");
 }

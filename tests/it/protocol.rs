@@ -19,7 +19,7 @@ crate::cases!(run:
     binary_safe,
     bulk_limit_is_configurable,
 );
-crate::cases!(run_alone: half_a_gibibyte);
+crate::cases!(run_alone: half_a_gibibyte, large_values_among_small_ones);
 
 /// Everything that the server sends until it closes, after `bytes` and the end of the stream.
 fn answer_to(server: &Server, bytes: &[u8]) -> String {
@@ -443,6 +443,57 @@ fn half_a_gibibyte(ctx: &Ctx) {
         assert!(seen.p99 < BYSTANDER_P99_MAX, "{seen:?}");
         assert!(seen.max < BYSTANDER_MAX, "{seen:?}");
     }
+}
+
+/// Values of all sizes in one pipeline, which arrives in pieces of all sizes, while others break off
+/// in the middle of theirs.
+fn large_values_among_small_ones(ctx: &Ctx) {
+    let server = ctx.start();
+    let seed = Rng::from_environment(12);
+    eprintln!("seed {seed}");
+    let mut rng = Rng::new(seed);
+    let mut breaks_off = server.connect();
+    for round in 0..12 {
+        let (mut bytes, mut wanted) = (Vec::new(), Vec::new());
+        for n in 0..12 {
+            let len = match rng.below(5) {
+                0 => rng.below(100),
+                1 => rng.below(100_000),
+                2 => 200_000 + rng.below(200_000),
+                3 => rng.below(3_000_000),
+                _ => 65_536 + 262_144 - 3 + rng.below(6),
+            };
+            let (key, value) = (format!("key:{n}"), rng.bytes(len));
+            bytes.extend(encode(&[b"SET", key.as_bytes(), &value]));
+            bytes.extend(encode(&[b"STRLEN", key.as_bytes()]));
+            wanted.extend([Value::ok(), Value::Int(len as i64)]);
+            if rng.one_in(2) {
+                bytes.extend(encode(&[b"GET", key.as_bytes()]));
+                wanted.push(Value::Bulk(value));
+            }
+        }
+        let broken = rng.below(bytes.len());
+        breaks_off.send_bytes(&bytes[..broken]);
+        breaks_off = server.connect();
+        let mut conn = server.connect();
+        conn.set_timeout(Duration::from_secs(60));
+        let mut writer = conn.split();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut at = 0;
+                while at < bytes.len() {
+                    let most = *rng.pick(&[1000, 20_000, 300_000, 5_000_000]);
+                    let end = bytes.len().min(at + 1 + rng.below(most));
+                    writer.send_bytes(&bytes[at..end]);
+                    at = end;
+                }
+            });
+            for (at, wanted) in wanted.iter().enumerate() {
+                assert!(conn.receive() == *wanted, "round {round}, reply {at}");
+            }
+        });
+    }
+    assert_eq!(server.connect().run("PING"), Value::simple("PONG"));
 }
 
 fn send_big(conn: &mut Conn, pattern: &[u8], len: usize) {
