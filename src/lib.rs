@@ -99,6 +99,9 @@
 //! request and its reply, on however many shards. Transactions are ordered by age, and only waits for older ones last: nothing
 //! deadlocks, the oldest is never passed over.
 //!
+//! **What a write leaves behind.** Effects: commands on the keys that it has changed, which do the same
+//! wherever and whenever they are run ([`shard::effects`]). Each row of the command table says which.
+//!
 //! **No pause.** No operation moves more than one directory (128 KiB of words) or one or two segments
 //! (7 KiB each) of a table, however many keys there are. Expiry, flushing and freeing are slices
 //! with a budget.

@@ -96,7 +96,21 @@ impl Ctx<'_> {
         trying.is_none_or(Trying::win)
     }
 
-    /// Takes the memory of the argument at `index` if it has its own.
+    /// Records an effect on the command's only key, see [`Shard::effect`].
+    #[inline]
+    pub fn effect(&mut self, words: &[&[u8]]) {
+        self.shard.effect(self.caller.db, self.pos, words);
+    }
+
+    /// Records the command as it was given as what it has done to its only key.
+    #[inline]
+    pub fn effect_verbatim(&mut self) {
+        let (db, pos) = (self.caller.db, self.pos);
+        self.shard.effect_verbatim(self.row, db, pos, self.args);
+    }
+
+    /// Takes the memory of the argument at `index` if it has its own. The argument is not to be
+    /// looked at any more: what records it does so before.
     pub fn take_large(&mut self, index: usize) -> Option<Vec<u8>> {
         if self.large.owned.is_empty() {
             return None;

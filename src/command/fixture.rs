@@ -64,6 +64,7 @@ impl Fixture {
             Route::OneKey(at) => self.shard.pos(args[usize::from(at)]),
             _ => Default::default(),
         };
+        let changes = self.shard.changes_so_far();
         let mut out = Output::default();
         let outcome = function(&mut Ctx {
             shard: &mut self.shard,
@@ -77,6 +78,9 @@ impl Fixture {
                 owned: &mut Vec::new(),
             },
         });
+        if self.shard.effects.is_on() {
+            self.shard.command_ended(row, spec, 0, pos, args, changes);
+        }
         if let Err(error) = outcome {
             out.clear();
             Reply::new(&mut out, Version::Resp2).error(error.text());

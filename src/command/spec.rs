@@ -304,6 +304,22 @@ pub enum Run {
     Container,
 }
 
+/// What a command leaves behind when it has changed something, see [`crate::shard::effects`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Effect {
+    /// It changes no key.
+    None,
+    /// The command as it was given. It names one key, and what it does depends on nothing else.
+    Verbatim,
+    /// The command as it was given where all its keys are of one slot; otherwise the whole values of
+    /// the keys that it writes to. What it does depends on its keys alone.
+    Keys,
+    /// The whole values of the keys that it writes to.
+    Values,
+    /// What its function says with [`Shard::effect`](crate::shard::Shard::effect).
+    Own,
+}
+
 /// Tells from a command's arguments what it does with its keys.
 pub type KeyFlagsOf = fn(&[&[u8]]) -> KeyFlags;
 
@@ -357,6 +373,8 @@ pub struct Spec {
     pub subcommands: &'static [Spec],
     /// Whether the argument at an index is a secret, which MONITOR and the slow log do not show.
     pub secret: fn(&[&[u8]], usize) -> bool,
+    /// What it leaves behind for the log; for every command that writes, not [`Effect::None`].
+    pub effect: Effect,
     /// Where and how it runs.
     pub run: Run,
 }
@@ -382,6 +400,7 @@ impl Spec {
         tips: &[],
         subcommands: &[],
         secret: |_, _| false,
+        effect: Effect::None,
         run: Run::Container,
     };
 

@@ -395,14 +395,21 @@ impl Engine {
         self.begin_exec(conn, needs, Job::Steps(steps), watched, survey.write);
     }
 
-    /// Claims the same at every shard.
+    /// Claims the same at every shard. A database that does not exist is left out: inside a block it
+    /// is the command that says so, and not what was looked at before.
     pub(super) fn claim_everywhere(&mut self, needs: &mut Needs, claims: &[Claim]) {
+        let databases = self.shard.keyspace.databases();
+        let is_known = |claim: &Claim| match *claim {
+            Claim::Db { db, .. } | Claim::Key { db, .. } => usize::from(db) < databases,
+            Claim::All { .. } => true,
+        };
+        let claims: SmallVec<[Claim; 2]> = claims.iter().copied().filter(is_known).collect();
         if claims.is_empty() {
             return;
         }
         for shard in 0..self.shard.node.shards {
             let (_, part) = needs.part(ShardId(shard as u16));
-            part.claims.extend_from_slice(claims);
+            part.claims.extend_from_slice(&claims);
         }
     }
 
@@ -446,6 +453,13 @@ impl Engine {
 
     /// Runs a block here, unless a watched key has changed.
     pub(super) fn run_block(&mut self, call: &RemoteCall, block: Block, out: &mut Output) {
+        self.shard.effects.hold();
+        self.run_unless_dirty(call, block, out);
+        self.shard.effects.release();
+        self.shard.effects.close();
+    }
+
+    fn run_unless_dirty(&mut self, call: &RemoteCall, block: Block, out: &mut Output) {
         if !block.watched.is_empty() {
             let connection = connection_of(call);
             self.shard.expire_due(&block.watched);

@@ -33,7 +33,7 @@ use crate::mesh::ShardId;
 use crate::resp::encode::{Output, Reply};
 use crate::shard::blocking::{Token, Trying, Wait, Waiter};
 use crate::shard::lending::{Carried, OwnedCommand};
-use crate::txn::{Claim, Claims, ConnectionId, Loans, Mode};
+use crate::txn::{Claim, Claims, ConnectionId, Loans, Mode, TxnId};
 
 /// When waits end, by time and connection.
 pub(super) type Deadlines = BTreeSet<(u64, ConnId)>;
@@ -366,6 +366,7 @@ impl Engine {
     /// was nothing after all, the wait goes on in its old place.
     pub(super) fn serve_with_loans(
         &mut self,
+        txn: TxnId,
         number: u64,
         waiter: Waiter,
         loans: &mut Loans<Carried>,
@@ -379,6 +380,7 @@ impl Engine {
                 &mut output,
             );
         });
+        self.shard.close_transaction(txn, loans);
         if self.shard.blocking.request.take().is_none() {
             return self.answer(&waiter.call, output);
         }

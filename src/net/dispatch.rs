@@ -608,23 +608,7 @@ pub(super) fn run_quietly(
     let (Run::Keyed(function) | Run::At { run: function, .. }) = call.spec.run else {
         unreachable!("routed by its kind")
     };
-    let (bytes, shared) = (out.buf.len(), out.shared.len());
-    let version = call.version;
-    let outcome = function(&mut Ctx {
-        shard,
-        args: call.args,
-        reply: Reply::new(out, version),
-        caller: call.caller,
-        pos: call.pos,
-        row: call.row,
-        large,
-    });
-    if let Err(error) = outcome {
-        shard.stats.count_error(error.code());
-        out.buf.truncate(bytes);
-        out.shared.truncate(shared);
-        Reply::new(out, version).error(error.text());
-    }
+    invoke(shard, function, &call, large, out);
 }
 
 /// Runs a command of its own copy again, which may have waited meanwhile; it was counted before.
@@ -656,27 +640,44 @@ fn run_function(
     large: OwnedArgs<'_>,
     out: &mut Output,
 ) {
+    let failed = !invoke(shard, function, &call, large, out);
+    let took = shard.lap();
+    count_call(shard, call.row, took, failed, call.caller, call.args);
+}
+
+/// Calls `function` for a command, writes its error, and records what it leaves behind; whether it
+/// has succeeded.
+#[inline]
+fn invoke(
+    shard: &mut Shard,
+    function: fn(&mut Ctx<'_>) -> crate::command::error::Outcome,
+    call: &Call<'_>,
+    large: OwnedArgs<'_>,
+    out: &mut Output,
+) -> bool {
     let (bytes, shared) = (out.buf.len(), out.shared.len());
-    let row = call.row;
-    let version = call.version;
+    let changes = shard.changes_so_far();
     let outcome = function(&mut Ctx {
         shard,
         args: call.args,
-        reply: Reply::new(out, version),
+        reply: Reply::new(out, call.version),
         caller: call.caller,
         pos: call.pos,
-        row,
+        row: call.row,
         large,
     });
-    let took = shard.lap();
-    let failed = outcome.is_err();
-    if let Err(error) = outcome {
-        shard.stats.count_error(error.code());
-        out.buf.truncate(bytes);
-        out.shared.truncate(shared);
-        Reply::new(out, version).error(error.text());
+    if shard.effects.is_on() {
+        let (row, db, pos) = (call.row, call.caller.db, call.pos);
+        shard.command_ended(row, call.spec, db, pos, call.args, changes);
     }
-    count_call(shard, row, took, failed, call.caller, call.args);
+    let Err(error) = outcome else {
+        return true;
+    };
+    shard.stats.count_error(error.code());
+    out.buf.truncate(bytes);
+    out.shared.truncate(shared);
+    Reply::new(out, call.version).error(error.text());
+    false
 }
 
 /// Counts a command that ran.

@@ -11,6 +11,7 @@ use crate::keyspace::OwnedEntry;
 use crate::mesh::ShardId;
 use crate::resp::encode::Output;
 use crate::shard::blocking::Token;
+use crate::shard::effects::Payload;
 use crate::shard::lending::{Block, Change, OwnedCommand, Wanted};
 use crate::txn::TxnId;
 
@@ -35,7 +36,12 @@ pub(super) enum Errand {
         now_ms: u64,
     },
     /// What it answers.
-    Stepped { txn: TxnId, output: Output },
+    Stepped {
+        txn: TxnId,
+        output: Output,
+        /// Whether it leaves anything behind for the log.
+        left: bool,
+    },
     /// Lend entries to a transaction that holds them.
     Lend { txn: TxnId, keys: Vec<Wanted> },
     /// These are they.
@@ -49,6 +55,9 @@ pub(super) enum Errand {
         keys: Vec<Wanted>,
         entries: Vec<Option<OwnedEntry>>,
         changes: Vec<Change>,
+        /// For which transaction, and what it has done to them.
+        txn: TxnId,
+        payload: Payload,
     },
     /// My connections have begun or ended subscriptions.
     Subscriptions(Told),
@@ -84,11 +93,14 @@ impl Engine {
             } => {
                 let mut output = Output::default();
                 let own_ms = std::mem::replace(&mut self.shard.now_ms, now_ms);
+                self.shard.effects.hold();
                 self.answer_question(&call, &mut command, &mut output);
+                self.shard.effects.release();
+                let left = self.shard.effects.keep(txn);
                 self.shard.now_ms = own_ms;
-                self.send_errand(from, Errand::Stepped { txn, output });
+                self.send_errand(from, Errand::Stepped { txn, output, left });
             }
-            Errand::Stepped { txn, output } => self.stepped(txn, from, output),
+            Errand::Stepped { txn, output, left } => self.stepped(txn, from, output, left),
             Errand::Lend { txn, keys } => {
                 let entries = self.shard.take_entries(&keys);
                 self.send_errand(from, Errand::Lent { txn, keys, entries });
@@ -98,9 +110,12 @@ impl Engine {
                 keys,
                 mut entries,
                 changes,
+                txn,
+                payload,
             } => {
                 self.shard.put_entries(&keys, &mut entries);
                 self.shard.tell_changes(changes);
+                self.shard.effects.keep_payload(txn, &payload);
             }
             Errand::Subscriptions(told) => self.subscriptions_changed(from, told),
             Errand::Subscribed(number) => self.subscribed(number),

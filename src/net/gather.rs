@@ -295,6 +295,7 @@ impl Engine {
                 })
             });
         }
+        self.shard.effects.close();
         if let Err(error) = outcome {
             out.clear();
             out.buf.extend_from_slice(&[0; PART_HEAD]);

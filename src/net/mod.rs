@@ -7,6 +7,8 @@ pub mod blocking;
 mod care;
 pub mod dispatch;
 mod ebb;
+#[cfg(test)]
+mod effects_test;
 pub mod engine;
 mod errand;
 pub mod gather;

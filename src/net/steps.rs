@@ -42,6 +42,8 @@ pub(super) struct Steps {
     lent: Loans<Carried>,
     /// What is lent is a SORT's source: the keys that its elements lead to come next.
     leads_on: bool,
+    /// The shards at which something is left for the log, in ascending order.
+    left_at: Vec<ShardId>,
 }
 
 impl Steps {
@@ -58,6 +60,14 @@ impl Steps {
             parts: Vec::new(),
             lent: Loans::<Carried>::new(),
             leads_on: false,
+            left_at: Vec::new(),
+        }
+    }
+
+    /// Something is left for the log at a shard.
+    fn left_at(&mut self, shard: ShardId) {
+        if let Err(at) = self.left_at.binary_search(&shard) {
+            self.left_at.insert(at, shard);
         }
     }
 
@@ -95,7 +105,10 @@ impl Engine {
     fn go_on(&mut self, txn: TxnId, mut steps: Box<Steps>) {
         while let Some(command) = steps.commands.next() {
             let now_ms = std::mem::replace(&mut self.shard.now_ms, steps.now_ms);
+            self.shard.effects.hold();
             self.step(txn, &mut steps, command);
+            self.shard.effects.release();
+            self.keep_step(txn, &mut steps);
             self.shard.now_ms = now_ms;
             if steps.current.is_some() {
                 self.stepping.insert(txn, steps);
@@ -103,9 +116,18 @@ impl Engine {
             }
         }
         let call = steps.call.expect("it has begun");
-        self.shard.txns.executed(txn, steps.loans);
+        let mut loans = steps.loans;
+        self.shard.close_steps(txn, &steps.left_at, &mut loans);
+        self.shard.txns.executed(txn, loans);
         self.answer(&call, steps.out);
         self.work_off_transactions();
+    }
+
+    /// Keeps what a step has done here until the transaction is over.
+    fn keep_step(&mut self, txn: TxnId, steps: &mut Steps) {
+        if self.shard.effects.keep(txn) {
+            steps.left_at(self.shard.id);
+        }
     }
 
     /// Runs a step, or sends out what it needs.
@@ -237,8 +259,11 @@ impl Engine {
     }
 
     /// A shard has answered a step.
-    pub(super) fn stepped(&mut self, txn: TxnId, from: ShardId, mut output: Output) {
+    pub(super) fn stepped(&mut self, txn: TxnId, from: ShardId, mut output: Output, left: bool) {
         let mut steps = self.stepping.remove(&txn).expect("a step is answered once");
+        if left {
+            steps.left_at(from);
+        }
         let call = steps.call.expect("it has begun");
         steps.missing -= 1;
         if steps.parts.is_empty() {
@@ -293,6 +318,7 @@ impl Engine {
         let mut command = steps.current.take().expect("it waited");
         if steps.leads_on {
             self.lead_on(txn, &mut steps, &command);
+            self.keep_step(txn, &mut steps);
             if steps.missing > 0 {
                 steps.current = Some(command);
                 self.stepping.insert(txn, steps);
@@ -304,12 +330,18 @@ impl Engine {
         self.with_loans(&mut loans, |engine| {
             engine.run_in_block(&call, &mut command, &mut steps.out);
         });
+        self.keep_step(txn, &mut steps);
         self.shard.now_ms = now_ms;
         for (shard, loan) in loans {
+            if !loan.left.payload.is_empty() {
+                steps.left_at(shard);
+            }
             let errand = Errand::Back {
                 keys: loan.ask.keys,
                 entries: loan.entries,
                 changes: loan.changes,
+                txn,
+                payload: loan.left.payload,
             };
             self.send_errand(shard, errand);
         }

@@ -398,6 +398,7 @@ impl Engine {
         }
         self.shard.put_entries(&loan.ask.keys, &mut loan.entries);
         self.shard.tell_changes(loan.changes);
+        self.shard.open_left(txn, &loan.left);
         if let Some(mut apply) = loan.apply {
             let mut dropped = Output::default();
             for command in &mut apply.commands {
@@ -405,6 +406,7 @@ impl Engine {
                 dropped.clear();
             }
         }
+        self.shard.close_left(txn, &loan.left);
         if let Some(waiter) = loan.waiter {
             self.waiter_arrived(*waiter);
         }
@@ -450,18 +452,22 @@ impl Engine {
                 self.with_loans(&mut loans, |engine| {
                     engine.run_owned_counted(&call, &mut command, &mut output);
                 });
+                self.shard.close_transaction(txn, &mut loans);
                 if let Some(wait) = self.shard.blocking.request.take() {
                     self.begin_wait_at_owners(call, command, wait, &mut loans);
                     return self.shard.txns.executed(txn, loans);
                 }
             }
             Job::Serve(number, waiter) => {
-                self.serve_with_loans(number, *waiter, &mut loans);
+                self.serve_with_loans(txn, number, *waiter, &mut loans);
                 return self.shard.txns.executed(txn, loans);
             }
-            Job::Block(commands) => self.with_loans(&mut loans, |engine| {
-                engine.run_commands(&call, commands, &mut output);
-            }),
+            Job::Block(commands) => {
+                self.with_loans(&mut loans, |engine| {
+                    engine.run_commands(&call, commands, &mut output);
+                });
+                self.shard.close_transaction(txn, &mut loans);
+            }
             Job::InKeyOrder(row, owners) => {
                 super::spread::in_key_order(call.version, &owners, &mut loans, &mut output);
                 self.count(row);
@@ -488,6 +494,7 @@ impl Engine {
                 }
             }
             Job::Apply(row, parts) => {
+                self.shard.all_take_part(&mut loans);
                 for ((_, loan), part) in loans.iter_mut().zip(parts) {
                     loan.apply = Some(Box::new(part));
                 }
@@ -507,7 +514,14 @@ impl Engine {
             self.shard.put_entries(&loan.ask.keys, &mut loan.entries);
         }
         self.shard.changes = Some(Vec::new());
+        self.shard.effects.lend();
         run(self);
+        let left = self.shard.effects.end_lending();
+        for (owner, payload) in left {
+            let loan = loans.iter_mut().find(|(shard, _)| *shard == owner);
+            let (_, loan) = loan.expect("what was changed was lent");
+            loan.left.payload.append(&payload);
+        }
         let mut changes = self.shard.changes.take().expect("set above");
         for (shard, loan) in loans.iter_mut() {
             loan.entries = self.shard.take_entries(&loan.ask.keys);

@@ -384,6 +384,7 @@ impl Shard {
     pub fn expire(&mut self, db: u16, pos: Pos, key: &[u8]) {
         if self.keyspace.db_mut(usize::from(db)).remove(pos, key) {
             self.stats.expired += 1;
+            self.effect_del(db, pos, key);
             self.changed(db, pos, key, EventClass::Expired, "expired");
         }
     }
@@ -429,6 +430,7 @@ impl Shard {
         counts: bool,
     ) {
         if let Some(changes) = &mut self.changes {
+            self.effects.lent_changes += u64::from(counts);
             changes.push(Change {
                 db,
                 pos,

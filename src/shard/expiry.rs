@@ -128,6 +128,7 @@ impl Shard {
     fn expire_step(&mut self) -> bool {
         if let Some((db, key)) = self.expiry.hashes.pop_front() {
             let removed = expire_fields(self, db, &key, STEP);
+            self.effects.close();
             self.expiry.round_visited += removed as u64;
             self.expiry.round_removed += removed as u64;
             if removed == STEP {
@@ -172,6 +173,8 @@ impl Shard {
         for &end in &ends {
             let key = &gone[start..end];
             let pos = self.pos(key);
+            self.effect_del(db, pos, key);
+            self.effects.close();
             self.changed(db, pos, key, EventClass::Expired, "expired");
             start = end;
         }

@@ -11,6 +11,7 @@
 use super::Shard;
 use super::access::EventClass;
 use super::blocking::Waiter;
+use super::effects::Left;
 use crate::command::context::Caller;
 use crate::command::registry::RowId;
 use crate::keyspace::{Lookup, OwnedEntry, Pos};
@@ -102,6 +103,8 @@ pub struct Loan {
     pub answers: Vec<Output>,
     /// On the way back: what was changed, in order.
     pub changes: Vec<Change>,
+    /// On the way back: what this leaves behind for the log.
+    pub left: Left,
     /// On the way back: commands to be run now.
     pub apply: Option<Box<Questions>>,
     /// On the way back: a client that waits for keys of the owner from now on.
@@ -181,6 +184,7 @@ impl Shard {
                 self.expire(*db, *pos, key);
             }
         }
+        self.effects.close();
     }
 
     /// Registers a watch on keys of this shard.

@@ -3,6 +3,7 @@
 pub mod access;
 pub mod blocking;
 pub mod channels;
+pub mod effects;
 pub mod expiry;
 pub mod lending;
 pub mod lfu;
@@ -21,6 +22,7 @@ use crate::server::config::{Config, NotifyFlags};
 use crate::txn::Txns;
 use blocking::Blocking;
 use channels::{Channels, Class};
+use effects::Effects;
 use expiry::Expiry;
 use lending::{Carried, Change};
 use lfu::Lfu;
@@ -66,6 +68,10 @@ pub struct Shard {
     random: u64,
     /// Changes since the last save, as INFO reports them.
     pub dirty: u64,
+    /// What writes leave behind.
+    pub effects: Effects,
+    /// While effects are run, for which `now_ms` is 0: the time that it really is.
+    replaying_at_ms: Option<u64>,
     /// Active expiry and lazy freeing.
     pub expiry: Expiry,
     /// What the access clock of entries means.
@@ -130,6 +136,8 @@ impl Shard {
             random: node.hash_seed[0] ^ (u64::from(id.0) + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15)
                 | 1,
             lfu: Lfu::of(&config),
+            effects: Effects::default(),
+            replaying_at_ms: None,
             expiry: Expiry::default(),
             channels: Channels::default(),
             blocking: Blocking::default(),
@@ -155,6 +163,18 @@ impl Shard {
     /// The shard that owns a slot.
     pub fn owner(&self, slot: Slot) -> ShardId {
         self.slot_map[slot.index()]
+    }
+
+    /// Unix time in milliseconds, also while effects are run; for what tells when somebody was last
+    /// heard of, and expires nothing.
+    pub fn present_ms(&self) -> u64 {
+        self.replaying_at_ms.unwrap_or(self.now_ms)
+    }
+
+    /// Whether what runs is an effect: it is taken at its word, where a client's command would be
+    /// checked against what there is.
+    pub fn replays(&self) -> bool {
+        self.replaying_at_ms.is_some()
     }
 
     /// The next pseudo-random number (xorshift64*; Vigna, "An experimental exploration of

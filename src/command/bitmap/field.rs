@@ -61,7 +61,9 @@ pub(super) fn bitfield(ctx: &mut Ctx<'_>) -> Outcome {
     let (caller, pos, key) = (ctx.caller, ctx.pos, ctx.args[1]);
     let reply = &mut ctx.reply;
     reply.array(plan.steps.len());
+    let mut grown = false;
     let run = |bytes: &mut [u8], grew: bool| {
+        grown = grew;
         let mut changes = 0;
         for step in &plan.steps {
             let written = run_step(bytes, *step, reply);
@@ -70,6 +72,10 @@ pub(super) fn bitfield(ctx: &mut Ctx<'_>) -> Outcome {
         changes
     };
     let changes = ctx.shard.edit_string(caller, pos, key, plan.len, run)?;
+    // A string may have grown though every write was refused; as on Redis, this is no event.
+    if changes > 0 || grown {
+        ctx.effect_verbatim();
+    }
     if changes > 0 {
         ctx.shard
             .changed(caller.db, pos, key, EventClass::String, "setbit");

@@ -6,7 +6,7 @@ mod scan;
 mod single;
 
 use super::error::Error;
-use super::spec::{Acl, Flags, Group, KeyFlags, KeySpec, Run, Spec};
+use super::spec::{Acl, Effect, Flags, Group, KeyFlags, KeySpec, Run, Spec};
 use crate::resp::number::parse_i64;
 
 const READ: Spec = Spec {
@@ -26,6 +26,7 @@ const READ_FAST: Spec = Spec {
 };
 
 const WRITE: Spec = Spec {
+    effect: Effect::Verbatim,
     flags: Flags::WRITE.or(Flags::DENYOOM),
     acl: Acl::WRITE.or(Acl::BITMAP).or(Acl::SLOW),
     keys: &[KeySpec::one(
@@ -90,6 +91,7 @@ pub const COMMANDS: &[Spec] = &[
         complexity: "O(N) where N is the length of the longest string.",
         summary: "Combines the bits of several strings and stores the result.",
         syntax: "<AND | OR | XOR | NOT | DIFF | DIFF1 | ANDOR | ONE>#operation destkey key [key ...]",
+        effect: Effect::Keys,
         run: Run::Keyed(op::bitop),
         ..WRITE
     },
@@ -109,6 +111,7 @@ pub const COMMANDS: &[Spec] = &[
         key_notes: &["This command allows both access and modification of the key"],
         key_flags: Some(field::key_flags),
         syntax: "key [<GET encoding offset>#encoding_offset | <[OVERFLOW <WRAP | SAT | FAIL>] <<SET encoding offset value:integer>#encoding_offset_value | <INCRBY encoding offset increment:integer>#encoding_offset_increment>#write_operation>#write]*#operation",
+        effect: Effect::Own,
         run: Run::Keyed(field::bitfield),
         ..WRITE
     },

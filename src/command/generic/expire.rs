@@ -5,7 +5,7 @@
 use crate::command::context::Ctx;
 use crate::command::error::{Error, Outcome};
 use crate::keyspace::EntryRef;
-use crate::resp::number::parse_i64;
+use crate::resp::number::{I64_TEXT_MAX, format_i64, parse_i64};
 use crate::shard::access::EventClass;
 
 const MS_PER_S: i64 = 1000;
@@ -94,9 +94,13 @@ fn set_expiry(ctx: &mut Ctx<'_>, command: &str, base: i64, unit: i64) -> Outcome
     }
     if at <= now {
         shard.remove(caller, pos, key);
+        shard.effect_del(caller.db, pos, key);
         shard.changed(caller.db, pos, key, EventClass::Generic, "del");
     } else {
         entry.set_expiry(Some(at as u64));
+        let mut text = [0; I64_TEXT_MAX];
+        let at = format_i64(at, &mut text);
+        shard.effect(caller.db, pos, &[b"PEXPIREAT", key, at]);
         shard.changed(caller.db, pos, key, EventClass::Generic, "expire");
     }
     ctx.reply.integer(1);

@@ -29,6 +29,7 @@ pub(super) fn del(ctx: &mut Ctx<'_>) -> Outcome {
     let mut count = 0;
     for_each_key(ctx, |shard, caller, pos, key| {
         if shard.remove(caller, pos, key) {
+            shard.effect_del(caller.db, pos, key);
             shard.changed(caller.db, pos, key, EventClass::Generic, "del");
             count += 1;
         }

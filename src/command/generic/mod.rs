@@ -5,7 +5,7 @@ pub mod object;
 pub mod scan;
 pub mod whole;
 
-use super::spec::{Acl, Flags, Group, KeyFlags, KeySpec, Run, Spec};
+use super::spec::{Acl, Effect, Flags, Group, KeyFlags, KeySpec, Run, Spec};
 
 /// On single keys, or several.
 pub const KEYS: &[Spec] = &[
@@ -19,6 +19,7 @@ pub const KEYS: &[Spec] = &[
         summary: "Removes keys.",
         syntax: "key [key ...]",
         tips: &["request_policy:multi_shard", "response_policy:agg_sum"],
+        effect: Effect::Own,
         run: Run::Keyed(keys::del),
         ..Spec::BASE
     },
@@ -33,6 +34,7 @@ pub const KEYS: &[Spec] = &[
         summary: "Removes keys and frees their values later.",
         syntax: "key [key ...]",
         tips: &["request_policy:multi_shard", "response_policy:agg_sum"],
+        effect: Effect::Own,
         run: Run::Keyed(keys::del),
         ..Spec::BASE
     },
@@ -87,6 +89,7 @@ pub const KEYS: &[Spec] = &[
         complexity: "O(1); what is overwritten is freed in slices.",
         summary: "Gives a key another name, overwriting what has it.",
         syntax: "key newkey",
+        effect: Effect::Keys,
         run: Run::Keyed(keys::rename),
         ..Spec::BASE
     },
@@ -102,6 +105,7 @@ pub const KEYS: &[Spec] = &[
         summary: "Gives a key another name unless that is taken.",
         history: &[("3.2.0", "Both names may be the same.")],
         syntax: "key newkey",
+        effect: Effect::Keys,
         run: Run::Keyed(keys::renamenx),
         ..Spec::BASE
     },
@@ -118,6 +122,7 @@ pub const KEYS: &[Spec] = &[
         complexity: "O(N) with N the number of elements of a collection, O(1) for a string.",
         summary: "Copies a key's value and expiry to another key.",
         syntax: "source destination [DB destination-db] [REPLACE]",
+        effect: Effect::Keys,
         run: Run::Keyed(keys::copy),
         ..Spec::BASE
     },
@@ -132,6 +137,7 @@ pub const KEYS: &[Spec] = &[
         )],
         summary: "Moves a key to another database.",
         syntax: "key db:integer",
+        effect: Effect::Verbatim,
         run: Run::Keyed(keys::move_),
         ..Spec::BASE
     },
@@ -148,6 +154,7 @@ pub const EXPIRY: &[Spec] = &[
         summary: "Lets a key expire after so many seconds.",
         history: &[("7.0.0", "`NX`, `XX`, `GT` and `LT`.")],
         syntax: "key seconds [NX | XX | GT | LT]#condition",
+        effect: Effect::Own,
         run: Run::Keyed(expire::expire),
         ..Spec::BASE
     },
@@ -161,6 +168,7 @@ pub const EXPIRY: &[Spec] = &[
         summary: "Lets a key expire after so many milliseconds.",
         history: &[("7.0.0", "`NX`, `XX`, `GT` and `LT`.")],
         syntax: "key milliseconds [NX | XX | GT | LT]#condition",
+        effect: Effect::Own,
         run: Run::Keyed(expire::pexpire),
         ..Spec::BASE
     },
@@ -174,6 +182,7 @@ pub const EXPIRY: &[Spec] = &[
         summary: "Lets a key expire at a time, in seconds since 1970.",
         history: &[("7.0.0", "`NX`, `XX`, `GT` and `LT`.")],
         syntax: "key unix-time-seconds [NX | XX | GT | LT]#condition",
+        effect: Effect::Own,
         run: Run::Keyed(expire::expireat),
         ..Spec::BASE
     },
@@ -187,6 +196,7 @@ pub const EXPIRY: &[Spec] = &[
         summary: "Lets a key expire at a time, in milliseconds since 1970.",
         history: &[("7.0.0", "`NX`, `XX`, `GT` and `LT`.")],
         syntax: "key unix-time-milliseconds [NX | XX | GT | LT]#condition",
+        effect: Effect::Own,
         run: Run::Keyed(expire::pexpireat),
         ..Spec::BASE
     },
@@ -250,6 +260,7 @@ pub const EXPIRY: &[Spec] = &[
         since: "2.2.0",
         summary: "Takes a key's expiry away.",
         syntax: "key",
+        effect: Effect::Verbatim,
         run: Run::Keyed(expire::persist),
         ..Spec::BASE
     },
@@ -448,6 +459,7 @@ pub const WHOLE: &[Spec] = &[
         history: &[("4.0.0", "`ASYNC`."), ("6.2.0", "`SYNC`.")],
         syntax: "[ASYNC | SYNC]#async",
         tips: &["request_policy:all_shards", "response_policy:all_succeeded"],
+        effect: Effect::Own,
         run: Run::Gather {
             prepare: Some(whole::flush_options),
             part: whole::flushdb_part,
@@ -469,6 +481,7 @@ pub const WHOLE: &[Spec] = &[
         history: &[("4.0.0", "`ASYNC`."), ("6.2.0", "`SYNC`.")],
         syntax: "[ASYNC | SYNC]#async",
         tips: &["request_policy:all_shards", "response_policy:all_succeeded"],
+        effect: Effect::Own,
         run: Run::Gather {
             prepare: Some(whole::flush_options),
             part: whole::flushall_part,
@@ -488,6 +501,7 @@ pub const WHOLE: &[Spec] = &[
         since: "4.0.0",
         summary: "Exchanges two databases.",
         syntax: "index1 index2",
+        effect: Effect::Own,
         run: Run::Gather {
             prepare: Some(whole::swapdb_check),
             part: whole::swapdb_part,

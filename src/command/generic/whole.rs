@@ -38,22 +38,33 @@ pub(super) fn flush_options(ctx: &mut HomeCtx<'_>) -> Outcome {
     }
 }
 
-fn flush(shard: &mut Shard, db: usize) {
+/// Empties a database; whether there was anything in it.
+fn flush(shard: &mut Shard, db: usize) -> bool {
     let keys = shard.keyspace.db(db).len();
     if keys > 0 {
         shard.keyspace.db_mut(db).clear();
         shard.flushed(db as u16, keys);
     }
+    keys > 0
 }
 
 pub(super) fn flushdb_part(ctx: &mut PartCtx<'_>) -> Outcome {
-    flush(&mut ctx.engine.shard, usize::from(ctx.caller.db));
+    let (shard, db) = (&mut ctx.engine.shard, ctx.caller.db);
+    if flush(shard, usize::from(db)) {
+        shard.effect_on_databases(db, &[b"FLUSHDB"]);
+    }
     Ok(())
 }
 
 pub(super) fn flushall_part(ctx: &mut PartCtx<'_>) -> Outcome {
     let shard = &mut ctx.engine.shard;
-    (0..shard.keyspace.databases()).for_each(|db| flush(shard, db));
+    let mut any = false;
+    for db in 0..shard.keyspace.databases() {
+        any |= flush(shard, db);
+    }
+    if any {
+        shard.effect_on_databases(0, &[b"FLUSHALL"]);
+    }
     Ok(())
 }
 
@@ -80,6 +91,10 @@ pub(super) fn swapdb_part(ctx: &mut PartCtx<'_>) -> Outcome {
     // One change, whichever shards have keys there.
     shard.dirty += u64::from(shard.id == ShardId(0));
     if a != b {
+        let is_empty = |db| shard.keyspace.db(usize::from(db)).is_empty();
+        if !is_empty(a) || !is_empty(b) {
+            shard.effect_on_databases(0, &[b"SWAPDB", ctx.args[1], ctx.args[2]]);
+        }
         shard.keyspace.swap(usize::from(a), usize::from(b));
         shard.flushed(a, 0);
         shard.flushed(b, 0);

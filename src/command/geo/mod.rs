@@ -5,7 +5,9 @@ mod point;
 mod search;
 mod shape;
 
-use super::spec::{Acl, Begin, Deprecated, Find, Flags, Group, KeyFlags, KeySpec, Run, Spec};
+use super::spec::{
+    Acl, Begin, Deprecated, Effect, Find, Flags, Group, KeyFlags, KeySpec, Run, Spec,
+};
 use crate::resp::encode::Reply;
 use cell::Point;
 use std::io::Write;
@@ -20,6 +22,7 @@ const READ: Spec = Spec {
 };
 
 const WRITE: Spec = Spec {
+    effect: Effect::Keys,
     flags: Flags::WRITE.or(Flags::DENYOOM),
     acl: Acl::WRITE.or(Acl::GEO).or(Acl::SLOW),
     ..READ
@@ -52,6 +55,7 @@ pub const COMMANDS: &[Spec] = &[
         complexity: "O(log(N)) for each position, where N is the number of elements.",
         summary: "Adds positions to a key, or changes them.",
         syntax: "key [NX | XX] [CH] longitude latitude member [longitude latitude member ...]",
+        effect: Effect::Verbatim,
         run: Run::Keyed(point::geoadd),
         ..WRITE
     },

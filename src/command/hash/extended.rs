@@ -1,7 +1,9 @@
 //! Commands that do two things at once: HGETEX, HSETEX and HGETDEL.
 
-use super::ttl::{MS_PER_S, NOT_POSITIVE, Outcomes, expiry, fields, set_expiries, tell_expiries};
-use super::value::{Writer, hash_of, reply_element, set_all, tell, write};
+use super::ttl::{
+    MS_PER_S, NOT_POSITIVE, Outcomes, effect_expiries, expiry, fields, set_expiries, tell_expiries,
+};
+use super::value::{Writer, effect_set, hash_of, reply_element, set_all, tell, write};
 use super::write::remove_all;
 use crate::command::context::Ctx;
 use crate::command::error::{Error, Outcome};
@@ -51,10 +53,11 @@ pub(super) fn hgetex(ctx: &mut Ctx<'_>) -> Outcome {
         None => Outcomes::default(),
         Some(mut entry) => set_expiries(&writer, &mut entry, fields, at)?,
     };
+    effect_expiries(ctx, fields, &outcomes.results, at);
     if change == Change::Persist && outcomes.set > 0 {
         tell(ctx, "hpersist");
     } else {
-        tell_expiries(ctx, outcomes);
+        tell_expiries(ctx, &outcomes);
     }
     Ok(())
 }
@@ -208,6 +211,13 @@ fn pairs<'a, 'b>(args: &'b [&'a [u8]]) -> Result<&'b [&'a [u8]], Error> {
     Ok(pairs)
 }
 
+/// Records that fields were written. Of one that is named twice the last value counts, as it did.
+fn effect_pairs(ctx: &mut Ctx<'_>, pairs: &[&[u8]]) {
+    for pair in pairs.chunks_exact(2) {
+        effect_set(ctx, pair[0], pair[1]);
+    }
+}
+
 /// HSETEX
 pub(super) fn hsetex(ctx: &mut Ctx<'_>) -> Outcome {
     let now = ctx.now_ms();
@@ -236,11 +246,13 @@ pub(super) fn hsetex(ctx: &mut Ctx<'_>) -> Outcome {
     };
     if passed {
         set_all(ctx, order.pairs, Ttl::Keep)?;
+        effect_pairs(ctx, order.pairs);
         tell(ctx, "hset");
         let fields: Vec<&[u8]> = names().copied().collect();
         remove_all(ctx, &fields)?;
     } else {
         set_all(ctx, order.pairs, order.ttl)?;
+        effect_pairs(ctx, order.pairs);
         tell(ctx, "hset");
         if let Ttl::At(_) = order.ttl {
             tell(ctx, "hexpire");

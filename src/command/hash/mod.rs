@@ -12,7 +12,7 @@ mod write;
 
 pub use value::expire_fields;
 
-use super::spec::{Acl, Deprecated, Flags, Group, KeyFlags, KeySpec, Run, Spec};
+use super::spec::{Acl, Deprecated, Effect, Flags, Group, KeyFlags, KeySpec, Run, Spec};
 
 const READ_FAST: Spec = Spec {
     flags: Flags::READONLY.or(Flags::FAST),
@@ -31,6 +31,7 @@ const READ_SLOW: Spec = Spec {
 
 /// May take more memory.
 const WRITE_FAST: Spec = Spec {
+    effect: Effect::Verbatim,
     flags: Flags::WRITE.or(Flags::DENYOOM).or(Flags::FAST),
     acl: Acl::WRITE.or(Acl::HASH).or(Acl::FAST),
     keys: RW_UPDATE,
@@ -41,6 +42,7 @@ const WRITE_FAST: Spec = Spec {
 
 /// Does not count as taking memory.
 const CHANGE_FAST: Spec = Spec {
+    effect: Effect::Own,
     flags: Flags::WRITE.or(Flags::FAST),
     ..WRITE_FAST
 };
@@ -78,6 +80,7 @@ pub const COMMANDS: &[Spec] = &[
         keys: RW_INSERT,
         summary: "Sets a field of a hash unless it is there.",
         syntax: "key field value",
+        effect: Effect::Own,
         run: Run::Keyed(write::hsetnx),
         ..WRITE_FAST
     },
@@ -185,6 +188,7 @@ pub const COMMANDS: &[Spec] = &[
         keys: RW_ACCESS_UPDATE,
         summary: "Adds to the integer value of a field, 0 if it is missing.",
         syntax: "key field increment",
+        effect: Effect::Own,
         run: Run::Keyed(write::hincrby),
         ..WRITE_FAST
     },
@@ -195,6 +199,7 @@ pub const COMMANDS: &[Spec] = &[
         since: "2.6.0",
         summary: "Adds to the floating-point value of a field, 0 if it is missing.",
         syntax: "key field increment",
+        effect: Effect::Own,
         run: Run::Keyed(write::hincrbyfloat),
         ..WRITE_FAST
     },
@@ -330,6 +335,7 @@ pub const COMMANDS: &[Spec] = &[
         complexity: "O(N) where N is the number of fields being set.",
         summary: "Sets fields and their expiry, if none or all of them are there as is asked for.",
         syntax: "key [NX | XX] [FNX | FXX] [EX seconds | PX milliseconds | EXAT unix-time-seconds | PXAT unix-time-milliseconds | KEEPTTL] FIELDS numfields field value [field value ...]",
+        effect: Effect::Own,
         run: Run::Keyed(extended::hsetex),
         ..WRITE_FAST
     },

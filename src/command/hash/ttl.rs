@@ -113,8 +113,10 @@ pub(super) fn hpexpireat(ctx: &mut Ctx<'_>) -> Outcome {
 }
 
 /// What became of several fields.
-#[derive(Clone, Copy, Default, Debug)]
+#[derive(Clone, Default, Debug)]
 pub(super) struct Outcomes {
+    /// Of each field.
+    pub(super) results: SmallVec<[i64; 16]>,
     /// Fields whose expiry was set.
     pub(super) set: usize,
     /// Fields that were removed.
@@ -142,7 +144,8 @@ fn expire(ctx: &mut Ctx<'_>, command: &str, unit: i64, base: u64) -> Outcome {
     }
     outcomes.set = results.iter().filter(|result| **result == DONE).count();
     outcomes.removed = results.iter().filter(|result| **result == REMOVED).count();
-    tell_expiries(ctx, outcomes);
+    effect_expiries(ctx, fields, &results, Some(at));
+    tell_expiries(ctx, &outcomes);
     ctx.reply.array(results.len());
     results.iter().for_each(|result| ctx.reply.integer(*result));
     Ok(())
@@ -192,14 +195,60 @@ pub(super) fn set_expiries(
             }
             (None, Some(None)) | (_, None) => NO_FIELD,
         };
+        outcomes.results.push(result);
         outcomes.set += usize::from(result == DONE);
         outcomes.removed += usize::from(result == REMOVED);
     }
     Ok(outcomes)
 }
 
+/// Records the expiries that were set, or cleared, and the fields that this removed.
+pub(super) fn effect_expiries(
+    ctx: &mut Ctx<'_>,
+    fields: &[&[u8]],
+    results: &[i64],
+    at: Option<u64>,
+) {
+    if !ctx.shard.effects.is_on() {
+        return;
+    }
+    let with = |result: i64| {
+        let named = fields.iter().zip(results);
+        let with: SmallVec<[&[u8]; 16]> = named
+            .filter(|(_, r)| **r == result)
+            .map(|(field, _)| *field)
+            .collect();
+        with
+    };
+    let (db, pos, key) = (ctx.caller.db, ctx.pos, ctx.args[1]);
+    let set = with(DONE);
+    if !set.is_empty()
+        && let Some(mut words) = ctx.shard.words()
+    {
+        match at {
+            Some(at) => {
+                words.extend(&[b"HPEXPIREAT", key]);
+                words.push_u64(at);
+            }
+            None => words.extend(&[b"HPERSIST", key]),
+        }
+        words.push(b"FIELDS");
+        words.push_int(set.len() as i64);
+        words.extend(&set);
+        ctx.shard.effect_of(db, pos, Some(words));
+    }
+    let removed = with(REMOVED);
+    if !removed.is_empty()
+        && let Some(mut words) = ctx.shard.words()
+    {
+        words.extend(&[b"HDEL", key]);
+        words.extend(&removed);
+        ctx.shard.effect_of(db, pos, Some(words));
+    }
+}
+
 /// Tells that expiries were set, and what that removed.
-pub(super) fn tell_expiries(ctx: &mut Ctx<'_>, outcomes: Outcomes) {
+pub(super) fn tell_expiries(ctx: &mut Ctx<'_>, outcomes: &Outcomes) {
     if outcomes.set > 0 {
         tell(ctx, "hexpire");
     }
@@ -230,6 +279,7 @@ pub(super) fn hpersist(ctx: &mut Ctx<'_>) -> Outcome {
     } else {
         results.resize(fields.len(), NO_FIELD);
     }
+    effect_expiries(ctx, fields, &results, None);
     if results.contains(&DONE) {
         tell(ctx, "hpersist");
     }

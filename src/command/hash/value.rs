@@ -8,6 +8,7 @@ use crate::command::context::Ctx;
 use crate::command::error::Error;
 use crate::keyspace::{EntryMut, EntryRef, Expiry, Hasher, Kind, NewValue};
 use crate::resp::encode::Reply;
+use crate::resp::number::{I64_TEXT_MAX, format_i64};
 use crate::server::config::Config;
 use crate::shard::Shard;
 use crate::shard::access::EventClass;
@@ -324,6 +325,25 @@ pub(super) fn set_all(ctx: &mut Ctx<'_>, pairs: &[&[u8]], ttl: Ttl) -> Result<us
     Ok(new)
 }
 
+/// Records that a field has this value now, and the expiry that it has in the hash.
+pub(super) fn effect_set(ctx: &mut Ctx<'_>, field: &[u8], value: &[u8]) {
+    if !ctx.shard.effects.is_on() {
+        return;
+    }
+    let (caller, pos, key) = (ctx.caller, ctx.pos, ctx.args[1]);
+    let entry = ctx.shard.peek(caller, pos, key);
+    let hash = entry.and_then(|entry| HashRef::of(entry.value()));
+    let expiry = hash.and_then(|hash| hash.expiry(field, 0)).flatten();
+    match expiry {
+        None => ctx.effect(&[b"HSET", key, field, value]),
+        Some(at) => {
+            let mut text = [0; I64_TEXT_MAX];
+            let at = format_i64(at as i64, &mut text);
+            ctx.effect(&[b"HSETEX", key, b"PXAT", at, b"FIELDS", b"1", field, value]);
+        }
+    }
+}
+
 /// Looks the first key up for writing to its hash.
 #[inline]
 pub(super) fn write<'a>(ctx: &'a mut Ctx<'_>) -> Result<Option<EntryMut<'a>>, Error> {
@@ -368,11 +388,24 @@ pub fn expire_fields(shard: &mut Shard, db: u16, key: &[u8], most: usize) -> usi
     let Some(place) = shard.locate(db, pos, key) else {
         return 0;
     };
+    let mut words = shard.words();
+    if let Some(words) = &mut words {
+        words.extend(&[b"HDEL", key]);
+    }
+    let mut note = |field: Element<'_>| {
+        if let Some(words) = &mut words {
+            words.push_element(field);
+        }
+    };
     let mut entry = shard.at(db, place);
     let removed = match HashRef::of(entry.value()) {
         None => return 0,
-        Some(HashRef::Small(_)) => hash::remove_expired(&mut entry.edit_packed(), now, most),
-        Some(HashRef::Table(_)) => edit_table(&mut entry, |table| table.remove_expired(now, most)),
+        Some(HashRef::Small(_)) => {
+            hash::remove_expired(&mut entry.edit_packed(), now, most, &mut note)
+        }
+        Some(HashRef::Table(_)) => edit_table(&mut entry, |table| {
+            table.remove_expired(now, most, |field| note(Element::Bytes(field)))
+        }),
     };
     let is_empty = HashRef::of(entry.value()).is_some_and(|hash| hash.is_empty());
     if removed < most {
@@ -382,6 +415,7 @@ pub fn expire_fields(shard: &mut Shard, db: u16, key: &[u8], most: usize) -> usi
         return 0;
     }
     shard.stats.expired_fields += removed as u64;
+    shard.effect_of(db, pos, words);
     shard.changed(db, pos, key, EventClass::Hash, "hexpired");
     if is_empty && shard.keyspace.db_mut(usize::from(db)).remove(pos, key) {
         shard.changed(db, pos, key, EventClass::Generic, "del");

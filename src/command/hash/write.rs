@@ -1,6 +1,6 @@
 //! Commands that write and remove fields.
 
-use super::value::{Writer, hash_of, remove_if_empty, set_all, tell, write};
+use super::value::{Writer, effect_set, hash_of, remove_if_empty, set_all, tell, write};
 use crate::command::context::Ctx;
 use crate::command::error::{Error, Outcome};
 use crate::resp::number::{I64_TEXT_MAX, format_i64, parse_i64};
@@ -42,6 +42,7 @@ pub(super) fn hsetnx(ctx: &mut Ctx<'_>) -> Outcome {
     };
     if !is_there {
         set_all(ctx, &ctx.args[2..4], Ttl::Clear)?;
+        ctx.effect(&[b"HSET", ctx.args[1], field, ctx.args[3]]);
         tell(ctx, "hset");
     }
     ctx.reply.integer(i64::from(!is_there));
@@ -60,14 +61,25 @@ pub(super) fn hdel(ctx: &mut Ctx<'_>) -> Outcome {
 /// how many were there.
 pub(super) fn remove_all(ctx: &mut Ctx<'_>, fields: &[&[u8]]) -> Result<usize, Error> {
     let writer = Writer::new(ctx.shard);
+    let mut words = ctx.shard.words();
+    if let Some(words) = &mut words {
+        words.extend(&[b"HDEL", ctx.args[1]]);
+    }
     let Some(mut entry) = write(ctx)? else {
         return Ok(0);
     };
-    let removed = fields
-        .iter()
-        .filter(|field| writer.remove(&mut entry, field))
-        .count();
+    let mut removed = 0;
+    for field in fields {
+        if writer.remove(&mut entry, field) {
+            removed += 1;
+            if let Some(words) = &mut words {
+                words.push(field);
+            }
+        }
+    }
     if removed > 0 {
+        let (db, pos) = (ctx.caller.db, ctx.pos);
+        ctx.shard.effect_of(db, pos, words);
         tell(ctx, "hdel");
         remove_if_empty(ctx);
     }
@@ -90,7 +102,9 @@ pub(super) fn hincrby(ctx: &mut Ctx<'_>) -> Outcome {
     };
     let sum = before.checked_add(by).ok_or(Error::OVERFLOW)?;
     let mut text = [0; I64_TEXT_MAX];
-    set_all(ctx, &[field, format_i64(sum, &mut text)], Ttl::Keep)?;
+    let sum_text = format_i64(sum, &mut text);
+    set_all(ctx, &[field, sum_text], Ttl::Keep)?;
+    effect_set(ctx, field, sum_text);
     tell(ctx, "hincrby");
     ctx.reply.integer(sum);
     Ok(())
@@ -121,6 +135,7 @@ pub(super) fn hincrbyfloat(ctx: &mut Ctx<'_>) -> Outcome {
         .ok_or_else(|| Error::new("ERR increment would produce NaN or Infinity"))?
         .text();
     set_all(ctx, &[field, sum.as_bytes()], Ttl::Keep)?;
+    effect_set(ctx, field, sum.as_bytes());
     tell(ctx, "hincrbyfloat");
     ctx.reply.bulk(sum.as_bytes());
     Ok(())

@@ -66,6 +66,7 @@ fn make_dense(
     let with = hll::to_dense(&string).map_err(|_| CORRUPTED)?;
     store(shard, caller, pos, key, &with);
     raise_dense(shard, caller, pos, key, std::iter::empty());
+    shard.effect_value(caller.db, pos, key);
     Ok(true)
 }
 

@@ -6,7 +6,7 @@ mod debug;
 
 use super::context::{Caller, Ctx};
 use super::error::{Error, Outcome};
-use super::spec::{Acl, Flags, Group, KeyFlags, KeySpec, Run, Spec};
+use super::spec::{Acl, Effect, Flags, Group, KeyFlags, KeySpec, Run, Spec};
 use crate::keyspace::{EntryRef, Expiry, Kind, NewValue, Pos};
 use crate::resp::number::I64_TEXT_MAX;
 use crate::shard::Shard;
@@ -39,6 +39,7 @@ pub const COMMANDS: &[Spec] = &[
         complexity: "O(1) to add every element.",
         summary: "Adds elements to a HyperLogLog, which is made if it is missing.",
         syntax: "key [element [element ...]]",
+        effect: Effect::Verbatim,
         run: Run::Keyed(pfadd),
         ..BASE
     },
@@ -54,6 +55,7 @@ pub const COMMANDS: &[Spec] = &[
         complexity: "O(1) with a very small average constant time when called with a single key. O(N) with N being the number of keys, and much bigger constant times, when called with multiple keys.",
         summary: "Tells about how many different elements HyperLogLogs have seen together.",
         syntax: "key [key ...]",
+        effect: Effect::Own,
         run: Run::Keyed(pfcount),
         ..BASE
     },
@@ -69,6 +71,7 @@ pub const COMMANDS: &[Spec] = &[
         complexity: "O(N) to merge N HyperLogLogs, but with high constant times.",
         summary: "Merges HyperLogLogs into one.",
         syntax: "destkey [sourcekey [sourcekey ...]]",
+        effect: Effect::Keys,
         run: Run::Keyed(pfmerge),
         ..BASE
     },
@@ -82,6 +85,7 @@ pub const COMMANDS: &[Spec] = &[
         complexity: "N/A",
         summary: "Shows the inside of a HyperLogLog.",
         syntax: "subcommand key",
+        effect: Effect::Own,
         run: Run::Keyed(debug::pfdebug),
         ..BASE
     },
@@ -260,6 +264,8 @@ fn pfcount(ctx: &mut Ctx<'_>) -> Outcome {
         let entry = ctx.shard.write(caller, pos, key);
         let mut entry = entry.expect("just looked up");
         entry.edit_string(0, |bytes| hll::cache(bytes, count));
+        // To clients it reads only; but the string has changed.
+        ctx.shard.effect(caller.db, pos, &[b"PFCOUNT", key]);
     }
     ctx.reply.integer(count as i64);
     Ok(())

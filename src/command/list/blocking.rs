@@ -1,5 +1,5 @@
 //! The forms that wait for an element: BLPOP, BRPOP, BLMPOP, BLMOVE, BRPOPLPUSH.
-use super::ends::{move_element, parse_end, pop_from, pop_from_first};
+use super::ends::{move_element, parse_end, pop_and_record, pop_from_first};
 use crate::command::context::Ctx;
 use crate::command::error::{Error, Outcome};
 use crate::command::wait::{until_of, wait_for};
@@ -31,7 +31,7 @@ fn pop(ctx: &mut Ctx<'_>, end: End) -> Outcome {
         if ctx.may_serve() {
             ctx.reply.array(2);
             ctx.reply.bulk(key);
-            pop_from(ctx, pos, key, end, 1);
+            pop_and_record(ctx, pos, key, end, 1);
         }
         return Ok(());
     }

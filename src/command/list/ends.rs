@@ -4,7 +4,7 @@ use crate::command::context::Ctx;
 use crate::command::error::{Error, Outcome};
 use crate::keyspace::{Expiry, Kind, Pos};
 use crate::resp::encode::Reply;
-use crate::resp::number::parse_i64;
+use crate::resp::number::{I64_TEXT_MAX, format_i64, parse_i64};
 use crate::shard::access::EventClass;
 use crate::types::list::{End, List};
 use crate::types::packed::Element;
@@ -135,8 +135,29 @@ fn pop(ctx: &mut Ctx<'_>, end: End, name: &str) -> Outcome {
     Ok(())
 }
 
+/// Records that elements of a list were popped.
+fn effect_pop(ctx: &mut Ctx<'_>, pos: Pos, key: &[u8], end: End, count: usize) {
+    let name: &[u8] = match end {
+        End::Left => b"LPOP",
+        End::Right => b"RPOP",
+    };
+    let db = ctx.caller.db;
+    if count == 1 {
+        return ctx.shard.effect(db, pos, &[name, key]);
+    }
+    let mut text = [0; I64_TEXT_MAX];
+    let count = format_i64(i64::try_from(count).unwrap_or(i64::MAX), &mut text);
+    ctx.shard.effect(db, pos, &[name, key, count]);
+}
+
+/// As [`pop_from`], for commands whose row does not say what they leave behind.
+pub(super) fn pop_and_record(ctx: &mut Ctx<'_>, pos: Pos, key: &[u8], end: End, count: usize) {
+    pop_from(ctx, pos, key, end, count);
+    effect_pop(ctx, pos, key, end, count);
+}
+
 /// Pops elements of a list that is there into the reply.
-pub(super) fn pop_from(ctx: &mut Ctx<'_>, pos: Pos, key: &[u8], end: End, count: usize) {
+fn pop_from(ctx: &mut Ctx<'_>, pos: Pos, key: &[u8], end: End, count: usize) {
     let db = ctx.caller.db;
     let Some(place) = ctx.shard.locate(db, pos, key) else {
         unreachable!("the list was looked up")
@@ -208,7 +229,7 @@ pub(super) fn pop_from_first(ctx: &mut Ctx<'_>, at: usize) -> Result<FirstOfKeys
             ctx.reply.array(2);
             ctx.reply.bulk(key);
             ctx.reply.array(count.min(len));
-            pop_from(ctx, pos, key, end, count);
+            pop_and_record(ctx, pos, key, end, count);
         }
         return Ok(FirstOfKeys {
             served: true,
@@ -239,6 +260,30 @@ fn move_or_null(ctx: &mut Ctx<'_>, from_end: End, to_end: End) -> Outcome {
     Ok(())
 }
 
+/// Records that an element has moved: by itself, where both lists are of one slot.
+fn effect_move(
+    ctx: &mut Ctx<'_>,
+    (from_pos, from_end): (Pos, End),
+    (to_pos, to_end): (Pos, End),
+    element: &[u8],
+) {
+    let (from, to, db) = (ctx.args[1], ctx.args[2], ctx.caller.db);
+    let name = |end| match end {
+        End::Left => &b"LEFT"[..],
+        End::Right => b"RIGHT",
+    };
+    if from_pos.slot() == to_pos.slot() {
+        let words = [b"LMOVE", from, to, name(from_end), name(to_end)];
+        return ctx.shard.effect(db, from_pos, &words);
+    }
+    effect_pop(ctx, from_pos, from, from_end, 1);
+    let push: &[u8] = match to_end {
+        End::Left => b"LPUSH",
+        End::Right => b"RPUSH",
+    };
+    ctx.shard.effect(db, to_pos, &[push, to, element]);
+}
+
 /// Moves an element; false, without a reply, if there is none.
 pub(super) fn move_element(ctx: &mut Ctx<'_>, from_end: End, to_end: End) -> Result<bool, Error> {
     let (from, to, caller) = (ctx.args[1], ctx.args[2], ctx.caller);
@@ -265,6 +310,9 @@ pub(super) fn move_element(ctx: &mut Ctx<'_>, from_end: End, to_end: End) -> Res
     edit::pop(&mut ctx.shard.at(caller.db, place), from_end, 1, |_| ());
     push_to(ctx, to_pos, to, to_end, &[&element], true)?;
     ctx.reply.bulk(&element);
+    if ctx.shard.effects.is_on() {
+        effect_move(ctx, (from_pos, from_end), (to_pos, to_end), &element);
+    }
     let event = pop_event(from_end);
     ctx.shard
         .changed(caller.db, from_pos, from, EventClass::List, event);

@@ -6,7 +6,9 @@ mod inner;
 #[cfg(test)]
 mod tests;
 
-use super::spec::{Acl, Begin, Deprecated, Find, Flags, Group, KeyFlags, KeySpec, Run, Spec};
+use super::spec::{
+    Acl, Begin, Deprecated, Effect, Find, Flags, Group, KeyFlags, KeySpec, Run, Spec,
+};
 
 const READ_SLOW: Spec = Spec {
     flags: Flags::READONLY,
@@ -17,6 +19,7 @@ const READ_SLOW: Spec = Spec {
 };
 
 const WRITE_SLOW: Spec = Spec {
+    effect: Effect::Verbatim,
     flags: Flags::WRITE.or(Flags::DENYOOM),
     acl: Acl::WRITE.or(Acl::LIST).or(Acl::SLOW),
     group: Group::List,
@@ -24,6 +27,7 @@ const WRITE_SLOW: Spec = Spec {
 };
 
 const PUSH: Spec = Spec {
+    effect: Effect::Verbatim,
     arity: -3,
     flags: Flags::WRITE.or(Flags::DENYOOM).or(Flags::FAST),
     acl: Acl::WRITE.or(Acl::LIST).or(Acl::FAST),
@@ -43,6 +47,7 @@ const BLOCKING_MOVE: Flags = Flags::WRITE
 const TAKEN: KeyFlags = KeyFlags::RW.or(KeyFlags::ACCESS).or(KeyFlags::DELETE);
 
 const POP: Spec = Spec {
+    effect: Effect::Verbatim,
     arity: -2,
     flags: Flags::WRITE.or(Flags::FAST),
     acl: Acl::WRITE.or(Acl::LIST).or(Acl::FAST),
@@ -54,6 +59,7 @@ const POP: Spec = Spec {
 
 /// Removes elements by their place or value.
 const CUT: Spec = Spec {
+    effect: Effect::Verbatim,
     arity: 4,
     flags: Flags::WRITE,
     keys: &[KeySpec::one(1, KeyFlags::RW.or(KeyFlags::DELETE))],
@@ -61,6 +67,7 @@ const CUT: Spec = Spec {
 };
 
 const MOVE: Spec = Spec {
+    effect: Effect::Own,
     keys: &[
         KeySpec::one(1, TAKEN),
         KeySpec::one(2, KeyFlags::RW.or(KeyFlags::INSERT)),
@@ -125,6 +132,7 @@ pub const COMMANDS: &[Spec] = &[
         complexity: "O(N+M) where N is the number of provided keys and M is the number of elements returned.",
         summary: "Removes elements of the first of several lists that exists, and returns them.",
         syntax: "numkeys key [key ...] <LEFT | RIGHT> [COUNT count]",
+        effect: Effect::Own,
         run: Run::Keyed(ends::lmpop),
         ..WRITE_SLOW
     },
@@ -160,6 +168,7 @@ pub const COMMANDS: &[Spec] = &[
         complexity: "O(N) where N is the number of provided keys.",
         summary: "Removes the first element of the first of several lists that has any, and waits for it if need be.",
         syntax: "key [key ...] timeout",
+        effect: Effect::Own,
         run: Run::Keyed(blocking::blpop),
         ..WRITE_SLOW
     },
@@ -173,6 +182,7 @@ pub const COMMANDS: &[Spec] = &[
         complexity: "O(N) where N is the number of provided keys.",
         summary: "Removes the last element of the first of several lists that has any, and waits for it if need be.",
         syntax: "key [key ...] timeout",
+        effect: Effect::Own,
         run: Run::Keyed(blocking::brpop),
         ..WRITE_SLOW
     },
@@ -194,6 +204,7 @@ pub const COMMANDS: &[Spec] = &[
         complexity: "O(N+M) where N is the number of provided keys and M is the number of elements returned.",
         summary: "Removes elements of the first of several lists that has any, and waits for them if need be.",
         syntax: "timeout numkeys key [key ...] <LEFT | RIGHT> [COUNT count]",
+        effect: Effect::Own,
         run: Run::Keyed(blocking::blmpop),
         ..WRITE_SLOW
     },

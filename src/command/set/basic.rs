@@ -206,6 +206,13 @@ pub(super) fn smove(ctx: &mut Ctx<'_>) -> Outcome {
     if is_member && from != to {
         remove(ctx, from_pos, from, &[member])?;
         add(ctx, to_pos, to, &[member])?;
+        let (db, shard) = (caller.db, &mut *ctx.shard);
+        if from_pos.slot() == to_pos.slot() {
+            shard.effect(db, from_pos, &[b"SMOVE", from, to, member]);
+        } else {
+            shard.effect(db, from_pos, &[b"SREM", from, member]);
+            shard.effect(db, to_pos, &[b"SADD", to, member]);
+        }
     }
     ctx.reply.integer(i64::from(is_member));
     Ok(())

@@ -6,7 +6,7 @@ mod random;
 #[cfg(test)]
 mod tests;
 
-use super::spec::{Acl, Begin, Find, Flags, Group, KeyFlags, KeySpec, Run, Spec};
+use super::spec::{Acl, Begin, Effect, Find, Flags, Group, KeyFlags, KeySpec, Run, Spec};
 
 const ACCESSED: KeyFlags = KeyFlags::RO.or(KeyFlags::ACCESS);
 
@@ -33,6 +33,7 @@ const READ_MANY: Spec = Spec {
 };
 
 const WRITE_FAST: Spec = Spec {
+    effect: Effect::Verbatim,
     flags: Flags::WRITE.or(Flags::FAST),
     acl: Acl::WRITE.or(Acl::SET).or(Acl::FAST),
     group: Group::Set,
@@ -41,6 +42,7 @@ const WRITE_FAST: Spec = Spec {
 
 /// Stores what it makes of the sets behind its first key.
 const STORE: Spec = Spec {
+    effect: Effect::Keys,
     arity: -3,
     flags: Flags::WRITE.or(Flags::DENYOOM),
     acl: Acl::WRITE.or(Acl::SET).or(Acl::SLOW),
@@ -128,6 +130,7 @@ pub const COMMANDS: &[Spec] = &[
         summary: "Removes random members from a set and returns them.",
         syntax: "key [count]",
         tips: &["nondeterministic_output"],
+        effect: Effect::Own,
         run: Run::Keyed(random::spop),
         ..WRITE_FAST
     },
@@ -150,6 +153,7 @@ pub const COMMANDS: &[Spec] = &[
         ],
         summary: "Moves a member from one set to another.",
         syntax: "source destination member",
+        effect: Effect::Own,
         run: Run::Keyed(basic::smove),
         ..WRITE_FAST
     },

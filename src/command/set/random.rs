@@ -6,7 +6,9 @@ use crate::command::error::{Error, Outcome};
 use crate::keyspace::Kind;
 use crate::resp::number::parse_i64;
 use crate::shard::access::EventClass;
+use crate::shard::effects::Words;
 use crate::stdx::random::SplitMix;
+use crate::types::packed::Element;
 use crate::types::set::Set;
 
 /// SPOP
@@ -23,9 +25,26 @@ pub(super) fn spop(ctx: &mut Ctx<'_>) -> Outcome {
     }
 }
 
+/// What SPOP leaves behind, but for the members; None if nobody listens.
+#[inline]
+fn begin_srem(ctx: &mut Ctx<'_>) -> Option<Words> {
+    let mut words = ctx.shard.words()?;
+    words.extend(&[b"SREM", ctx.args[1]]);
+    Some(words)
+}
+
+/// Adds a member to it.
+#[inline]
+fn note_removed(srem: &mut Option<Words>, member: Element<'_>) {
+    if let Some(srem) = srem {
+        srem.push_element(member);
+    }
+}
+
 fn spop_one(ctx: &mut Ctx<'_>) -> Outcome {
     let (key, pos, db) = (ctx.args[1], ctx.pos, ctx.caller.db);
     let mut random = SplitMix::new(ctx.shard.random());
+    let mut removed = begin_srem(ctx);
     let Some(mut entry) = ctx.shard.write_kind(ctx.caller, pos, key, Kind::Set)? else {
         ctx.reply.null();
         return Ok(());
@@ -33,8 +52,10 @@ fn spop_one(ctx: &mut Ctx<'_>) -> Outcome {
     let reply = &mut ctx.reply;
     let mut draw = || random.draw();
     let left = edit::take_random(&mut entry, 1, &mut draw, |member| {
+        note_removed(&mut removed, member);
         reply_member(reply, member)
     });
+    ctx.shard.effect_of(db, pos, removed);
     ctx.shard.changed(db, pos, key, EventClass::Set, "spop");
     if left == 0 {
         remove_empty(ctx, pos, key);
@@ -45,6 +66,7 @@ fn spop_one(ctx: &mut Ctx<'_>) -> Outcome {
 fn spop_many(ctx: &mut Ctx<'_>, count: usize) -> Outcome {
     let (key, pos, db) = (ctx.args[1], ctx.pos, ctx.caller.db);
     let mut random = SplitMix::new(ctx.shard.random());
+    let mut removed = begin_srem(ctx);
     let Some(mut entry) = ctx.shard.write_kind(ctx.caller, pos, key, Kind::Set)? else {
         ctx.reply.set(0);
         return Ok(());
@@ -57,6 +79,7 @@ fn spop_many(ctx: &mut Ctx<'_>, count: usize) -> Outcome {
     let reply = &mut ctx.reply;
     if count >= set.len() {
         reply_all(reply, Some(set));
+        ctx.effect(&[b"DEL", key]);
         ctx.shard.changed(db, pos, key, EventClass::Set, "spop");
         remove_empty(ctx, pos, key);
         return Ok(());
@@ -64,8 +87,10 @@ fn spop_many(ctx: &mut Ctx<'_>, count: usize) -> Outcome {
     reply.set(count);
     let mut draw = || random.draw();
     edit::take_random(&mut entry, count, &mut draw, |member| {
+        note_removed(&mut removed, member);
         reply_member(reply, member);
     });
+    ctx.shard.effect_of(db, pos, removed);
     ctx.shard.changed(db, pos, key, EventClass::Set, "spop");
     Ok(())
 }

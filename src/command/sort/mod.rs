@@ -9,7 +9,7 @@ mod options;
 
 use super::context::{Caller, Ctx};
 use super::error::{Error, Outcome};
-use super::spec::{Acl, Begin, Find, Flags, Group, KeyFlags, KeySpec, Run, Spec};
+use super::spec::{Acl, Begin, Effect, Find, Flags, Group, KeyFlags, KeySpec, Run, Spec};
 use super::zset::view::View;
 use crate::keyspace::{EntryRef, Expiry, Kind, NewValue};
 use crate::resp::double::parse_f64;
@@ -63,6 +63,7 @@ pub const COMMANDS: &[Spec] = &[
         complexity: COMPLEXITY,
         summary: "Sorts the elements of a list, set or sorted set, and returns or stores them.",
         syntax: "key [BY pattern] [LIMIT offset count] [GET pattern [GET pattern ...]] [ASC | DESC] [ALPHA] [STORE destination]",
+        effect: Effect::Values,
         run: Run::Keyed(sort),
         ..Spec::BASE
     },

@@ -7,6 +7,7 @@ use crate::command::error::{Error, Outcome};
 use crate::resp::number::parse_i64;
 use crate::server::config::Config;
 use crate::shard::access::EventClass;
+use crate::shard::effects::value::push_id;
 use crate::types::stream::{
     BlockLimits, NewId, References, Refused, Stream, StreamId, Trim, TrimLimits,
 };
@@ -185,7 +186,7 @@ pub(super) fn xadd(ctx: &mut Ctx<'_>) -> Outcome {
     let add = |stream: &mut Stream| {
         let id = stream.log.append(id, pairs, limits)?;
         let trimmed = trim.map_or(0, |(trim, limits)| stream.trim(trim, limits, references));
-        Ok((id, trimmed))
+        Ok((id, trimmed, stream.log.len()))
     };
     let added = match change(ctx, key, add)? {
         Some(added) => added,
@@ -202,8 +203,17 @@ pub(super) fn xadd(ctx: &mut Ctx<'_>) -> Outcome {
             added
         }
     };
-    let (id, trimmed) = added.map_err(refusal)?;
+    let (id, trimmed, left) = added.map_err(refusal)?;
     reply::id(&mut ctx.reply, id);
+    if let Some(mut words) = ctx.shard.words() {
+        words.extend(&[b"XADD", key]);
+        push_id(&mut words, id);
+        words.extend(pairs);
+        ctx.shard.effect_of(ctx.caller.db, ctx.pos, Some(words));
+        if trimmed > 0 {
+            effect_trim(ctx, left, references);
+        }
+    }
     tell(ctx, key, "xadd");
     if trimmed > 0 {
         let (db, pos, event) = (ctx.caller.db, ctx.pos, "xtrim");
@@ -211,6 +221,22 @@ pub(super) fn xadd(ctx: &mut Ctx<'_>) -> Outcome {
             .also_changed(db, pos, key, EventClass::Stream, event);
     }
     Ok(())
+}
+
+/// Records a trimming by what it has left. It has taken the first entries, or the first ones that
+/// could go; so the length tells which, whatever the strategy and however whole blocks were spared.
+fn effect_trim(ctx: &mut Ctx<'_>, left: u64, references: References) {
+    let Some(mut words) = ctx.shard.words() else {
+        return;
+    };
+    words.extend(&[b"XTRIM", ctx.args[1], b"MAXLEN", b"="]);
+    words.push_u64(left);
+    match references {
+        References::Keep => {}
+        References::Delete => words.push(b"DELREF"),
+        References::Acknowledged => words.push(b"ACKED"),
+    }
+    ctx.shard.effect_of(ctx.caller.db, ctx.pos, Some(words));
 }
 
 fn refusal(refused: Refused) -> Error {
@@ -237,8 +263,13 @@ pub(super) fn xtrim(ctx: &mut Ctx<'_>) -> Outcome {
         return Err(Error::SYNTAX);
     };
     let references = options.references.unwrap_or_default();
-    let trimmed = change(ctx, key, |stream| stream.trim(trim, limits, references))?.unwrap_or(0);
+    let trimmed = change(ctx, key, |stream| {
+        let trimmed = stream.trim(trim, limits, references);
+        (trimmed, stream.log.len())
+    })?;
+    let (trimmed, left) = trimmed.unwrap_or_default();
     if trimmed > 0 {
+        effect_trim(ctx, left, references);
         tell(ctx, key, "xtrim");
         count(ctx, trimmed - 1);
     }
@@ -263,7 +294,7 @@ pub(super) fn xsetid(ctx: &mut Ctx<'_>) -> Outcome {
             added = Some(number);
         } else if option.eq_ignore_ascii_case(b"maxdeletedid") {
             let max = ids::strict(value, 0)?;
-            if id < max {
+            if id < max && !ctx.shard.replays() {
                 return Err(Error::new(
                     "ERR The ID specified in XSETID is smaller than the provided max_deleted_entry_id",
                 ));

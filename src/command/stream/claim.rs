@@ -1,6 +1,7 @@
 //! XCLAIM and XAUTOCLAIM: pending entries change their owner.
 
 use super::access::{edit, read};
+use super::effect::Delivery;
 use super::pending::no_group;
 use super::{ids, reply};
 use crate::command::context::Ctx;
@@ -9,7 +10,7 @@ use crate::keyspace::Kind;
 use crate::resp::encode::Reply;
 use crate::resp::number::parse_i64;
 use crate::shard::access::EventClass;
-use crate::types::stream::{ConsumerId, Entry, Group, Pending, StreamId};
+use crate::types::stream::{ConsumerId, Entry, Group, Log, Pending, StreamId};
 use smallvec::SmallVec;
 
 /// A number, or the error that names what it was for.
@@ -83,15 +84,15 @@ fn consumer(group: &mut Group, name: &[u8], now_ms: u64) -> Option<(ConsumerId, 
 }
 
 /// What a claim has done.
-#[derive(Default)]
 struct Done {
     created: bool,
     changes: u64,
+    delivery: Delivery,
 }
 
 /// XCLAIM
 pub(super) fn xclaim(ctx: &mut Ctx<'_>) -> Outcome {
-    let (args, now_ms) = (ctx.args, ctx.now_ms());
+    let (args, now_ms) = (ctx.args, ctx.shard.present_ms());
     let (key, name) = (args[1], args[2]);
     let group = read(ctx, key)?.and_then(|stream| stream.group(name));
     if group.is_none() {
@@ -105,10 +106,17 @@ pub(super) fn xclaim(ctx: &mut Ctx<'_>) -> Outcome {
         .collect();
     let options = Options::parse(&args[5 + ids.len()..], now_ms as i64)?;
     let delivered_ms = options.delivered_ms.map_or(now_ms, |ms| ms as u64);
-    run(ctx, |reply, log, group| {
-        let mut done = Done::default();
+    let replays = ctx.shard.replays();
+    run(ctx, |reply, log, group, delivery| {
+        let (created, changes) = (false, 0);
+        let mut done = Done {
+            created,
+            changes,
+            delivery,
+        };
         if options.last_id > group.last_id {
             group.last_id = options.last_id;
+            done.delivery.advanced(group);
             done.changes += 1;
         }
         let (consumer, created) = consumer(group, args[3], now_ms)?;
@@ -117,10 +125,14 @@ pub(super) fn xclaim(ctx: &mut Ctx<'_>) -> Outcome {
             let mut count = 0;
             for id in &ids {
                 let before = group.pending().get(id).copied();
-                let Some(entry) = log.get(*id) else {
-                    done.changes += u64::from(group.acknowledge(*id));
+                let found = log.get(*id);
+                if found.is_none() && !replays {
+                    if group.acknowledge(*id) {
+                        done.delivery.acknowledged(*id);
+                        done.changes += 1;
+                    }
                     continue;
-                };
+                }
                 let deliveries = match before {
                     Some(pending) if idle(&pending, now_ms) < min_idle => continue,
                     Some(pending) => pending.deliveries,
@@ -135,8 +147,11 @@ pub(super) fn xclaim(ctx: &mut Ctx<'_>) -> Outcome {
                     deliveries,
                 };
                 group.set_pending(*id, pending);
-                write(reply, &entry, options.just_id);
-                count += 1;
+                done.delivery.pending(*id, &pending);
+                if let Some(entry) = found {
+                    write(reply, &entry, options.just_id);
+                    count += 1;
+                }
             }
             if count > 0 {
                 group.was_active(consumer, now_ms);
@@ -163,18 +178,22 @@ fn write(reply: &mut Reply<'_>, entry: &Entry<'_>, just_id: bool) {
 /// Claims in the group that the command names, and tells what has become of it.
 fn run(
     ctx: &mut Ctx<'_>,
-    claim: impl FnOnce(&mut Reply<'_>, &crate::types::stream::Log, &mut Group) -> Option<Done>,
+    claim: impl FnOnce(&mut Reply<'_>, &Log, &mut Group, Delivery) -> Option<Done>,
 ) -> Outcome {
     let (args, caller, pos) = (ctx.args, ctx.caller, ctx.pos);
     let (key, name) = (args[1], args[2]);
     let Ctx { shard, reply, .. } = ctx;
+    let delivery = Delivery::new(shard);
     let found = shard.write_kind(caller, pos, key, Kind::Stream)?;
     let done = found.and_then(|entry| {
         edit(entry, |stream| {
-            stream.edit_group(name, |log, group| claim(reply, log, group))
+            stream.edit_group(name, |log, group| claim(reply, log, group, delivery))
         })
     });
-    let done = done.flatten().ok_or_else(|| no_group(key, name))?;
+    let mut done = done.flatten().ok_or_else(|| no_group(key, name))?;
+    done.delivery.created(done.created);
+    let names = (name, args[3]);
+    done.delivery.record(shard, caller.db, (pos, key), names);
     if done.created {
         let event = "xgroup-createconsumer";
         shard.changed(caller.db, pos, key, EventClass::Stream, event);
@@ -214,7 +233,7 @@ pub(super) fn xautoclaim(ctx: &mut Ctx<'_>) -> Outcome {
         return Err(no_group(args[1], args[2]));
     }
     let count = count as usize;
-    run(ctx, |reply, log, group| {
+    run(ctx, |reply, log, group, mut delivery| {
         let (consumer, created) = consumer(group, args[3], now_ms)?;
         let attempts = count.saturating_mul(ATTEMPTS);
         let (mut claimed, mut gone) = (Vec::new(), Vec::new());
@@ -241,6 +260,7 @@ pub(super) fn xautoclaim(ctx: &mut Ctx<'_>) -> Outcome {
                 deliveries,
             };
             group.set_pending(entry.id, pending);
+            delivery.pending(entry.id, &pending);
             write(reply, entry, just_id);
         }
         if !claimed.is_empty() {
@@ -249,11 +269,13 @@ pub(super) fn xautoclaim(ctx: &mut Ctx<'_>) -> Outcome {
         reply.array(gone.len());
         for id in &gone {
             group.acknowledge(*id);
+            delivery.acknowledged(*id);
             reply::id(reply, *id);
         }
         Some(Done {
             created,
             changes: (claimed.len() + gone.len()) as u64,
+            delivery,
         })
     })
 }

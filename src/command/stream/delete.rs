@@ -71,20 +71,20 @@ enum Fate {
     Referenced = 2,
 }
 
-/// Deletes an entry as far as its references allow.
-fn delete(stream: &mut Stream, id: StreamId, references: References) -> Fate {
+/// Deletes an entry as far as its references allow. `changes` counts references that went though the
+/// entry was gone before.
+fn delete(stream: &mut Stream, id: StreamId, references: References, changes: &mut u64) -> Fate {
     if references == References::Acknowledged
         && stream.log.contains(id)
         && !stream.all_are_done_with(id)
     {
         return Fate::Referenced;
     }
-    if references == References::Delete {
-        stream.forget(id);
-    }
+    let forgotten = references == References::Delete && stream.forget(id);
     if stream.log.delete(id) {
         Fate::Deleted
     } else {
+        *changes += u64::from(forgotten);
         Fate::Missing
     }
 }
@@ -108,10 +108,12 @@ pub(super) fn xdelex(ctx: &mut Ctx<'_>) -> Outcome {
     let (args, key) = (ctx.args, ctx.args[1]);
     let wanted = Wanted::parse(&args[2..])?;
     let ids = ids::list(wanted.ids)?;
+    let mut changes = 0;
     let fates = change(ctx, key, |stream| {
-        let fates = ids.iter().map(|id| delete(stream, *id, wanted.references));
-        fates.collect::<Vec<_>>()
+        let delete = |id: &StreamId| delete(stream, *id, wanted.references, &mut changes);
+        ids.iter().map(delete).collect::<Vec<_>>()
     })?;
+    count(ctx, changes);
     answer(ctx, fates, ids.len());
     Ok(())
 }
@@ -129,7 +131,7 @@ pub(super) fn xackdel(ctx: &mut Ctx<'_>) -> Outcome {
                 return Fate::Missing;
             }
             acknowledged += 1;
-            match delete(stream, *id, wanted.references) {
+            match delete(stream, *id, wanted.references, &mut acknowledged) {
                 // Acknowledged, and gone before: as good as deleted.
                 Fate::Missing => Fate::Deleted,
                 fate => fate,

@@ -165,7 +165,7 @@ pub(super) fn destroy(ctx: &mut Ctx<'_>) -> Outcome {
 
 /// XGROUP CREATECONSUMER
 pub(super) fn create_consumer(ctx: &mut Ctx<'_>) -> Outcome {
-    let (key, consumer, now_ms) = (ctx.args[2], ctx.args[4], ctx.now_ms());
+    let (key, consumer, now_ms) = (ctx.args[2], ctx.args[4], ctx.shard.present_ms());
     let created = change_group(ctx, |stream, name| {
         stream.edit_group(name, |_, group| group.create(consumer, now_ms).is_some())
     })?;

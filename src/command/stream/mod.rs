@@ -4,6 +4,7 @@ mod access;
 mod add;
 mod claim;
 mod delete;
+mod effect;
 mod group;
 mod ids;
 mod info;
@@ -12,7 +13,7 @@ mod range;
 mod read;
 mod reply;
 
-use super::spec::{Acl, Begin, Find, Flags, Group, KeyFlags, KeySpec, Run, Spec};
+use super::spec::{Acl, Begin, Effect, Find, Flags, Group, KeyFlags, KeySpec, Run, Spec};
 
 const READ_FAST: Spec = Spec {
     flags: Flags::READONLY.or(Flags::FAST),
@@ -100,6 +101,7 @@ pub const COMMANDS: &[Spec] = &[
             ("8.2.0", "`KEEPREF`, `DELREF` and `ACKED`."),
         ],
         key_notes: &["UPDATE instead of INSERT because of the optional trimming feature"],
+        effect: Effect::Own,
         run: Run::Keyed(add::xadd),
         ..UPDATE_FAST
     },
@@ -116,6 +118,7 @@ pub const COMMANDS: &[Spec] = &[
             ("6.2.0", "`MINID` and `LIMIT`."),
             ("8.2.0", "`KEEPREF`, `DELREF` and `ACKED`."),
         ],
+        effect: Effect::Own,
         run: Run::Keyed(add::xtrim),
         ..DELETE_FAST
     },
@@ -126,6 +129,7 @@ pub const COMMANDS: &[Spec] = &[
         summary: "Sets what a stream remembers of its last entry; for replication.",
         syntax: "key last-id [ENTRIESADDED entries-added] [MAXDELETEDID max-deleted-id]",
         history: &[("7.0.0", "`ENTRIESADDED` and `MAXDELETEDID`.")],
+        effect: Effect::Verbatim,
         run: Run::Keyed(add::xsetid),
         ..UPDATE_FAST
     },
@@ -180,6 +184,7 @@ pub const COMMANDS: &[Spec] = &[
         summary: "Returns new entries of several streams to a consumer of a group, or those that it has not acknowledged. Blocks until there are any, if told so.",
         syntax: "GROUP group consumer [COUNT count] [BLOCK milliseconds] [CLAIM min-idle-time] [NOACK] STREAMS key [key ...] id [id ...]",
         history: &[("8.4.0", "`CLAIM`.")],
+        effect: Effect::Own,
         run: Run::Keyed(read::xreadgroup),
         ..READ_SLOW
     },
@@ -189,6 +194,7 @@ pub const COMMANDS: &[Spec] = &[
         complexity: EACH,
         summary: "Deletes entries of a stream and returns how many.",
         syntax: "key id [id ...]",
+        effect: Effect::Verbatim,
         run: Run::Keyed(delete::xdel),
         ..DELETE_FAST
     },
@@ -199,6 +205,7 @@ pub const COMMANDS: &[Spec] = &[
         complexity: EACH,
         summary: "Deletes entries of a stream, with a say in what becomes of groups' references to them.",
         syntax: "key [KEEPREF | DELREF | ACKED] IDS numids id [id ...]",
+        effect: Effect::Verbatim,
         run: Run::Keyed(delete::xdelex),
         ..DELETE_FAST
     },
@@ -213,6 +220,7 @@ pub const COMMANDS: &[Spec] = &[
         complexity: EACH,
         summary: "Acknowledges entries for a group and deletes them, with a say in what becomes of other groups' references.",
         syntax: "key group [KEEPREF | DELREF | ACKED] IDS numids id [id ...]",
+        effect: Effect::Verbatim,
         run: Run::Keyed(delete::xackdel),
         ..DELETE_FAST
     },
@@ -222,6 +230,7 @@ pub const COMMANDS: &[Spec] = &[
         complexity: EACH,
         summary: "Acknowledges entries for a group: they are no longer pending.",
         syntax: "key group id [id ...]",
+        effect: Effect::Verbatim,
         run: Run::Keyed(pending::xack),
         ..UPDATE_FAST
     },
@@ -243,6 +252,7 @@ pub const COMMANDS: &[Spec] = &[
         summary: "Makes a consumer the owner of pending entries.",
         syntax: "key group consumer min-idle-time id [id ...] [IDLE ms] [TIME unix-time-milliseconds] [RETRYCOUNT count] [FORCE] [JUSTID] [LASTID lastid]",
         tips: TIPS,
+        effect: Effect::Own,
         run: Run::Keyed(claim::xclaim),
         ..UPDATE_FAST
     },
@@ -258,6 +268,7 @@ pub const COMMANDS: &[Spec] = &[
             "7.0.0",
             "Replies the IDs of deleted entries that were pending, too.",
         )],
+        effect: Effect::Own,
         run: Run::Keyed(claim::xautoclaim),
         ..DELETE_FAST
     },
@@ -294,6 +305,7 @@ const XGROUP: &[Spec] = &[
         summary: "Makes a group.",
         syntax: "key group <id | $> [MKSTREAM] [ENTRIESREAD entries-read]",
         history: &[("7.0.0", "`ENTRIESREAD`.")],
+        effect: Effect::Verbatim,
         run: Run::Keyed(group::create),
         ..GROUP_SUB
     },
@@ -305,6 +317,7 @@ const XGROUP: &[Spec] = &[
         since: "6.2.0",
         summary: "Makes a consumer in a group.",
         syntax: "key group consumer",
+        effect: Effect::Verbatim,
         run: Run::Keyed(group::create_consumer),
         ..GROUP_SUB
     },
@@ -314,6 +327,7 @@ const XGROUP: &[Spec] = &[
         keys: &[KeySpec::one(2, KeyFlags::RW.or(KeyFlags::DELETE))],
         summary: "Removes a consumer, and what is pending of it, from a group.",
         syntax: "key group consumer",
+        effect: Effect::Verbatim,
         run: Run::Keyed(group::delete_consumer),
         ..GROUP_SUB
     },
@@ -324,6 +338,7 @@ const XGROUP: &[Spec] = &[
         complexity: "O(N) where N is the number of pending entries of the group.",
         summary: "Removes a group.",
         syntax: "key group",
+        effect: Effect::Verbatim,
         run: Run::Keyed(group::destroy),
         ..GROUP_SUB
     },
@@ -338,6 +353,7 @@ const XGROUP: &[Spec] = &[
         summary: "Sets the last entry that counts as delivered to a group.",
         syntax: "key group <id | $> [ENTRIESREAD entries-read]",
         history: &[("7.0.0", "`ENTRIESREAD`.")],
+        effect: Effect::Verbatim,
         run: Run::Keyed(group::setid),
         ..GROUP_SUB
     },

@@ -4,6 +4,7 @@
 //! serve stream by stream. A call with BLOCK to which nothing can be served waits.
 
 use super::access::{edit, read_at};
+use super::effect::Delivery;
 use super::{ids, reply};
 use crate::command::context::{Caller, Ctx};
 use crate::command::error::{Error, Outcome};
@@ -327,18 +328,18 @@ fn serve_group(
     reply: &mut Reply<'_>,
     caller: Caller,
     request: &Request<'_>,
-    (group, consumer): (&[u8], &[u8]),
+    (name, consumer_name): (&[u8], &[u8]),
     (key, pos): (&[u8], Pos),
     from: From,
 ) -> bool {
-    let now_ms = shard.now_ms;
+    let (now_ms, delivery) = (shard.now_ms, Delivery::new(shard));
     let Ok(Some(entry)) = shard.write_kind(caller, pos, key, Kind::Stream) else {
         return false;
     };
     let outcome = edit(entry, |stream| {
-        stream.edit_group(group, |log, group| {
-            let created = group.create(consumer, now_ms);
-            let consumer = created.or_else(|| group.find(consumer))?;
+        stream.edit_group(name, |log, group| {
+            let created = group.create(consumer_name, now_ms);
+            let consumer = created.or_else(|| group.find(consumer_name))?;
             group.saw(consumer, now_ms);
             let mut reader = Reader {
                 request,
@@ -347,15 +348,21 @@ fn serve_group(
                 consumer,
                 now_ms,
                 reply,
+                delivery,
             };
+            reader.delivery.created(created.is_some());
             let served = match from {
                 From::History(behind) => reader.history(key, behind),
                 _ => reader.new_entries(key),
             };
-            Some((created.is_some(), served))
+            Some((created.is_some(), served, reader.delivery))
         })
     });
-    let (created, served) = outcome.flatten().unwrap_or_default();
+    let Some((created, served, delivery)) = outcome.flatten() else {
+        return false;
+    };
+    let names = (name, consumer_name);
+    delivery.record(shard, caller.db, (pos, key), names);
     if created {
         let event = "xgroup-createconsumer";
         shard.changed(caller.db, pos, key, EventClass::Stream, event);
@@ -372,6 +379,7 @@ struct Reader<'a, 'r, 'o> {
     consumer: ConsumerId,
     now_ms: u64,
     reply: &'r mut Reply<'o>,
+    delivery: Delivery,
 }
 
 impl<'a> Reader<'a, '_, '_> {
@@ -416,6 +424,7 @@ impl<'a> Reader<'a, '_, '_> {
                 deliveries: before.deliveries.wrapping_add(1),
             };
             self.group.set_pending(id, now);
+            self.delivery.pending(id, &now);
         }
     }
 
@@ -437,6 +446,7 @@ impl<'a> Reader<'a, '_, '_> {
             now_ms,
             request,
             reply,
+            delivery,
             ..
         } = self;
         let deliver = |deliveries| Pending {
@@ -452,7 +462,9 @@ impl<'a> Reader<'a, '_, '_> {
                 reply.integer(now_ms.saturating_sub(before.delivered_ms) as i64);
                 reply.integer(before.deliveries as i64);
                 let deliveries = before.deliveries.wrapping_add(1);
-                group.set_pending(entry.id, deliver(deliveries));
+                let pending = deliver(deliveries);
+                group.set_pending(entry.id, pending);
+                delivery.pending(entry.id, &pending);
             }
             let behind = last.next().unwrap_or(StreamId::MAX);
             let entries = log.range(behind, StreamId::MAX, false).take(new);
@@ -461,10 +473,14 @@ impl<'a> Reader<'a, '_, '_> {
                 group.advance(log, entry.id);
                 if !request.no_ack {
                     group.set_pending(entry.id, deliver(1));
+                    delivery.pending(entry.id, &deliver(1));
                 }
             });
             claimed.len() + delivered.count()
         });
+        if any {
+            self.delivery.advanced(self.group);
+        }
         true
     }
 
@@ -488,6 +504,7 @@ impl<'a> Reader<'a, '_, '_> {
         }
         for id in gone {
             self.group.acknowledge(id);
+            self.delivery.acknowledged(id);
         }
         let known = |entry: Entry<'a>| Some((entry, *self.group.pending().get(&entry.id)?));
         found.into_iter().filter_map(known).collect()

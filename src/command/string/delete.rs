@@ -10,6 +10,7 @@ use crate::shard::access::EventClass;
 fn remove(ctx: &mut Ctx<'_>) {
     let (caller, pos, key) = (ctx.caller, ctx.pos, ctx.args[1]);
     if ctx.shard.remove(caller, pos, key) {
+        ctx.effect(&[b"DEL", key]);
         ctx.shard
             .changed(caller.db, pos, key, EventClass::Generic, "del");
     }

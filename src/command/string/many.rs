@@ -1,6 +1,7 @@
 //! Commands over several strings.
 use super::options::{Accept, Condition, Options};
 use super::read::reply_value;
+use super::write::effect_set;
 use crate::command::context::Ctx;
 use crate::command::error::{Error, Outcome};
 use crate::keyspace::{Expiry, Kind, NewValue};
@@ -38,6 +39,9 @@ fn store_pairs(ctx: &mut Ctx<'_>, from: usize, to: usize, expiry: Expiry) {
             .prefetch(caller.db, pairs.clone().map(|pair| pair[0]));
         for (at, (pair, pos)) in pairs.zip(positions).enumerate() {
             let key = pair[0];
+            if ctx.shard.effects.is_on() {
+                effect_set(ctx.shard, caller.db, pos, (key, pair[1]), expiry);
+            }
             let value = match ctx.take_large(first + 2 * at + 1) {
                 Some(memory) => NewValue::Large(memory.into()),
                 None => NewValue::string(pair[1]),

@@ -9,7 +9,9 @@ mod options;
 mod read;
 mod write;
 
-use super::spec::{Acl, Begin, Deprecated, Find, Flags, Group, KeyFlags, KeySpec, Run, Spec};
+use super::spec::{
+    Acl, Begin, Deprecated, Effect, Find, Flags, Group, KeyFlags, KeySpec, Run, Spec,
+};
 
 const READ_FAST: Spec = Spec {
     flags: Flags::READONLY.or(Flags::FAST),
@@ -27,6 +29,7 @@ const READ_SLOW: Spec = Spec {
 
 /// Reads and changes its key in constant time.
 const UPDATE_FAST: Spec = Spec {
+    effect: Effect::Verbatim,
     flags: Flags::WRITE.or(Flags::DENYOOM).or(Flags::FAST),
     acl: Acl::WRITE.or(Acl::STRING).or(Acl::FAST),
     keys: &[KeySpec::one(
@@ -39,6 +42,7 @@ const UPDATE_FAST: Spec = Spec {
 
 /// Overwrites its key.
 const WRITE_SLOW: Spec = Spec {
+    effect: Effect::Own,
     flags: Flags::WRITE.or(Flags::DENYOOM),
     acl: Acl::WRITE.or(Acl::STRING).or(Acl::SLOW),
     keys: &[KeySpec::one(1, KeyFlags::OW.or(KeyFlags::UPDATE))],
@@ -97,6 +101,7 @@ pub const COMMANDS: &[Spec] = &[
         keys: &[KeySpec::one(1, KeyFlags::OW.or(KeyFlags::INSERT))],
         summary: "Sets the string value of a key that does not exist.",
         syntax: "key value",
+        effect: Effect::Own,
         run: Run::Keyed(write::setnx),
         ..UPDATE_FAST
     },
@@ -127,6 +132,7 @@ pub const COMMANDS: &[Spec] = &[
             instead: "`SET` with the `!GET` argument",
         }),
         syntax: "key value",
+        effect: Effect::Own,
         run: Run::Keyed(write::getset),
         ..UPDATE_FAST
     },
@@ -141,6 +147,7 @@ pub const COMMANDS: &[Spec] = &[
         since: "6.2.0",
         summary: "Returns the string value of a key and deletes the key.",
         syntax: "key",
+        effect: Effect::Own,
         run: Run::Keyed(delete::getdel),
         ..UPDATE_FAST
     },
@@ -152,6 +159,7 @@ pub const COMMANDS: &[Spec] = &[
         summary: "Returns the string value of a key and sets or removes its expiry.",
         key_notes: &["RW and UPDATE because it changes the TTL"],
         syntax: "key [EX seconds | PX milliseconds | EXAT unix-time-seconds | PXAT unix-time-milliseconds | PERSIST]#expiration",
+        effect: Effect::Own,
         run: Run::Keyed(write::getex),
         ..UPDATE_FAST
     },
@@ -206,6 +214,7 @@ pub const COMMANDS: &[Spec] = &[
         complexity: "O(1), not counting the copy of the new part: O(M) where M is its length.",
         summary: "Overwrites a part of the string of a key; creates the key if missing.",
         syntax: "key offset value",
+        effect: Effect::Verbatim,
         run: Run::Keyed(write::setrange),
         ..WRITE_SLOW
     },
@@ -217,6 +226,7 @@ pub const COMMANDS: &[Spec] = &[
         complexity: "O(1), amortized for short appended values.",
         summary: "Appends to the string of a key; creates the key if missing.",
         syntax: "key value",
+        effect: Effect::Own,
         run: Run::Keyed(write::append),
         ..UPDATE_FAST
     },
@@ -258,6 +268,7 @@ pub const COMMANDS: &[Spec] = &[
         since: "2.6.0",
         summary: "Adds to the floating point number of a key; a missing key counts as 0.",
         syntax: "key increment:double",
+        effect: Effect::Own,
         run: Run::Keyed(number::incrbyfloat),
         ..UPDATE_FAST
     },
@@ -354,6 +365,7 @@ pub const COMMANDS: &[Spec] = &[
         complexity: "O(1) for IFEQ and IFNE, O(N) for IFDEQ and IFDNE where N is the length of the string value.",
         summary: "Deletes a key, on a condition on its string if one is given.",
         syntax: "key [IFEQ ifeq-value | IFNE ifne-value | IFDEQ ifdeq-digest | IFDNE ifdne-digest]",
+        effect: Effect::Own,
         run: Run::Keyed(delete::delex),
         ..UPDATE_FAST
     },

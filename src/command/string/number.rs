@@ -96,6 +96,7 @@ pub(super) fn incrbyfloat(ctx: &mut Ctx<'_>) -> Outcome {
             .shard
             .store_at(caller, pos, key, None, value, Expiry::Clear),
     }
+    ctx.effect(&[b"SET", key, sum.as_bytes(), b"KEEPTTL"]);
     ctx.shard
         .changed(caller.db, pos, key, EventClass::String, "incrbyfloat");
     ctx.reply.bulk(sum.as_bytes());

@@ -3,14 +3,18 @@ use super::options::{Accept, Condition, Options, Ttl, Unit, expires_at};
 use super::read::{reply_key, reply_value};
 use crate::command::context::Ctx;
 use crate::command::error::{Error, Outcome};
-use crate::keyspace::{Expiry, Kind, NewValue, Place};
-use crate::resp::number::parse_i64;
+use crate::keyspace::{Expiry, Kind, NewValue, Place, Pos};
+use crate::resp::number::{I64_TEXT_MAX, format_i64, parse_i64};
+use crate::shard::Shard;
 use crate::shard::access::EventClass;
 
 /// Stores the argument at `value_at` under the command's key, where `place` was found, and tells.
 #[inline]
 fn store(ctx: &mut Ctx<'_>, value_at: usize, place: Option<Place>, expiry: Expiry) {
     let (caller, pos, key) = (ctx.caller, ctx.pos, ctx.args[1]);
+    if ctx.shard.effects.is_on() {
+        effect_set(ctx.shard, caller.db, pos, (key, ctx.args[value_at]), expiry);
+    }
     let value = match ctx.take_large(value_at) {
         Some(memory) => NewValue::Large(memory.into()),
         None => NewValue::string(ctx.args[value_at]),
@@ -21,6 +25,25 @@ fn store(ctx: &mut Ctx<'_>, value_at: usize, place: Option<Place>, expiry: Expir
     if let Expiry::At(_) = expiry {
         ctx.shard
             .also_changed(db, pos, key, EventClass::Generic, "expire");
+    }
+}
+
+/// Records that a value is set.
+pub(super) fn effect_set(
+    shard: &mut Shard,
+    db: u16,
+    pos: Pos,
+    (key, value): (&[u8], &[u8]),
+    expiry: Expiry,
+) {
+    match expiry {
+        Expiry::Clear => shard.effect(db, pos, &[b"SET", key, value]),
+        Expiry::Keep => shard.effect(db, pos, &[b"SET", key, value, b"KEEPTTL"]),
+        Expiry::At(at) => {
+            let mut text = [0; I64_TEXT_MAX];
+            let at = format_i64(at as i64, &mut text);
+            shard.effect(db, pos, &[b"SET", key, value, b"PXAT", at]);
+        }
     }
 }
 
@@ -118,14 +141,18 @@ pub(super) fn getex(ctx: &mut Ctx<'_>) -> Outcome {
     let event = match (options.ttl, expiry) {
         (Ttl::Time(..), Expiry::At(at)) if at > now => {
             entry.set_expiry(Some(at));
+            let mut text = [0; I64_TEXT_MAX];
+            ctx.effect(&[b"PEXPIREAT", key, format_i64(at as i64, &mut text)]);
             "expire"
         }
         (Ttl::Time(..), _) => {
             ctx.shard.remove(caller, pos, key);
+            ctx.effect(&[b"DEL", key]);
             "del"
         }
         (Ttl::Persist, _) if entry.get().expiry().is_some() => {
             entry.set_expiry(None);
+            ctx.effect(&[b"PERSIST", key]);
             "persist"
         }
         (Ttl::Persist | Ttl::Keep | Ttl::Unset, _) => return Ok(()),
@@ -171,9 +198,12 @@ pub(super) fn append(ctx: &mut Ctx<'_>) -> Outcome {
             if (len + tail.len()) as u64 > len_max {
                 return Err(Error::STRING_TOO_LONG);
             }
-            entry.append(tail)
+            let len = entry.append(tail);
+            ctx.effect_verbatim();
+            len
         }
         None => {
+            ctx.effect_verbatim();
             let value = match ctx.take_large(2) {
                 Some(memory) => NewValue::Large(memory.into()),
                 None => NewValue::string(tail),

@@ -11,7 +11,9 @@ pub(crate) mod view;
 pub(in crate::command) use add::{Rule, add_scored};
 pub(in crate::command) use view::{Builder, View, read};
 
-use super::spec::{Acl, Begin, Deprecated, Find, Flags, Group, KeyFlags, KeySpec, Run, Spec};
+use super::spec::{
+    Acl, Begin, Deprecated, Effect, Find, Flags, Group, KeyFlags, KeySpec, Run, Spec,
+};
 
 const READ: Spec = Spec {
     flags: Flags::READONLY,
@@ -28,6 +30,7 @@ const READ_FAST: Spec = Spec {
 };
 
 const ADD: Spec = Spec {
+    effect: Effect::Verbatim,
     flags: Flags::WRITE.or(Flags::DENYOOM).or(Flags::FAST),
     acl: Acl::WRITE.or(Acl::SORTEDSET).or(Acl::FAST),
     keys: &[KeySpec::one(1, KeyFlags::RW.or(KeyFlags::UPDATE))],
@@ -35,12 +38,14 @@ const ADD: Spec = Spec {
 };
 
 const STORE: Spec = Spec {
+    effect: Effect::Keys,
     flags: Flags::WRITE.or(Flags::DENYOOM),
     acl: Acl::WRITE.or(Acl::SORTEDSET).or(Acl::SLOW),
     ..READ
 };
 
 const REMOVE: Spec = Spec {
+    effect: Effect::Verbatim,
     flags: Flags::WRITE,
     acl: Acl::WRITE.or(Acl::SORTEDSET).or(Acl::SLOW),
     keys: &[KeySpec::one(1, KeyFlags::RW.or(KeyFlags::DELETE))],
@@ -48,6 +53,7 @@ const REMOVE: Spec = Spec {
 };
 
 const REMOVE_FAST: Spec = Spec {
+    effect: Effect::Verbatim,
     flags: Flags::WRITE.or(Flags::FAST),
     acl: Acl::WRITE.or(Acl::SORTEDSET).or(Acl::FAST),
     ..REMOVE
@@ -57,6 +63,7 @@ const REMOVE_FAST: Spec = Spec {
 const TAKEN: KeyFlags = KeyFlags::RW.or(KeyFlags::ACCESS).or(KeyFlags::DELETE);
 
 const POP: Spec = Spec {
+    effect: Effect::Verbatim,
     keys: &[KeySpec::one(1, TAKEN)],
     ..REMOVE_FAST
 };
@@ -75,12 +82,14 @@ const fn counted(index: u16, flags: KeyFlags) -> KeySpec {
 }
 
 const MPOP: Spec = Spec {
+    effect: Effect::Own,
     flags: Flags::WRITE.or(Flags::MOVABLEKEYS),
     keys: &[counted(1, TAKEN)],
     ..REMOVE
 };
 
 const BLOCKING_POP: Spec = Spec {
+    effect: Effect::Own,
     flags: Flags::WRITE
         .or(Flags::NOSCRIPT)
         .or(Flags::FAST)
@@ -100,6 +109,7 @@ const COMBINE: Spec = Spec {
 };
 
 const COMBINE_STORE: Spec = Spec {
+    effect: Effect::Keys,
     flags: Flags::WRITE.or(Flags::DENYOOM).or(Flags::MOVABLEKEYS),
     keys: &[
         KeySpec::one(1, KeyFlags::OW.or(KeyFlags::UPDATE)),

@@ -3,10 +3,11 @@ use super::read::put_scored;
 use super::view::{Editor, removed};
 use crate::command::context::Ctx;
 use crate::command::error::{Error, Outcome};
+use crate::command::spec::Effect;
 use crate::command::wait::{until_of, wait_for};
 use crate::keyspace::{Kind, Pos};
 use crate::resp::encode::Reply;
-use crate::resp::number::parse_i64;
+use crate::resp::number::{I64_TEXT_MAX, format_i64, parse_i64};
 
 /// The end that elements are taken from.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -36,6 +37,7 @@ fn take(
     mut put: impl FnMut(&mut Reply<'_>, f64, &[u8]),
 ) -> Result<bool, Error> {
     let caller = ctx.caller;
+    let recorded = ctx.shard.registry.row(ctx.row).spec.effect == Effect::Verbatim;
     if ctx.shard.blocking.trying.is_some()
         && ctx
             .shard
@@ -62,6 +64,12 @@ fn take(
     if !empty {
         let first = if downwards { len - taken } else { 0 };
         set.remove_range(first, taken);
+    }
+    if !recorded {
+        let name: &[u8] = if downwards { b"ZPOPMAX" } else { b"ZPOPMIN" };
+        let mut text = [0; I64_TEXT_MAX];
+        let taken = format_i64(taken as i64, &mut text);
+        ctx.shard.effect(caller.db, pos, &[name, key, taken]);
     }
     // The last ones go with the key.
     removed(ctx.shard, caller, pos, key, end.event(), empty);

@@ -216,9 +216,14 @@ pub fn with_expiries(small: Small<'_>) -> Vec<u8> {
     block
 }
 
-/// Removes up to `most` fields that have expired by `now`; how many. Afterwards the earliest expiry is
+/// Removes up to `most` fields that have expired by `now`, after `gone` has seen each; how many. Afterwards the earliest expiry is
 /// exact.
-pub fn remove_expired(block: &mut impl Block, now: u64, most: usize) -> usize {
+pub fn remove_expired(
+    block: &mut impl Block,
+    now: u64,
+    most: usize,
+    mut gone: impl FnMut(Element<'_>),
+) -> usize {
     let (mut removed, mut due) = (0, packed::NO_DUE);
     let mut at = Small::new(Packed::new(block.block())).start();
     loop {
@@ -228,6 +233,7 @@ pub fn remove_expired(block: &mut impl Block, now: u64, most: usize) -> usize {
         }
         let expiry = small.expiry_at(at);
         if removed < most && expired(expiry, now) {
+            gone(small.block.get(at));
             remove(block, at);
             removed += 1;
         } else {

@@ -226,8 +226,8 @@ impl Table {
         self.fields.remove_at(at);
     }
 
-    /// Removes up to `most` fields that have expired by `now`; how many.
-    pub fn remove_expired(&mut self, now: u64, most: usize) -> usize {
+    /// Removes up to `most` fields that have expired by `now`, after `gone` has seen each; how many.
+    pub fn remove_expired(&mut self, now: u64, most: usize, mut gone: impl FnMut(&[u8])) -> usize {
         for removed in 0..most {
             let Some(&(due, hash)) = self.due.first().filter(|(at, _)| *at <= now) else {
                 return removed;
@@ -236,6 +236,7 @@ impl Table {
                 .fields
                 .find_where(hash, |element| read(element.payload).0 == Some(due));
             let at = found.expect("what is due stands in the table");
+            gone(self.fields.at(at).key);
             self.remove_at(hash, at, Some(due));
         }
         most

@@ -99,7 +99,7 @@ fn a_table_is_a_map() {
                     now += random.below(3);
                     let most = random.below(10) as usize;
                     let due = table.expired_len(now);
-                    assert_eq!(table.remove_expired(now, most), due.min(most));
+                    assert_eq!(table.remove_expired(now, most, |_| ()), due.min(most));
                     drop_gone(HashRef::Table(&table), &mut model, now);
                 }
                 _ => {
@@ -180,7 +180,7 @@ fn a_block_is_a_map() {
                     let due = |block: &[u8]| Small::new(Packed::new(block)).due();
                     let first = model.values().filter_map(|(_, expiry)| *expiry).min();
                     assert!(due(&block).unwrap_or(u64::MAX) <= first.unwrap_or(u64::MAX));
-                    remove_expired(&mut block, now, random.below(3) as usize);
+                    remove_expired(&mut block, now, random.below(3) as usize, |_| ());
                     drop_gone(
                         HashRef::Small(Small::new(Packed::new(&block))),
                         &mut model,

@@ -12,12 +12,25 @@ use std::ops::Bound;
 const TREE_BYTES: usize = (size_of::<StreamId>() + size_of::<Block>()) * 3 / 2;
 
 /// Blocks in the order of their first IDs.
-#[derive(Clone, Default, Debug)]
+#[derive(Default, Debug)]
 pub(super) struct Index {
     tree: BTreeMap<StreamId, Block>,
     last: Option<(StreamId, Block)>,
     /// Bytes of the blocks' bodies.
     body_bytes: usize,
+}
+
+impl Clone for Index {
+    fn clone(&self) -> Self {
+        let mut copy = Self {
+            tree: self.tree.clone(),
+            last: self.last.clone(),
+            body_bytes: 0,
+        };
+        // The copies of bodies have no room to grow.
+        copy.body_bytes = copy.iter().map(|(_, block)| block.heap_bytes()).sum();
+        copy
+    }
 }
 
 impl Index {

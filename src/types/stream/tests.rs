@@ -269,7 +269,10 @@ fn groups_keep_both_of_their_lists_in_step() {
             }
         }
         let copy = stream.duplicate();
-        assert_eq!(copy.heap_bytes(), stream.heap_bytes());
+        // What a copy has less is the room of the last blocks to grow.
+        assert!(copy.heap_bytes() <= stream.heap_bytes());
+        let copy: Option<&Stream> = copy.as_any().downcast_ref();
+        copy.expect("a stream").verify();
         while stream.free_some(3) {}
         assert!(stream.groups().is_empty() && stream.log.blocks() == 0);
     }

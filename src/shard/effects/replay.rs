@@ -1,0 +1,281 @@
+//! Running effects: what recovery, and a test that compares, does with units.
+//!
+//! A shard that replays is not in use otherwise. Its clock stands at 0, so that nothing expires by
+//! itself and no time has passed yet; and it records nothing, tells nobody and counts nothing that
+//! a client would see.
+
+use smallvec::SmallVec;
+
+use crate::command::context::{Caller, Ctx, OwnedArgs};
+use crate::command::keys::keys_of;
+use crate::command::registry::{Registry, Route, RowId};
+use crate::command::spec::{Run, Spec};
+use crate::keyspace::{CLOCK_OF_NEW, CURSOR_END, OwnedEntry, Pos, Slot};
+use crate::resp::Version;
+use crate::resp::encode::{Output, Reply};
+use crate::resp::number::parse_i64;
+use crate::shard::Shard;
+
+/// Why a unit cannot be run. Its bytes come from a disk or another process.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ReplayError {
+    /// The bytes at this offset of the payload are no request.
+    Malformed(usize),
+    /// There is no such command, or it leaves no effects.
+    Unknown(String),
+    /// The command has failed with this error.
+    Failed(String),
+}
+
+impl std::fmt::Display for ReplayError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Malformed(at) => write!(f, "no request at byte {at} of a unit"),
+            Self::Unknown(name) => write!(f, "'{name}' is no effect"),
+            Self::Failed(error) => write!(f, "an effect has failed: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for ReplayError {}
+
+/// The arguments of an effect.
+pub type Args<'a> = SmallVec<[&'a [u8]; 16]>;
+
+/// The effects of a payload, one by one; after an error there is nothing more.
+pub struct InPayload<'a> {
+    payload: &'a [u8],
+    at: usize,
+}
+
+impl<'a> InPayload<'a> {
+    /// Those of a unit.
+    pub fn of(payload: &'a [u8]) -> Self {
+        Self { payload, at: 0 }
+    }
+
+    /// The number behind `kind`, and its line's end.
+    fn number(&mut self, kind: u8) -> Option<usize> {
+        let rest = &self.payload[self.at..];
+        let end = rest.iter().position(|byte| *byte == b'\r')?;
+        let digits = rest[..end].strip_prefix(&[kind])?;
+        let number = usize::try_from(parse_i64(digits)?).ok()?;
+        rest.get(end + 1).filter(|byte| **byte == b'\n')?;
+        self.at += end + 2;
+        Some(number)
+    }
+
+    fn word(&mut self) -> Option<&'a [u8]> {
+        let length = self.number(b'$')?;
+        let end = self.at.checked_add(length)?;
+        let word = self.payload.get(self.at..end)?;
+        (self.payload.get(end..end.checked_add(2)?)? == b"\r\n").then_some(())?;
+        self.at = end + 2;
+        Some(word)
+    }
+
+    fn effect(&mut self) -> Option<Args<'a>> {
+        let count = self.number(b'*').filter(|count| *count > 0)?;
+        (0..count).map(|_| self.word()).collect()
+    }
+}
+
+impl<'a> Iterator for InPayload<'a> {
+    type Item = Result<Args<'a>, ReplayError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.at >= self.payload.len() {
+            return None;
+        }
+        let at = self.at;
+        let effect = self.effect();
+        if effect.is_none() {
+            self.at = self.payload.len();
+        }
+        Some(effect.ok_or(ReplayError::Malformed(at)))
+    }
+}
+
+/// Where an effect is to be run.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Target {
+    /// At the owner of a slot.
+    Slot(Slot),
+    /// At every shard, as far as keys are concerned that the recording shard owned.
+    Database,
+    /// Nowhere: the effects that follow are on this database.
+    Select(u16),
+}
+
+/// The row of an effect: by the name that commands have everywhere, whatever they are called here.
+fn row_of(registry: &Registry, args: &[&[u8]]) -> Option<RowId> {
+    let name = args.first()?;
+    let is_it = |id: RowId| {
+        let row = registry.row(id);
+        row.parent.is_none() && row.spec.name.as_bytes().eq_ignore_ascii_case(name)
+    };
+    let all = || {
+        (0..registry.rows.len() as u16)
+            .map(RowId)
+            .find(|id| is_it(*id))
+    };
+    let id = registry.find(name).filter(|id| is_it(*id)).or_else(all)?;
+    if registry.row(id).children.is_empty() {
+        return Some(id);
+    }
+    let child = args.get(1)?;
+    let mut children = registry.row(id).children.clone().map(RowId);
+    children.find(|id| {
+        let spec = registry.row(*id).spec;
+        spec.name.as_bytes().eq_ignore_ascii_case(child)
+    })
+}
+
+fn unknown(args: &[&[u8]]) -> ReplayError {
+    let name = args.first().copied().unwrap_or_default();
+    ReplayError::Unknown(String::from_utf8_lossy(name).into_owned())
+}
+
+/// Where an effect is to be run.
+pub fn target(registry: &Registry, args: &[&[u8]]) -> Result<Target, ReplayError> {
+    let id = row_of(registry, args).ok_or_else(|| unknown(args))?;
+    let row = registry.row(id);
+    if !row.spec.arity_fits(args.len()) {
+        return Err(unknown(args));
+    }
+    match (row.spec.name, row.route) {
+        ("select", _) => {
+            let number = parse_i64(args[1]).and_then(|number| u16::try_from(number).ok());
+            number.map(Target::Select).ok_or_else(|| unknown(args))
+        }
+        ("flushdb" | "flushall" | "swapdb", _) => Ok(Target::Database),
+        (_, Route::OneKey(at)) => Ok(Target::Slot(Slot::of(args[usize::from(at)]))),
+        (_, Route::ManyKeys) => {
+            let mut keys = Vec::new();
+            keys_of(row.spec, args, &mut keys);
+            let first = keys.first().ok_or_else(|| unknown(args))?;
+            Ok(Target::Slot(Slot::of(args[first.index])))
+        }
+        _ => Err(unknown(args)),
+    }
+}
+
+impl Shard {
+    /// Runs an effect on keys of this shard, in a database that exists.
+    pub fn replay(&mut self, db: u16, args: &[&[u8]]) -> Result<(), ReplayError> {
+        let row = row_of(&self.registry, args).ok_or_else(|| unknown(args))?;
+        let (spec, route) = {
+            let row = self.registry.row(row);
+            (row.spec, row.route)
+        };
+        let Run::Keyed(function) = spec.run else {
+            return Err(unknown(args));
+        };
+        if !spec.arity_fits(args.len()) || usize::from(db) >= self.keyspace.databases() {
+            return Err(unknown(args));
+        }
+        let pos = match route {
+            Route::OneKey(at) => self.pos(args[usize::from(at)]),
+            _ => Pos::default(),
+        };
+        let now = (self.now_ms, self.now_us, self.dirty);
+        (self.now_ms, self.now_us) = (0, 0);
+        self.replaying_at_ms = Some(now.0);
+        let home = self.id;
+        let recorded = std::mem::replace(&mut self.effects.on, false);
+        let mut out = Output::default();
+        let outcome = function(&mut Ctx {
+            shard: self,
+            args,
+            reply: Reply::new(&mut out, Version::Resp2),
+            caller: Caller {
+                client: 0,
+                db,
+                flags: 0,
+                home,
+            },
+            pos,
+            row,
+            large: OwnedArgs {
+                first: 0,
+                owned: &mut Vec::new(),
+            },
+        });
+        self.effects.on = recorded;
+        self.replaying_at_ms = None;
+        (self.now_ms, self.now_us, self.dirty) = now;
+        self.touch_replayed(spec, db, args);
+        outcome.map_err(|error| {
+            ReplayError::Failed(String::from_utf8_lossy(error.text()).into_owned())
+        })
+    }
+
+    /// The keys of an effect were accessed now, and not at the time 0 at which it ran.
+    fn touch_replayed(&mut self, spec: &Spec, db: u16, args: &[&[u8]]) {
+        let clock = self.access_clock() & !CLOCK_OF_NEW;
+        let mut keys = Vec::new();
+        keys_of(spec, args, &mut keys);
+        for at in keys {
+            let pos = self.pos(args[at.index]);
+            let db = self.keyspace.db_mut(usize::from(db));
+            if let Some(mut entry) = db.lookup_mut(pos, args[at.index], 0).live() {
+                entry.touch(clock);
+            }
+        }
+    }
+
+    /// Runs an effect on whole databases, as far as keys are concerned whose slot `owned` by the
+    /// recording shard says.
+    pub fn replay_databases(
+        &mut self,
+        db: u16,
+        args: &[&[u8]],
+        owned: impl Fn(Slot) -> bool,
+    ) -> Result<(), ReplayError> {
+        let number = |at: usize| {
+            let number = args.get(at).and_then(|text| parse_i64(text));
+            let number = number.and_then(|number| u16::try_from(number).ok());
+            let known = |number: &u16| usize::from(*number) < self.keyspace.databases();
+            number.filter(known).ok_or_else(|| unknown(args))
+        };
+        let name = args.first().copied().unwrap_or_default();
+        if name.eq_ignore_ascii_case(b"swapdb") {
+            let (a, b) = (number(1)?, number(2)?);
+            let (from_a, from_b) = (self.take_owned(a, &owned), self.take_owned(b, &owned));
+            self.attach_all(b, from_a);
+            self.attach_all(a, from_b);
+        } else if name.eq_ignore_ascii_case(b"flushall") {
+            for db in 0..self.keyspace.databases() {
+                drop(self.take_owned(db as u16, &owned));
+            }
+        } else if name.eq_ignore_ascii_case(b"flushdb") {
+            drop(self.take_owned(db, &owned));
+        } else {
+            return Err(unknown(args));
+        }
+        Ok(())
+    }
+
+    /// Takes the entries of some slots of a database out of it.
+    fn take_owned(&mut self, db: u16, owned: &impl Fn(Slot) -> bool) -> Vec<(Pos, OwnedEntry)> {
+        let db = self.keyspace.db_mut(usize::from(db));
+        let mut keys: Vec<Box<[u8]>> = Vec::new();
+        db.scan(0, CURSOR_END, usize::MAX, 0, |entry| {
+            if owned(Slot::of(entry.key())) {
+                keys.push(entry.key().into());
+            }
+        });
+        let take = |key: Box<[u8]>| {
+            let pos = db.hasher().pos(&key);
+            Some((pos, db.take(pos, &key)?))
+        };
+        keys.into_iter().filter_map(take).collect()
+    }
+
+    fn attach_all(&mut self, db: u16, entries: Vec<(Pos, OwnedEntry)>) {
+        let db = self.keyspace.db_mut(usize::from(db));
+        entries
+            .into_iter()
+            .for_each(|(pos, entry)| db.attach(pos, entry));
+    }
+}
