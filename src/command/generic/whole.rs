@@ -48,12 +48,14 @@ fn flush(shard: &mut Shard, db: usize) {
 
 pub(super) fn flushdb_part(ctx: &mut PartCtx<'_>) -> Outcome {
     flush(&mut ctx.engine.shard, usize::from(ctx.caller.db));
+    ctx.engine.flushed_for_trackers();
     Ok(())
 }
 
 pub(super) fn flushall_part(ctx: &mut PartCtx<'_>) -> Outcome {
     let shard = &mut ctx.engine.shard;
     (0..shard.keyspace.databases()).for_each(|db| flush(shard, db));
+    ctx.engine.flushed_for_trackers();
     Ok(())
 }
 
