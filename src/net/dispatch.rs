@@ -63,7 +63,8 @@ impl Engine {
         let conn = input.conn;
         let session = self.sessions[conn as usize].as_deref_mut().expect("in use");
         let in_volley = session.volley_left > 0;
-        let flow = if session.is(flag::SLOW) || self.slow != 0 {
+        let careful = session.is(flag::SLOW) || self.slow != 0;
+        let flow = if careful {
             self.execute_with_care(conn, batch, &command)
         } else if self.shard.node.shards > 1
             && !in_volley
@@ -81,7 +82,7 @@ impl Engine {
                 if in_volley {
                     self.volley_step(conn);
                 }
-                if self.session(conn).is(flag::CACHING) {
+                if careful && self.session(conn).is(flag::CACHING) {
                     self.caching_used(conn, command.row);
                 }
             }

@@ -438,6 +438,7 @@ impl Engine {
             put_u64(&mut out.buf, wire::pack(bytes));
         }
         wire::end(&mut out.buf, at);
+        self.settle_aftermath();
     }
 
     fn on_answer(&mut self, from: ShardId, reader: &mut Reader<'_>) {
