@@ -70,6 +70,9 @@
 //! - *The connection itself* (CLIENT, SELECT): at home.
 //! - *The owner of a channel* (PUBLISH): all messages of a channel pass through the shard that owns
 //!   the slot of its name, which knows who has subscribers ([`shard::channels`], [`net::pubsub`]).
+//! - *In a client's cache* (CLIENT TRACKING): a key's owner remembers who has read it, and tells them
+//!   of its next change on the lane that has carried the reply ([`shard::tracking`],
+//!   [`net::tracking`]).
 //! - *Later* (BLPOP): who finds nothing waits at every owner of its keys, and is tried again by
 //!   whatever changes one of them ([`shard::blocking`], [`net::blocking`]).
 //! - *Every shard* (FLUSHALL, DBSIZE, INFO): a part at each, the parts put together at home.

@@ -19,6 +19,8 @@ pub mod caller {
     pub const IN_EXEC: u8 = 2;
     /// Part of a volley: no claim at its owner stops it.
     pub const HOLDS_KEYS: u8 = 4;
+    /// CLIENT TRACKING: what is read is remembered.
+    pub const TRACKS: u8 = 8;
 }
 
 /// On whose behalf a command runs; all that crosses to the shard that executes it.

@@ -162,7 +162,7 @@ fn usage(ctx: &mut Ctx<'_>) -> Outcome {
     if !options.is_empty() {
         return Err(Error::SYNTAX);
     }
-    let entry = ctx.shard.inspect(ctx.caller, ctx.pos, ctx.args[2]);
+    let entry = ctx.shard.peek(ctx.caller, ctx.pos, ctx.args[2]);
     match entry.map(|entry| entry.memory_bytes() + TABLE_BYTES_PER_KEY) {
         Some(bytes) => ctx.reply.integer(bytes as i64),
         None => ctx.reply.null(),

@@ -229,15 +229,16 @@ fn publish_on(ctx: &mut Ctx<'_>, class: Class) -> Outcome {
 }
 
 fn begin(ctx: &mut HomeCtx<'_>, class: Class) -> Outcome {
-    let waits = !ctx.in_exec;
-    ctx.engine.subscribe(ctx.conn, class, &ctx.args[1..], waits);
+    let in_exec = ctx.in_exec;
+    ctx.engine
+        .subscribe(ctx.conn, class, &ctx.args[1..], in_exec);
     Ok(())
 }
 
 fn end(ctx: &mut HomeCtx<'_>, class: Class) -> Outcome {
-    let waits = !ctx.in_exec;
+    let in_exec = ctx.in_exec;
     ctx.engine
-        .unsubscribe(ctx.conn, class, &ctx.args[1..], waits);
+        .unsubscribe(ctx.conn, class, &ctx.args[1..], in_exec);
     Ok(())
 }
 

@@ -258,7 +258,12 @@ impl Engine {
         }
         let mut out = std::mem::take(&mut self.block_out);
         self.run_block(&call, block, &mut out);
-        self.session(conn).target().append(&mut out);
+        if self.has_unconfirmed(conn) {
+            call.seq = self.hold_here(conn, false).seq;
+            self.answer(&call, std::mem::take(&mut out));
+        } else {
+            self.session(conn).target().append(&mut out);
+        }
         self.block_out = out;
         self.settle_aftermath();
     }
@@ -601,6 +606,7 @@ impl Engine {
             version: call.version,
         };
         let owned = &mut command.take_large();
+        self.shard.actor = call.caller.client;
         run(&mut self.shard, call, OwnedArgs { first: 0, owned }, out);
         if self.shard.blocking.request.is_some() {
             command.put_large(std::mem::take(owned));

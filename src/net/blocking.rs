@@ -92,8 +92,10 @@ impl Engine {
         if std::mem::replace(&mut self.settling, true) {
             return;
         }
+        self.send_invalidations();
         self.send_publications();
         self.try_waiters();
+        self.send_invalidations();
         self.send_publications();
         self.shard.aftermath = self.shard.blocking.has_ready();
         self.settling = false;

@@ -12,6 +12,7 @@ use super::engine::{Engine, slow};
 use super::session::{ConnId, Stall, WAITING_MAX, flag};
 use crate::command::context::{Caller, Ctx, HomeCtx, OwnedArgs, caller};
 use crate::command::error::Error;
+use crate::command::keys::keys_of;
 use crate::command::registry::{Route, RowId, Spread};
 use crate::command::sort::looks_up;
 use crate::command::spec::{Flags, Run, Spec};
@@ -21,7 +22,8 @@ use crate::resp::Version;
 use crate::resp::decode::Frame;
 use crate::resp::encode::{Output, Reply};
 use crate::shard::Shard;
-use crate::shard::lending::{OwnedCommand, caller_of};
+use crate::shard::lending::{Change, OwnedCommand, What, caller_of};
+use crate::shard::tracking::Holder;
 use crate::txn::multi::Control;
 use smallvec::SmallVec;
 
@@ -61,7 +63,8 @@ impl Engine {
         let conn = input.conn;
         let session = self.sessions[conn as usize].as_deref_mut().expect("in use");
         let in_volley = session.volley_left > 0;
-        let flow = if session.is(flag::SLOW) || self.slow != 0 {
+        let careful = session.is(flag::SLOW) || self.slow != 0;
+        let flow = if careful {
             self.execute_with_care(conn, batch, &command)
         } else if self.shard.node.shards > 1
             && !in_volley
@@ -78,6 +81,9 @@ impl Engine {
                 input.executed += 1;
                 if in_volley {
                     self.volley_step(conn);
+                }
+                if careful && self.session(conn).is(flag::CACHING) {
+                    self.caching_used(conn, command.row);
                 }
             }
             Flow::Wait(stall) => {
@@ -225,9 +231,13 @@ impl Engine {
         let target = session.target();
         let (bytes, shared) = (target.buf.len(), target.shared.len());
         let places = session.held.len();
+        session.flags |= flag::UNHEARD;
         let flow = self.dispatch_or_queue(conn, batch, command);
         let session = self.session(conn);
+        session.flags &= !flag::UNHEARD;
+        let mut heard = std::mem::take(&mut session.info.heard);
         if !session.is(flag::REPLY_OFF | flag::REPLY_SKIP) {
+            session.target().append(&mut heard);
             return flow; // CLIENT REPLY ON answers
         }
         if session.held.len() == places {
@@ -236,6 +246,7 @@ impl Engine {
             target.buf.truncate(bytes);
             target.shared.truncate(shared);
         }
+        session.target().append(&mut heard);
         if let Flow::Done = flow {
             session.flags &= !flag::REPLY_SKIP;
         }
@@ -424,15 +435,12 @@ impl Engine {
             caller: Caller {
                 client: session.id,
                 db: session.db,
-                flags: if session.is(flag::NO_TOUCH) {
-                    caller::NO_TOUCH
-                } else {
-                    0
-                },
+                flags: session.caller_flags(),
                 home: self.shard.id,
             },
             version: session.version,
         };
+        self.shard.actor = call.caller.client;
         let large = OwnedArgs {
             first: command.args_at as usize,
             owned: &mut batch.owned,
@@ -531,11 +539,7 @@ impl Engine {
             seq,
             db: session.db,
             version: session.version,
-            flags: if session.is(flag::NO_TOUCH) {
-                caller::NO_TOUCH
-            } else {
-                0
-            },
+            flags: session.caller_flags(),
             client: session.id,
         }
     }
@@ -666,6 +670,9 @@ fn invoke(
         row: call.row,
         large,
     });
+    if call.caller.flags & caller::TRACKS != 0 {
+        remember_reads(shard, call.spec, call.args, call.caller);
+    }
     if shard.effects.is_on() {
         let (row, db, pos) = (call.row, call.caller.db, call.pos);
         shard.command_ended(row, call.spec, db, pos, call.args, changes);
@@ -678,6 +685,31 @@ fn invoke(
     out.shared.truncate(shared);
     Reply::new(out, call.version).error(error.text());
     false
+}
+
+/// A command has run for a client that tracks: remembers what it has read, though it found
+/// nothing, or an error.
+#[cold]
+fn remember_reads(shard: &mut Shard, spec: &Spec, args: &[&[u8]], caller: Caller) {
+    if !spec.flags.has(Flags::READONLY) {
+        return;
+    }
+    let (home, client) = (caller.home, caller.client);
+    let mut keys = Vec::new();
+    keys_of(spec, args, &mut keys);
+    for key in keys.iter().map(|at| args[at.index]) {
+        match &mut shard.changes {
+            // The keys may be lent: their owners remember it when they get them back.
+            Some(changes) => changes.push(Change {
+                db: caller.db,
+                pos: shard.keyspace.pos(key),
+                key: key.into(),
+                actor: client,
+                what: What::Read(home),
+            }),
+            None => shard.remember_read(key, Holder { home, client }),
+        }
+    }
 }
 
 /// Counts a command that ran.

@@ -82,6 +82,8 @@ pub struct Engine {
     pub(super) settling: bool,
     /// Connections with subscriptions.
     pub subscribers: super::pubsub::Subscribers,
+    /// Connections that track.
+    pub trackers: super::tracking::Trackers,
     /// For `timeout`.
     pub(super) idle: super::idle::IdleWatch,
     /// For the soft limits of `client-output-buffer-limit`.
@@ -136,6 +138,7 @@ impl Engine {
             deadlines: super::blocking::Deadlines::new(),
             settling: false,
             subscribers: super::pubsub::Subscribers::default(),
+            trackers: super::tracking::Trackers::new(shards),
             idle: super::idle::IdleWatch::default(),
             over_soft: Vec::new(),
             turn_began: 0,
@@ -187,6 +190,7 @@ impl Engine {
                 (self.sessions.len() - 1) as ConnId
             }
         };
+        self.shard.node.client_came(id, self.shard.id, conn);
         self.watch_idle(conn, id);
         conn
     }
@@ -219,9 +223,11 @@ impl Engine {
             "batches end before connections"
         );
         session.flags |= flag::CLOSING;
+        let id = session.id;
         let kept = session.kept.take();
         let out = std::mem::take(&mut session.out);
         session.fd = -1;
+        self.shard.node.client_left(id);
         if let Some(kept) = kept {
             kept.discard(&self.shard.keyspace);
         }
@@ -230,6 +236,7 @@ impl Engine {
         }
         self.stop_monitor(conn);
         self.unsubscribe_from_all(conn);
+        self.stop_tracking(conn);
         self.end_wait(conn, Ending::Gone);
         if self.session_if(conn).is_none() {
             return;
@@ -694,7 +701,8 @@ impl Engine {
         }
     }
 
-    /// Lets connections go on whose reason to wait is gone. Whether there were any.
+    /// Lets connections go on whose reason to wait is gone, and sends what has been gathered during the
+    /// turn. Whether there were any.
     pub fn resume(&mut self) -> bool {
         let any = !self.resumable.is_empty();
         while let Some(conn) = self.resumable.pop() {
@@ -724,6 +732,7 @@ impl Engine {
                 self.mark_dirty(conn);
             }
         }
+        self.send_broadcasts();
         any
     }
 

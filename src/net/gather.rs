@@ -105,6 +105,7 @@ impl Engine {
             let mut output = Output::default();
             self.merge(conn, row, caller, args, &mut parts, version, &mut output);
             self.session(conn).target().append(&mut output);
+            self.settle_aftermath();
             return Flow::Done;
         }
         let seq = self.session(conn).hold(false);
@@ -273,6 +274,7 @@ impl Engine {
         let Run::Gather { part, .. } = spec.run else {
             unreachable!("routed by its kind")
         };
+        self.shard.actor = caller.client;
         out.buf.push(1);
         out.buf.extend_from_slice(&[0; size_of::<u64>()]);
         let began = (self.shard.ticks.read)();

@@ -27,5 +27,6 @@ mod simulation;
 mod slow;
 mod spread;
 mod steps;
+pub mod tracking;
 mod transaction;
 mod volley;

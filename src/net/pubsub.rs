@@ -12,6 +12,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 
+use super::batch::RemoteCall;
 use super::engine::Engine;
 use super::errand::Errand;
 use super::remote::{kind, wire};
@@ -42,7 +43,7 @@ impl Subscriptions {
     fn counted(&self, class: Class) -> usize {
         match class {
             Class::Shard => self.len(Class::Shard),
-            Class::Channel | Class::Pattern => self.len(Class::Channel) + self.len(Class::Pattern),
+            _ => self.len(Class::Channel) + self.len(Class::Pattern),
         }
     }
 
@@ -67,16 +68,17 @@ pub struct Subscribers {
 /// A confirmation that is sent when all owners know.
 struct Confirming {
     conn: ConnId,
-    seq: u32,
+    /// Its place; None while the block that it is a part of is not done.
+    seq: Option<u32>,
     reply: Output,
     missing: usize,
 }
 
 /// A subscription that begins or ends.
 pub struct Change {
-    class: Class,
-    name: Rc<[u8]>,
-    on: bool,
+    pub(super) class: Class,
+    pub(super) name: Rc<[u8]>,
+    pub(super) on: bool,
 }
 
 /// What an owner is told: changes in names of one class, or of all for a connection that ends.
@@ -96,12 +98,13 @@ fn word(class: Class, on: bool) -> &'static [u8] {
         (Class::Pattern, false) => b"punsubscribe",
         (Class::Shard, true) => b"ssubscribe",
         (Class::Shard, false) => b"sunsubscribe",
+        (Class::Prefix, _) => unreachable!("CLIENT TRACKING has replies of its own"),
     }
 }
 
 impl Engine {
-    /// SUBSCRIBE and the like. `waits` is false inside EXEC, whose reply is not put off.
-    pub fn subscribe(&mut self, conn: ConnId, class: Class, names: &[&[u8]], waits: bool) {
+    /// SUBSCRIBE and the like.
+    pub fn subscribe(&mut self, conn: ConnId, class: Class, names: &[&[u8]], in_exec: bool) {
         let mut reply = Output::default();
         let mut changes = Vec::new();
         for name in names {
@@ -111,11 +114,11 @@ impl Engine {
             }
             self.confirm(conn, class, true, Some(name), &mut reply);
         }
-        self.tell_owners(conn, changes, reply, waits);
+        self.tell_owners(conn, changes, reply, in_exec);
     }
 
     /// UNSUBSCRIBE and the like; from everything of the class without names.
-    pub fn unsubscribe(&mut self, conn: ConnId, class: Class, names: &[&[u8]], waits: bool) {
+    pub fn unsubscribe(&mut self, conn: ConnId, class: Class, names: &[&[u8]], in_exec: bool) {
         let all: Vec<Rc<[u8]>> = match &self.session(conn).info.subscriptions {
             Some(own) if names.is_empty() => own.names[class as usize].iter().cloned().collect(),
             _ => names.iter().map(|name| Rc::from(*name)).collect(),
@@ -133,7 +136,7 @@ impl Engine {
             self.confirm(conn, class, false, None, &mut reply);
         }
         self.forget_if_unsubscribed(conn);
-        self.tell_owners(conn, changes, reply, waits);
+        self.tell_owners(conn, changes, reply, in_exec);
     }
 
     /// Ends all subscriptions of a connection, without a word to it.
@@ -226,21 +229,45 @@ impl Engine {
         reply.integer(count as i64);
     }
 
-    /// Tells those who must know of changes; the reply follows when they do.
-    fn tell_owners(&mut self, conn: ConnId, changes: Vec<Change>, mut reply: Output, waits: bool) {
-        let at = self.subscribers.confirming.iter().position(Option::is_none);
-        let at = at.unwrap_or(self.subscribers.confirming.len());
-        let missing = self.tell(changes, waits.then_some(at as u32));
-        if missing == 0 || !waits {
-            return self.session(conn).target().append(&mut reply);
+    /// Tells those who must know of changes; the reply follows when they do. Inside EXEC it is the
+    /// block's reply that waits for them.
+    pub(super) fn tell_owners(
+        &mut self,
+        conn: ConnId,
+        changes: Vec<Change>,
+        mut reply: Output,
+        in_exec: bool,
+    ) {
+        let pushes = changes.iter().all(|change| change.class != Class::Prefix);
+        let open = in_exec.then(|| self.unconfirmed(conn)).flatten();
+        let slots = &mut self.subscribers.confirming;
+        let free = || slots.iter().position(Option::is_none);
+        let at = open.or_else(free).unwrap_or(slots.len());
+        let missing = self.tell(changes, Some(at as u32));
+        if missing == 0 || in_exec {
+            self.session(conn).target().append(&mut reply);
         }
-        let session = self.session(conn);
-        let seq = session.hold(false);
-        if session.version == Version::Resp3 {
-            session.let_be_heard();
+        if missing == 0 {
+            return;
         }
         if at == self.subscribers.confirming.len() {
             self.subscribers.confirming.push(None);
+        }
+        if in_exec {
+            let new = || Confirming {
+                conn,
+                seq: None,
+                reply: Output::default(),
+                missing: 0,
+            };
+            let slot = &mut self.subscribers.confirming[at];
+            slot.get_or_insert_with(new).missing += missing;
+            return;
+        }
+        let session = self.session(conn);
+        let seq = Some(session.hold(false));
+        if session.version == Version::Resp3 && pushes {
+            session.let_be_heard();
         }
         self.subscribers.confirming[at] = Some(Confirming {
             conn,
@@ -250,14 +277,38 @@ impl Engine {
         });
     }
 
+    /// The slot of what a connection's block has told and owners have not confirmed.
+    fn unconfirmed(&self, conn: ConnId) -> Option<usize> {
+        let mut slots = self.subscribers.confirming.iter();
+        slots.position(|slot| {
+            let slot = slot.as_ref();
+            slot.is_some_and(|slot| slot.conn == conn && slot.seq.is_none())
+        })
+    }
+
+    /// Whether the reply to a connection's block has to wait for owners.
+    #[inline]
+    pub(super) fn has_unconfirmed(&self, conn: ConnId) -> bool {
+        !self.subscribers.confirming.is_empty() && self.unconfirmed(conn).is_some()
+    }
+
+    /// Puts the reply to a block off until the owners have confirmed.
+    pub(super) fn put_off(&mut self, call: &RemoteCall, reply: Output) {
+        let at = self.unconfirmed(call.conn).expect("the caller looked");
+        let slot = self.subscribers.confirming[at].as_mut();
+        let slot = slot.expect("just found");
+        slot.seq = Some(call.seq);
+        slot.reply = reply;
+    }
+
     /// Tells those who must know of changes; how many other shards that are.
-    fn tell(&mut self, changes: Vec<Change>, confirm: Option<u32>) -> usize {
+    pub(super) fn tell(&mut self, changes: Vec<Change>, confirm: Option<u32>) -> usize {
         let own = self.shard.id;
         let shards = self.shard.node.shards;
         let mut told: Vec<(ShardId, Told)> = Vec::new();
         for Change { class, name, on } in changes {
             let concerned = match class {
-                Class::Pattern => 0..shards,
+                Class::Pattern | Class::Prefix => 0..shards,
                 Class::Channel if is_notice(&name) => 0..shards,
                 Class::Channel | Class::Shard => {
                     let owner = self.shard.owner(Slot::of(&name)).index();
@@ -289,6 +340,9 @@ impl Engine {
 
     /// A connection of a shard has begun or ended a subscription.
     fn know_subscription(&mut self, of: ShardId, class: Class, name: &[u8], on: bool) {
+        if class == Class::Prefix {
+            return self.shard.change_prefix(name, of, on);
+        }
         let owned = self.shard.owner(Slot::of(name)) == self.shard.id;
         self.shard.channels.change(class, name, of, on, owned);
     }
@@ -312,9 +366,11 @@ impl Engine {
             return;
         }
         let mut done = slot.take().expect("just seen");
-        self.session(done.conn)
-            .complete(done.seq, |out| out.append(&mut done.reply));
-        self.answered(done.conn);
+        if let Some(seq) = done.seq {
+            self.session(done.conn)
+                .complete(seq, |out| out.append(&mut done.reply));
+            self.answered(done.conn);
+        }
     }
 
     /// Sends what has been published, and told of keys, to the shards that have subscribers.
@@ -422,7 +478,7 @@ impl Engine {
 }
 
 /// Appends an encoded message to what a connection is sent, unless it is not to hear it.
-fn push(session: &mut Session, line: &Output) -> bool {
+pub(super) fn push(session: &mut Session, line: &Output) -> bool {
     // CLIENT REPLY does not silence RESP3's pushes.
     let silent = flag::REPLY_OFF | flag::REPLY_SKIP;
     let resp2 = session.version == Version::Resp2;
@@ -431,9 +487,10 @@ fn push(session: &mut Session, line: &Output) -> bool {
     }
     // Who waits in a blocking command hears at once; everything before it has been answered.
     let at_once = session.is(flag::BLOCKED) && session.held.len() == 1;
-    let target = match at_once {
-        true => &mut session.out,
-        false => session.target(),
+    let target = match () {
+        () if session.is(flag::UNHEARD) => &mut session.info.heard,
+        () if at_once => &mut session.out,
+        () => session.target(),
     };
     let at = target.buf.len();
     target.buf.extend_from_slice(&line.buf);

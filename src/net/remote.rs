@@ -17,6 +17,11 @@
 //! TRANSACTION u64 pointer to a message of the transaction machine
 //! SLOW     u64 pointer to a slow call of a client of the receiver
 //! ERRAND   u64 pointer to an errand
+//! INVALID  u64 client that has changed it | u32 count | count * u64 client | key
+//! CHANGED  u64 client that has changed it | key, for the receiver's broadcasts
+//! FLUSHED
+//! REDIRECTED u32 conn | u64 client | u32 the sender's conn | u64 its client | value
+//! REDIRECT_BROKEN u32 the receiver's conn | u64 its client
 //! ```
 //! A large argument, and a large value in a reply, crosses as a pointer to memory that changes
 //! hands; the length of such an argument is `LARGE` and the pointer stands in its place.
@@ -51,6 +56,11 @@ pub(super) mod kind {
     pub(in crate::net) const SHOWN: u8 = 8;
     pub(super) const SLOW: u8 = 10;
     pub(in crate::net) const PUBLISHED: u8 = 11;
+    pub(in crate::net) const INVALID: u8 = 12;
+    pub(in crate::net) const CHANGED: u8 = 13;
+    pub(in crate::net) const FLUSHED: u8 = 14;
+    pub(in crate::net) const REDIRECTED: u8 = 15;
+    pub(in crate::net) const REDIRECT_BROKEN: u8 = 16;
 }
 
 /// The length that stands for a pointer.
@@ -212,6 +222,20 @@ impl Engine {
                     self.run_batch(); // what came before is executed before
                     self.on_published(&mut reader);
                 }
+                kind::INVALID => {
+                    self.run_batch(); // what came before is executed before
+                    self.on_invalid(&mut reader);
+                }
+                kind::CHANGED => self.on_changed(&mut reader),
+                kind::FLUSHED => {
+                    self.run_batch(); // what came before is executed before
+                    self.on_flushed(from);
+                }
+                kind::REDIRECTED => {
+                    self.run_batch(); // what came before is executed before
+                    self.on_redirected(from, &mut reader);
+                }
+                kind::REDIRECT_BROKEN => self.on_redirect_broken(&mut reader),
                 kind::CONNECTION => self.adopted.push((reader.u32() as i32, reader.u32())),
                 other => unreachable!("a message of kind {other}"),
             }
@@ -273,6 +297,7 @@ impl Engine {
             },
             version: call.version,
         };
+        self.shard.actor = call.client;
         let large = OwnedArgs {
             first: command.args_at as usize,
             owned: &mut batch.owned,
@@ -307,6 +332,9 @@ impl Engine {
             session.flags &= !flag::BARRIER;
             if session.is(flag::REPLY_SKIP_NEXT) {
                 session.flags = session.flags & !flag::REPLY_SKIP_NEXT | flag::REPLY_SKIP;
+            }
+            if session.is(flag::CACHING) && !session.is(flag::MULTI) {
+                session.end_caching();
             }
         }
         let goes_on = match session.stall {
@@ -410,6 +438,7 @@ impl Engine {
             put_u64(&mut out.buf, wire::pack(bytes));
         }
         wire::end(&mut out.buf, at);
+        self.settle_aftermath();
     }
 
     fn on_answer(&mut self, from: ShardId, reader: &mut Reader<'_>) {

@@ -12,6 +12,8 @@ use super::blocking::Blocked;
 use super::held::{Held, Request};
 use super::large::Large;
 use super::pubsub::Subscriptions;
+use super::tracking::Tracker;
+use crate::command::context::caller;
 use crate::command::registry::RowId;
 use crate::keyspace::Keyspace;
 use crate::resp::Version;
@@ -124,6 +126,12 @@ pub mod flag {
     pub const BARRIER: u32 = 1 << 19;
     /// Has a volley that asks for keys or holds them.
     pub const VOLLEY: u32 = 1 << 20;
+    /// CLIENT TRACKING: what it reads now is remembered.
+    pub const TRACKS: u32 = 1 << 21;
+    /// CLIENT CACHING was called for the command to come.
+    pub const CACHING: u32 = 1 << 22;
+    /// A command of it is running whose reply is dropped.
+    pub const UNHEARD: u32 = 1 << 23;
     /// Any of these, and a command does not take the short way.
     pub const SLOW: u32 = NEED_AUTH
         | CLOSE_AFTER_REPLY
@@ -135,7 +143,8 @@ pub mod flag {
         | MULTI
         | PUBSUB
         | BARRIER
-        | BLOCKED;
+        | BLOCKED
+        | CACHING;
 }
 
 /// Why a connection's input is not being worked off.
@@ -276,6 +285,10 @@ pub struct Info {
     pub blocked: Option<Box<Blocked>>,
     /// What it subscribes to, if anything.
     pub subscriptions: Option<Box<Subscriptions>>,
+    /// What it has asked for with CLIENT TRACKING, if it tracks.
+    pub tracker: Option<Box<Tracker>>,
+    /// Push messages that have come up while a command runs whose reply is dropped.
+    pub heard: Output,
     /// Whether it has ever watched a key.
     pub watched: bool,
     /// Bytes that the kernel has not taken yet, as the reactor knows them.
@@ -326,6 +339,25 @@ impl Session {
     /// Whether any of these bits of [`flag`] is set.
     pub fn is(&self, flags: u32) -> bool {
         self.flags & flags != 0
+    }
+
+    /// The bits of [`caller`] for its commands.
+    #[inline]
+    pub fn caller_flags(&self) -> u8 {
+        if !self.is(flag::NO_TOUCH | flag::TRACKS) {
+            return 0;
+        }
+        let no_touch = if self.is(flag::NO_TOUCH) {
+            caller::NO_TOUCH
+        } else {
+            0
+        };
+        let tracks = if self.is(flag::TRACKS) {
+            caller::TRACKS
+        } else {
+            0
+        };
+        no_touch | tracks
     }
 
     /// Where the next local reply goes.

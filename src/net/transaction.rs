@@ -541,6 +541,9 @@ impl Engine {
     /// Sends a reply to the connection that it is for, here or at another shard.
     pub(super) fn answer(&mut self, call: &RemoteCall, mut output: Output) {
         if call.home == self.shard.id {
+            if self.has_unconfirmed(call.conn) {
+                return self.put_off(call, output);
+            }
             self.session(call.conn)
                 .complete(call.seq, |out| out.append(&mut output));
             return self.answered(call.conn);

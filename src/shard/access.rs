@@ -8,7 +8,7 @@
 //! - Whatever changes a key says so with [`Shard::changed`].
 
 use super::Shard;
-use super::lending::Change;
+use super::lending::{Change, What};
 use crate::command::context::{Caller, caller};
 use crate::command::error::Error;
 use crate::keyspace::{
@@ -435,15 +435,19 @@ impl Shard {
                 db,
                 pos,
                 key: key.into(),
-                class,
-                event,
-                counts,
+                actor: self.actor,
+                what: What::Event {
+                    class,
+                    event,
+                    counts,
+                },
             });
             return;
         }
         self.dirty += u64::from(counts);
         self.txns.touched(db, pos.to_bits());
-        if self.notices.has(class.bit() | NotifyFlags::WAITERS) {
+        const OTHERS: u32 = NotifyFlags::WAITERS | NotifyFlags::TRACKED;
+        if self.notices.has(class.bit() | OTHERS) {
             self.tell_listeners(db, key, class, event);
         }
     }
@@ -455,6 +459,10 @@ impl Shard {
         }
         if self.notices.has(NotifyFlags::WAITERS) {
             self.make_ready(db, key);
+        }
+        // What happens to a stream's groups does not change what is read of the stream.
+        if self.notices.has(NotifyFlags::TRACKED) && !event.starts_with("xgroup-") {
+            self.invalidate(key);
         }
     }
 

@@ -191,7 +191,7 @@ impl Shard {
         self.blocking.by_token.insert(address, number);
         let before = self.blocking.waiters.insert(number, waiter);
         assert!(before.is_none(), "a number is drawn once");
-        self.mind_waiters();
+        self.mind_listeners();
     }
 
     /// Takes a waiter out.
@@ -210,7 +210,7 @@ impl Shard {
         }
         self.blocking.by_token.remove(&waiter.token.address());
         self.blocking.even_if_gone -= usize::from(waiter.wait.even_if_gone);
-        self.mind_waiters();
+        self.mind_listeners();
         Some(waiter)
     }
 

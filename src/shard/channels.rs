@@ -23,6 +23,9 @@ use smallvec::SmallVec;
 use crate::mesh::ShardId;
 use crate::stdx::glob;
 
+/// Prefixes of keys stand in [`super::tracking`].
+const NO_MESSAGES: &str = "nothing is published under a prefix";
+
 /// What a subscription names.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
@@ -33,19 +36,21 @@ pub enum Class {
     Pattern,
     /// A shard channel (SSUBSCRIBE).
     Shard,
+    /// A prefix of keys (CLIENT TRACKING BCAST); who knows of it is told as of a pattern.
+    Prefix,
 }
 
 impl Class {
-    /// All, in the order of their numbers.
+    /// Those of messages, in the order of their numbers.
     pub const ALL: [Self; 3] = [Self::Channel, Self::Pattern, Self::Shard];
 }
 
 /// Number of subscribers for each shard that has any.
 #[derive(Default, Debug)]
-struct Counts(SmallVec<[(ShardId, u32); 2]>);
+pub(super) struct Counts(SmallVec<[(ShardId, u32); 2]>);
 
 impl Counts {
-    fn change(&mut self, shard: ShardId, by: i32) {
+    pub(super) fn change(&mut self, shard: ShardId, by: i32) {
         let at = self.0.iter().position(|(s, _)| *s == shard);
         match at {
             None => {
@@ -60,6 +65,14 @@ impl Counts {
                 }
             }
         }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn shards(&self) -> impl Iterator<Item = ShardId> {
+        self.0.iter().map(|(shard, _)| *shard)
     }
 
     fn total(&self) -> u64 {
@@ -126,7 +139,7 @@ fn change(table: &mut HashMap<Box<[u8]>, Counts>, name: &[u8], shard: ShardId, o
     if !on {
         let counts = table.get_mut(name).expect("it began before");
         counts.change(shard, -1);
-        if counts.0.is_empty() {
+        if counts.is_empty() {
             table.remove(name);
         }
     } else if let Some(counts) = table.get_mut(name) {
@@ -156,6 +169,7 @@ impl Channels {
             Class::Channel => &mut self.owned[0],
             Class::Shard => &mut self.owned[1],
             Class::Pattern => &mut self.patterns,
+            Class::Prefix => unreachable!("{NO_MESSAGES}"),
         }
     }
 
@@ -196,7 +210,7 @@ impl Channels {
             Class::Channel if notice => &self.notices,
             Class::Channel => &self.owned[0],
             Class::Shard => &self.owned[1],
-            Class::Pattern => unreachable!("messages have a channel"),
+            Class::Pattern | Class::Prefix => unreachable!("messages have a channel"),
         };
         if let Some(counts) = own.get(channel) {
             reach(counts);
@@ -249,6 +263,7 @@ impl Channels {
             Class::Channel => &self.owned[0],
             Class::Shard => &self.owned[1],
             Class::Pattern => &self.patterns,
+            Class::Prefix => unreachable!("{NO_MESSAGES}"),
         };
         let fits = move |name: &&[u8]| pattern.is_none_or(|p| glob::matches(p, name, false));
         table.keys().map(|name| &name[..]).filter(fits)
@@ -265,6 +280,7 @@ impl Channels {
             Class::Channel => self.owned[0].len(),
             Class::Shard => self.owned[1].len(),
             Class::Pattern => self.patterns.len(),
+            Class::Prefix => unreachable!("{NO_MESSAGES}"),
         }
     }
 }

@@ -98,6 +98,7 @@ impl Shard {
 
     /// A slice of what [`background_in_ms`](Self::background_in_ms) says is due.
     pub fn background(&mut self) {
+        self.actor = 0;
         let began = (self.ticks.read)();
         let budget = SLICE_US * self.ticks.per_us;
         let in_time = |shard: &Self| (shard.ticks.read)().wrapping_sub(began) < budget;

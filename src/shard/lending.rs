@@ -12,9 +12,11 @@ use super::Shard;
 use super::access::EventClass;
 use super::blocking::Waiter;
 use super::effects::Left;
+use super::tracking::Holder;
 use crate::command::context::Caller;
 use crate::command::registry::RowId;
 use crate::keyspace::{Lookup, OwnedEntry, Pos};
+use crate::mesh::ShardId;
 use crate::net::batch::RemoteCall;
 use crate::resp::encode::Output;
 use crate::txn::multi::QueuedCommand;
@@ -75,7 +77,7 @@ pub struct Questions {
     pub commands: Vec<OwnedCommand>,
 }
 
-/// A change that a transaction made to a lent key, told to the key's owner.
+/// What a transaction has done with a lent key, told to the key's owner.
 #[derive(Debug)]
 pub struct Change {
     /// The key's database.
@@ -84,12 +86,26 @@ pub struct Change {
     pub pos: Pos,
     /// The key.
     pub key: Box<[u8]>,
-    /// The event's class.
-    pub class: EventClass,
-    /// The event's name.
-    pub event: &'static str,
-    /// Whether it is a change of its own, or another event of one.
-    pub counts: bool,
+    /// The client whose command it was.
+    pub actor: u64,
+    /// What happened.
+    pub what: What,
+}
+
+/// What a transaction has done with a lent key.
+#[derive(Clone, Copy, Debug)]
+pub enum What {
+    /// It has changed it.
+    Event {
+        /// The event's class.
+        class: EventClass,
+        /// Its name.
+        event: &'static str,
+        /// Whether it is a change of its own, or another event of one.
+        counts: bool,
+    },
+    /// It has read it for a client that tracks, of this shard.
+    Read(ShardId),
 }
 
 /// What was lent, on its way there or back.
@@ -164,20 +180,25 @@ impl Shard {
     /// Tells of the changes that a transaction has made elsewhere to entries of this shard.
     pub fn tell_changes(&mut self, changes: Vec<Change>) {
         for change in changes {
-            let Change {
-                db,
-                pos,
-                key,
-                class,
-                event,
-                counts,
-            } = change;
-            self.tell(db, pos, &key, class, event, counts);
+            let Change { db, pos, key, .. } = change;
+            self.actor = change.actor;
+            match change.what {
+                What::Event {
+                    class,
+                    event,
+                    counts,
+                } => self.tell(db, pos, &key, class, event, counts),
+                What::Read(home) => {
+                    let client = change.actor;
+                    self.remember_read(&key, Holder { home, client });
+                }
+            }
         }
     }
 
     /// Removes those of these keys that have expired, so that whoever watches them hears of it.
     pub fn expire_due(&mut self, keys: &[Wanted]) {
+        self.actor = 0;
         for Wanted { db, pos, key } in keys {
             let found = self.keyspace.db(usize::from(*db));
             if let Lookup::Expired = found.locate(*pos, key, self.now_ms) {

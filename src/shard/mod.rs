@@ -11,6 +11,7 @@ pub mod node;
 pub mod prefetch;
 pub mod rates;
 pub mod stats;
+pub mod tracking;
 pub mod watch;
 
 use std::sync::Arc;
@@ -28,6 +29,7 @@ use lending::{Carried, Change};
 use lfu::Lfu;
 use node::Node;
 use stats::Stats;
+use tracking::Tracking;
 use watch::Watch;
 
 /// One core's state.
@@ -80,8 +82,12 @@ pub struct Shard {
     pub channels: Channels,
     /// Clients that wait for keys.
     pub blocking: Blocking,
-    /// What a change must be told to besides: `notify-keyspace-events` if events go anywhere, and
-    /// [`NotifyFlags::WAITERS`].
+    /// What clients may have in their caches.
+    pub tracking: Tracking,
+    /// The client whose command runs, or has run last; 0: the server itself.
+    pub(crate) actor: u64,
+    /// What a change must be told to besides: `notify-keyspace-events` if events go anywhere,
+    /// [`NotifyFlags::WAITERS`] and [`NotifyFlags::TRACKED`].
     pub(crate) notices: NotifyFlags,
     /// Whether the command that has just run leaves something to do: messages to send, a client
     /// that waits, keys whose waiters are to be tried.
@@ -141,6 +147,8 @@ impl Shard {
             expiry: Expiry::default(),
             channels: Channels::default(),
             blocking: Blocking::default(),
+            tracking: Tracking::default(),
+            actor: 0,
             notices: config.notify_keyspace_events.effective(),
             aftermath: false,
             node,
@@ -200,7 +208,8 @@ impl Shard {
         self.config = self.node.config();
         self.watch.configure(&self.config, self.ticks);
         self.lfu = Lfu::of(&self.config);
-        self.mind_waiters();
+        self.limit_tracking();
+        self.mind_listeners();
     }
 
     /// CLIENT PAUSE begins or ends.
@@ -226,10 +235,13 @@ impl Shard {
     }
 
     /// Sets what changes are told to.
-    fn mind_waiters(&mut self) {
+    fn mind_listeners(&mut self) {
         self.notices = self.config.notify_keyspace_events.effective();
         if !self.blocking.is_empty() {
             self.notices.0 |= NotifyFlags::WAITERS;
+        }
+        if !self.tracking.is_empty() {
+            self.notices.0 |= NotifyFlags::TRACKED;
         }
     }
 }

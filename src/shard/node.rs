@@ -1,4 +1,5 @@
 //! What all shards of the process share. Nothing here is touched on the way of a request.
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -22,6 +23,8 @@ pub struct Node {
     config: Mutex<Arc<Config>>,
     /// The next client's id.
     next_client: AtomicU64,
+    /// Where each client is: its shard, and the connection's number there.
+    clients: Mutex<HashMap<u64, (ShardId, u32)>>,
     /// The next slow log entry's id.
     next_slow: AtomicU64,
     /// Bytes that each shard's part of the keyspace took when it last looked.
@@ -58,6 +61,7 @@ impl Node {
             started_ms,
             config: Mutex::new(Arc::new(config)),
             next_client: AtomicU64::new(1),
+            clients: Mutex::default(),
             next_slow: AtomicU64::new(0),
             used: (0..shards).map(|_| AtomicU64::new(0)).collect(),
             used_peak: AtomicU64::new(0),
@@ -117,6 +121,24 @@ impl Node {
     /// An id for a new client.
     pub fn new_client_id(&self) -> u64 {
         self.next_client.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// A client has connected to a shard.
+    pub fn client_came(&self, id: u64, shard: ShardId, conn: u32) {
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        clients.insert(id, (shard, conn));
+    }
+
+    /// A client has gone.
+    pub fn client_left(&self, id: u64) {
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        clients.remove(&id);
+    }
+
+    /// The shard of a client, and the connection's number there; None if there is no such client.
+    pub fn find_client(&self, id: u64) -> Option<(ShardId, u32)> {
+        let clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        clients.get(&id).copied()
     }
 
     /// An id for a new entry of the slow log.

@@ -1,6 +1,29 @@
 // node-redis against a server: `node node_redis.js PORT PROTOCOL`. Exits non-zero where anything is wrong.
 const assert = require("node:assert/strict");
-const { createClient } = require("redis");
+const { createClient, BasicClientSideCache } = require("redis");
+
+// Client-side caching: what another client changes is not read from the cache.
+async function cached(port, other) {
+  const clientSideCache = new BasicClientSideCache({ ttl: 0, maxEntries: 0, evictPolicy: "LRU" });
+  const r = createClient({ socket: { port }, RESP: 3, clientSideCache });
+  r.on("error", (e) => { console.error(e); process.exit(1); });
+  await r.connect();
+  const right = async (key, value) => {
+    const end = Date.now() + 5000;
+    while ((await r.get(key)) !== value) assert.ok(Date.now() < end, `${key} is not ${value} in time`);
+  };
+  const keys = Array.from({ length: 50 }, (_, i) => `cached${i}`);
+  for (const key of keys) await other.set(key, "1");
+  for (const key of keys) assert.equal(await r.get(key), "1");
+  const hits = clientSideCache.stats().hitCount;
+  for (const key of keys) assert.equal(await r.get(key), "1");
+  assert.equal(clientSideCache.stats().hitCount, hits + 50);
+  for (const key of keys) await other.incr(key);
+  for (const key of keys) await right(key, "2");
+  await other.flushAll();
+  for (const key of keys) await right(key, null);
+  await r.close();
+}
 
 async function main() {
   const [port, RESP] = [Number(process.argv[2]), Number(process.argv[3])];
@@ -28,6 +51,7 @@ async function main() {
   const config = await r.configGet("maxclients");
   assert.ok(Number(config.maxclients) > 0);
   await assert.rejects(r.incr("k"), /not an integer/);
+  await cached(port, r);
   await r.close();
   console.log("node-redis is served, RESP", RESP);
 }

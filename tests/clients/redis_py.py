@@ -3,9 +3,11 @@
 import asyncio
 import sys
 import threading
+import time
 
 import redis
 import redis.asyncio
+from redis.cache import CacheConfig
 
 PORT, PROTO = int(sys.argv[1]), int(sys.argv[2])
 
@@ -148,6 +150,38 @@ def threads():
     assert shared.get("together") == b"1600"
 
 
+def cached():
+    """Client-side caching: what another connection changes is not read from the cache."""
+    cacher = redis.Redis(port=PORT, protocol=3, cache_config=CacheConfig())
+    cache = cacher.get_cache()
+    other = redis.Redis(port=PORT, protocol=PROTO)
+    for i in range(50):
+        other.set(f"cached{i}", i)
+        assert cacher.get(f"cached{i}") == str(i).encode()
+    assert cacher.mget("cached1", "cached2", "cached3") == [b"1", b"2", b"3"]
+    assert cache.size == 51
+    before = other.info("commandstats")["cmdstat_get"]["calls"]
+    for i in range(50):
+        assert cacher.get(f"cached{i}") == str(i).encode()
+    assert other.info("commandstats")["cmdstat_get"]["calls"] == before
+    for i in range(50):
+        other.incr(f"cached{i}")
+    # The news is read before the cache, but it may still be under way.
+    for i in range(50):
+        await_value(lambda i=i: cacher.get(f"cached{i}") == str(i + 1).encode())
+    await_value(lambda: cacher.mget("cached1", "cached2", "cached3") == [b"2", b"3", b"4"])
+    assert other.info("clients")["tracking_clients"] >= 1
+    other.flushall()
+    await_value(lambda: cacher.get("cached7") is None)
+    cacher.close()
+
+
+def await_value(right):
+    end = time.monotonic() + 5
+    while not right():
+        assert time.monotonic() < end, "the cache hears of what has changed"
+
+
 async def asynchronous():
     r = redis.asyncio.Redis(port=PORT, protocol=PROTO)
     await asyncio.gather(*(r.set(f"a{i}", i) for i in range(50)))
@@ -161,6 +195,7 @@ for part in (strings, bits, keys, collections, messages, transfers, pipelines, s
     part(client)
     print(f"{part.__name__}: ok")
 threads()
+cached()
 asyncio.run(asynchronous())
 decoded = redis.Redis(port=PORT, protocol=PROTO, decode_responses=True, client_name="named", db=2)
 assert decoded.set("é", "ü") and decoded.get("é") == "ü" and decoded.client_info()["db"] == 2

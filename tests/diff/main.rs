@@ -5,11 +5,13 @@
 //! commands in `grammar/NAME.txt` (format: [`grammar`]); then its name in `families!` below.
 //! Where replies may differ says [`differences`]; what comes in no fixed order, or depends on time
 //! or chance, says [`normal`]. Commands newer than the reference have scripts in `newer/` with the
-//! documented replies in them, and run against Ringdove only.
+//! documented replies in them, and run against Ringdove only. What commands tell of keys, and what
+//! they make invalid in the caches of clients, compares [`events`].
 mod catalog;
 mod changes;
 mod differences;
 mod duel;
+mod events;
 mod grammar;
 mod normal;
 mod script;
@@ -95,7 +97,7 @@ macro_rules! families {
 }
 
 families! {
-    scripts: strings bitmaps generic connection server config hashes zset streams sets lists geo hyperloglog sort transactions;
+    scripts: strings bitmaps generic connection tracking server config hashes zset streams sets lists geo hyperloglog sort transactions;
     grammars: strings bitmaps generic connection server hashes zset streams sets lists geo hyperloglog;
     newer: strings bitmaps hashes zset streams geo;
 }

@@ -17,6 +17,7 @@ mod pubsub;
 mod scan;
 mod shards;
 mod start_stop;
+mod tracking;
 mod transactions;
 
 use ringdove_rig::{Kind, Options, Server};

@@ -146,6 +146,7 @@ pub(super) fn reset(ctx: &mut HomeCtx<'_>) -> Outcome {
     let conn = ctx.conn;
     ctx.engine.stop_monitor(conn);
     ctx.engine.unsubscribe_from_all(conn);
+    ctx.engine.stop_tracking(conn);
     ctx.engine.end_multi(conn);
     let protected = !ctx.shard().config.requirepass.is_empty();
     let session = ctx.session();

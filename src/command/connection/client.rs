@@ -1,11 +1,10 @@
 //! CLIENT's table, and those of its subcommands that concern the caller alone.
 
-use super::{ANYTIME, list, reach};
+use super::{ANYTIME, list, reach, tracking};
 use crate::command::context::HomeCtx;
 use crate::command::error::{Error, Outcome};
 use crate::command::spec::{Acl, Flags, Group, Run, Spec};
 use crate::net::session::flag;
-use crate::resp::number::parse_i64;
 
 /// For everybody.
 const OPEN: Spec = Spec {
@@ -30,7 +29,7 @@ pub(super) const SUBCOMMANDS: &[Spec] = &[
         since: "6.0.0",
         summary: "Tells whether the keys of the next command are tracked.",
         syntax: "<YES | NO>#mode",
-        run: Run::Home(caching),
+        run: Run::Home(tracking::caching),
         ..OPEN
     },
     Spec {
@@ -55,7 +54,7 @@ pub(super) const SUBCOMMANDS: &[Spec] = &[
         arity: 2,
         since: "6.0.0",
         summary: "Returns the client id to which tracking notifications of the connection go.",
-        run: Run::Home(getredir),
+        run: Run::Home(tracking::getredir),
         ..OPEN
     },
     Spec {
@@ -220,7 +219,7 @@ pub(super) const SUBCOMMANDS: &[Spec] = &[
         summary: "Controls server-assisted client-side caching.",
         syntax: "<ON | OFF>#status [REDIRECT client-id] [PREFIX prefix [PREFIX prefix ...]] [BCAST] \
                  [OPTIN] [OPTOUT] [NOLOOP]",
-        run: Run::Home(tracking),
+        run: Run::Home(tracking::track),
         ..OPEN
     },
     Spec {
@@ -228,7 +227,7 @@ pub(super) const SUBCOMMANDS: &[Spec] = &[
         arity: 2,
         since: "6.2.0",
         summary: "Returns what the connection has asked of client-side caching.",
-        run: Run::Home(trackinginfo),
+        run: Run::Home(tracking::info),
         ..OPEN
     },
     Spec {
@@ -330,7 +329,7 @@ fn id(ctx: &mut HomeCtx<'_>) -> Outcome {
 }
 
 /// ON or OFF.
-fn on_or_off(arg: &[u8]) -> Result<bool, Error> {
+pub(super) fn on_or_off(arg: &[u8]) -> Result<bool, Error> {
     match () {
         () if arg.eq_ignore_ascii_case(b"on") => Ok(true),
         () if arg.eq_ignore_ascii_case(b"off") => Ok(false),
@@ -386,52 +385,6 @@ fn capa(ctx: &mut HomeCtx<'_>) -> Outcome {
 fn import_source(ctx: &mut HomeCtx<'_>) -> Outcome {
     if !ctx.args[2].eq_ignore_ascii_case(b"off") {
         return Err(Error::new("ERR Server is not in import mode"));
-    }
-    ctx.reply().ok();
-    Ok(())
-}
-
-fn caching(_: &mut HomeCtx<'_>) -> Outcome {
-    Err(Error::new(
-        "ERR CLIENT CACHING can be called only when the client is in tracking mode with OPTIN or \
-         OPTOUT mode enabled",
-    ))
-}
-
-fn getredir(ctx: &mut HomeCtx<'_>) -> Outcome {
-    ctx.reply().integer(-1);
-    Ok(())
-}
-
-fn trackinginfo(ctx: &mut HomeCtx<'_>) -> Outcome {
-    let mut reply = ctx.reply();
-    reply.map(3);
-    reply.bulk(b"flags");
-    reply.set(1);
-    reply.bulk(b"off");
-    reply.bulk(b"redirect");
-    reply.integer(-1);
-    reply.bulk(b"prefixes");
-    reply.array(0);
-    Ok(())
-}
-
-/// CLIENT TRACKING: nothing is tracked yet, so that it can be switched off but not on.
-fn tracking(ctx: &mut HomeCtx<'_>) -> Outcome {
-    let mut rest = &ctx.args[3..];
-    while let [option, after @ ..] = rest {
-        rest = match (&option.to_ascii_lowercase()[..], after) {
-            (b"bcast" | b"optin" | b"optout" | b"noloop", after) => after,
-            (b"prefix", [_, after @ ..]) => after,
-            (b"redirect", [id, after @ ..]) => {
-                parse_i64(id).ok_or(Error::NOT_INTEGER)?;
-                after
-            }
-            _ => return Err(Error::SYNTAX),
-        };
-    }
-    if on_or_off(ctx.args[2])? {
-        return Err(Error::new("ERR client-side caching is not supported"));
     }
     ctx.reply().ok();
     Ok(())

@@ -1,10 +1,12 @@
 //! CLIENT LIST and CLIENT INFO.
 
 use super::filter::{Filter, Use};
+use super::tracking::redirect_of;
 use crate::command::context::{HomeCtx, MergeCtx, PartCtx};
 use crate::command::error::{Error, Outcome};
 use crate::command::registry::{Registry, RowId};
 use crate::net::session::{Peer, Session, Stall, flag};
+use crate::net::tracking::Mode;
 use crate::resp::Version;
 use crate::shard::channels::Class;
 
@@ -84,11 +86,18 @@ pub(super) fn list_merge(ctx: &mut MergeCtx<'_>) -> Outcome {
 /// The letters that CLIENT LIST prints.
 pub(super) fn flags_of(session: &Session) -> String {
     let blocked = session.is(flag::BLOCKED) || session.stall == Stall::Paused;
+    let tracker = session.info.tracker.as_deref();
     let letters = [
         ('O', session.is(flag::MONITOR)),
         ('P', session.is(flag::PUBSUB)),
         ('x', session.is(flag::MULTI)),
         ('b', blocked),
+        ('t', tracker.is_some()),
+        ('R', tracker.is_some_and(|tracker| tracker.broken)),
+        (
+            'B',
+            tracker.is_some_and(|tracker| tracker.mode == Mode::Broadcast),
+        ),
         ('c', session.is(flag::CLOSE_AFTER_REPLY)),
         ('U', matches!(session.peer, Peer::Unix(_))),
         ('e', session.is(flag::NO_EVICT)),
@@ -140,12 +149,13 @@ fn write_line(
     };
     let own = info.subscriptions.as_deref();
     let subscriptions = |class| own.map_or(0, |own| own.len(class));
+    let redirect = redirect_of(session);
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let head = format!(
         "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub={} psub={} ssub={} \
          multi={} watch={} qbuf={} qbuf-free={input_free} argv-mem={arg_bytes} multi-mem={} \
          rbs={output_buffer} rbp={output_buffer} obl={} oll={chunks} omem={} tot-mem={memory} \
-         events={} cmd={command} user=default redir=-1 resp={version} lib-name={} lib-ver={} \
+         events={} cmd={command} user=default redir={redirect} resp={version} lib-name={} lib-ver={} \
          tot-net-in={} tot-net-out={} tot-cmds={}\n",
         session.id,
         session.peer.addr(),

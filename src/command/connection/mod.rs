@@ -9,6 +9,7 @@ mod client;
 mod filter;
 mod list;
 mod reach;
+mod tracking;
 
 use super::context::HomeCtx;
 use super::error::{Error, Outcome};

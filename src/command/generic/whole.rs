@@ -53,6 +53,7 @@ pub(super) fn flushdb_part(ctx: &mut PartCtx<'_>) -> Outcome {
     if flush(shard, usize::from(db)) {
         shard.effect_on_databases(db, &[b"FLUSHDB"]);
     }
+    ctx.engine.flushed_for_trackers();
     Ok(())
 }
 
@@ -65,6 +66,7 @@ pub(super) fn flushall_part(ctx: &mut PartCtx<'_>) -> Outcome {
     if any {
         shard.effect_on_databases(0, &[b"FLUSHALL"]);
     }
+    ctx.engine.flushed_for_trackers();
     Ok(())
 }
 

@@ -209,7 +209,7 @@ impl Text<'_> {
             ("client_recent_max_output_buffer", all.output_bytes_max),
             ("blocked_clients", all.counters.blocked),
         ]);
-        self.field("tracking_clients", 0);
+        self.field("tracking_clients", self.all.counters.trackers);
         self.field("pubsub_clients", self.all.counters.subscribers);
         self.field("watching_clients", self.all.counters.watching_clients);
         self.field("clients_in_timeout_table", 0);
@@ -373,10 +373,12 @@ impl Text<'_> {
             "active_defrag_key_misses",
             "total_active_defrag_time",
             "current_active_defrag_time",
-            "tracking_total_keys",
-            "tracking_total_items",
-            "tracking_total_prefixes",
-            "unexpected_error_replies",
+        ]);
+        self.fields(&[
+            ("tracking_total_keys", c.tracked_keys),
+            ("tracking_total_items", c.tracked_items),
+            ("tracking_total_prefixes", c.tracked_prefixes),
+            ("unexpected_error_replies", 0),
         ]);
         self.field("total_error_replies", c.error_replies);
         self.field("dump_payload_sanitizations", 0);

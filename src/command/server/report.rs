@@ -26,7 +26,7 @@ macro_rules! counters {
 }
 
 counters! {
-    clients, blocked, blocking_keys, subscribers, channels, patterns, shard_channels,
+    clients, blocked, blocking_keys, trackers, tracked_keys, tracked_items, tracked_prefixes, subscribers, channels, patterns, shard_channels,
     /** bytes */ keyspace_bytes,
     /** bytes */ client_bytes,
     lazy_pending, lazy_freed, dirty, keys,
@@ -82,9 +82,16 @@ impl Report {
         let [ops_per_s, bytes_in_per_s, bytes_out_per_s] = stats.rates.per_second();
         report.counters = Counters {
             blocking_keys: shard.blocking.keys() as u64,
+            trackers: engine.trackers.connections() as u64,
+            tracked_keys: shard.tracking.keys() as u64,
+            tracked_items: shard.tracking.items() as u64,
+            // Every shard knows all prefixes and patterns: one of them says so.
+            tracked_prefixes: match shard.id.index() {
+                0 => shard.tracking.prefixes() as u64,
+                _ => 0,
+            },
             subscribers: engine.subscribers.connections,
             channels: shard.channels.len(Class::Channel) as u64,
-            // Every shard knows all patterns: one of them says so.
             patterns: match shard.id.index() {
                 0 => shard.channels.len(Class::Pattern) as u64,
                 _ => 0,

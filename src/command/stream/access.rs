@@ -27,6 +27,13 @@ pub(super) fn read<'a>(ctx: &'a mut Ctx<'_>, key: &[u8]) -> Result<Option<&'a St
     found.map(of_entry).transpose()
 }
 
+/// The stream under the command's only key, looked up as one that is to be changed: a missing one is
+/// not told.
+pub(super) fn look<'a>(ctx: &'a mut Ctx<'_>, key: &[u8]) -> Result<Option<&'a Stream>, Error> {
+    let found = ctx.shard.write(ctx.caller, ctx.pos, key);
+    found.map(|entry| of_entry(entry.into_ref())).transpose()
+}
+
 /// The stream under a key, for reading.
 pub(super) fn read_at<'a>(
     shard: &'a mut crate::shard::Shard,

@@ -1,6 +1,6 @@
 //! XGROUP.
 
-use super::access::{change, read, store, tell};
+use super::access::{change, look, store, tell};
 use super::ids;
 use crate::command::context::Ctx;
 use crate::command::error::{Error, Outcome};
@@ -95,7 +95,7 @@ pub(super) fn create(ctx: &mut Ctx<'_>) -> Outcome {
     if args.len() > 8 {
         return Err(Error::wrong_arguments(args[1], "XGROUP"));
     }
-    let stream = read(ctx, key)?;
+    let stream = look(ctx, key)?;
     let missing = stream.is_none();
     if missing && !options.make {
         return Err(Error::new(NO_KEY));

@@ -285,6 +285,8 @@ impl NotifyFlags {
     pub const OVERWRITTEN: u32 = 1 << 14;
     /// `c`: keys that get a value of another type; not in `A`.
     pub const TYPE_CHANGED: u32 = 1 << 15;
+    /// No class of the directive: clients have read keys, and want to hear of changes.
+    pub const TRACKED: u32 = 1 << 30;
     /// No class of the directive: clients wait for keys.
     pub const WAITERS: u32 = 1 << 31;
     /// `A`: all classes of events but misses, new keys and replaced values.

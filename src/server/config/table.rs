@@ -266,7 +266,7 @@ directives! {
     /// Events that are published.
     notify_keyspace_events: NotifyFlags = NotifyFlags(0), "notify-keyspace-events", 0, Acts, compound;
     /// Keys that client-side caching remembers; 0: no limit.
-    tracking_table_max_keys: u64 = 1_000_000, "tracking-table-max-keys", 0, Later, number(0, i64::MAX);
+    tracking_table_max_keys: u64 = 1_000_000, "tracking-table-max-keys", 0, Acts, number(0, i64::MAX);
     /// Milliseconds from which a script is slow and others get BUSY.
     busy_reply_threshold: u64 = 5000, "busy-reply-threshold" | "lua-time-limit", 0, Later, number(0, i64::MAX);
     /// Give scripts the functions of Lua that are not safe.
