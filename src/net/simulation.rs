@@ -118,16 +118,18 @@ impl World {
         }
     }
 
+    /// Delivers a batch from one shard to another, if there is one.
+    fn deliver(&mut self, from: usize, to: usize) {
+        if let Some(batch) = self.lanes[from][to].pop_front() {
+            self.engines[to].deliver(ShardId(from as u16), &batch);
+            self.end_turn(to);
+        }
+    }
+
     /// One thing happens. Whether there was anything to do.
     fn step(&mut self, may_send: bool) -> bool {
         let (a, b) = (self.rng.usize(..SHARDS), self.rng.usize(..SHARDS));
-        if let Some(batch) = self.lanes[a][b].pop_front() {
-            let engine = &mut self.engines[b];
-            engine.deliver(ShardId(a as u16), &batch);
-            engine.run_batch();
-            drop(batch);
-            self.end_turn(b);
-        }
+        self.deliver(a, b);
         let at = self.rng.usize(..self.clients.len());
         self.read_replies(at);
         if may_send && self.clients[at].conn.is_some() {
@@ -237,12 +239,41 @@ impl World {
                 return number;
             }
             for (from, to) in (0..SHARDS * SHARDS).map(|n| (n / SHARDS, n % SHARDS)) {
-                if let Some(batch) = self.lanes[from][to].pop_front() {
-                    self.engines[to].deliver(ShardId(from as u16), &batch);
-                    self.end_turn(to);
-                }
+                self.deliver(from, to);
             }
         }
+    }
+
+    /// The first client sends something and waits for nothing.
+    fn send_text(&mut self, text: &str) {
+        let (home, conn) = (self.clients[0].home, self.clients[0].conn.expect("stays"));
+        self.engines[home].receive(conn, text.as_bytes());
+        self.end_turn(home);
+    }
+
+    /// Delivers everything, and returns what the first client was sent.
+    fn settle(&mut self) -> String {
+        while self.lanes.iter().flatten().any(|lane| !lane.is_empty()) {
+            for (from, to) in (0..SHARDS * SHARDS).map(|n| (n / SHARDS, n % SHARDS)) {
+                self.deliver(from, to);
+            }
+        }
+        let received = std::mem::take(&mut self.clients[0].received);
+        String::from_utf8(received).expect("text")
+    }
+
+    fn set_clocks(&mut self, now_ms: u64) {
+        for engine in &mut self.engines {
+            engine.set_clock(now_ms * 1000);
+        }
+    }
+
+    /// A key of a shard.
+    fn key_of(&self, shard: usize) -> String {
+        let owner = |key: &String| super::transaction::owner_of(&self.engines[0], key.as_bytes());
+        let mut keys = (0..).map(|n| format!("k{n}"));
+        let found = keys.find(|key| owner(key).index() == shard);
+        found.expect("every shard has keys")
     }
 }
 
@@ -310,4 +341,38 @@ fn pipelines_over_shards_in_any_order_of_events() {
         }
     }
     assert!(volleys > 1000, "{volleys} pipelines went in volleys");
+}
+
+/// The owner of the watched key lends before it expires, and another shard after it. The block would
+/// run at a time at which the key is gone, so it must not run.
+#[test]
+fn a_watched_key_that_expires_while_exec_gathers_its_locks_refuses_it() {
+    let (start, due) = (1_000_000, 1_000_010);
+    for between in ["", "DBSIZE\r\n"] {
+        for (late, refused) in [(start, false), (due, true)] {
+            let mut world = World::new(1, 1);
+            let home = world.clients[0].home;
+            let (early, other) = ((home + 1) % SHARDS, (home + 2) % SHARDS);
+            let (watched, written) = (world.key_of(early), world.key_of(other));
+            world.set_clocks(start);
+            world.send_text(&format!("SET {watched} v PXAT {due}\r\n"));
+            world.send_text(&format!("WATCH {watched}\r\n"));
+            assert_eq!(world.settle(), "+OK\r\n+OK\r\n");
+            let block = format!("MULTI\r\n{between}GET {watched}\r\nINCR {written}\r\nEXEC\r\n");
+            world.send_text(&block);
+            world.deliver(home, early);
+            world.set_clocks(late);
+            let reply = world.settle();
+            let last = if refused {
+                "*-1\r\n"
+            } else {
+                "$1\r\nv\r\n:1\r\n"
+            };
+            assert!(reply.ends_with(last), "{between:?}, {refused}: {reply:?}");
+            assert_eq!(world.value(&written), i64::from(!refused));
+            for engine in &world.engines {
+                assert!(engine.shard.txns.is_drained() && !engine.shard.txns.has_watches());
+            }
+        }
+    }
 }

@@ -345,9 +345,7 @@ impl Engine {
                 Action::Execute { txn, loans, .. } => self.run_job(txn, loans),
                 Action::Dirty { txn, .. } => {
                     let running = self.running.remove(&txn).expect("begun here");
-                    let mut output = Output::default();
-                    Reply::new(&mut output, running.call.version).null_array();
-                    self.answer(&running.call, output);
+                    self.answer_dirty(&running.call);
                 }
             }
         }
@@ -357,7 +355,7 @@ impl Engine {
     /// All of a transaction's claims here are free: gives what it asked for.
     fn lend(&mut self, txn: TxnId) {
         let (mut ask, _) = self.shard.txns.take_ask(txn);
-        self.shard.expire_due(&ask.watched);
+        let watched_until_ms = self.shard.expire_due(&ask.watched);
         if ask.timeless {
             self.shard.set_timeless(true);
         }
@@ -374,6 +372,7 @@ impl Engine {
             ask,
             entries,
             answers,
+            watched_until_ms,
             ..Loan::default()
         };
         self.shard.txns.lent(txn, loan);
@@ -443,9 +442,20 @@ impl Engine {
         }
     }
 
+    /// A watched key has changed: EXEC does nothing.
+    fn answer_dirty(&mut self, call: &RemoteCall) {
+        let mut output = Output::default();
+        Reply::new(&mut output, call.version).null_array();
+        self.answer(call, output);
+    }
+
     /// Everything is held: does what the transaction is for.
     fn run_job(&mut self, txn: TxnId, mut loans: Loans<Carried>) {
         let Running { call, job } = self.running.remove(&txn).expect("begun here");
+        if self.a_watched_key_expired(&loans) {
+            self.shard.txns.executed(txn, loans);
+            return self.answer_dirty(&call);
+        }
         let mut output = Output::default();
         match job {
             Job::Command(mut command) => {
@@ -506,6 +516,13 @@ impl Engine {
         }
         self.shard.txns.executed(txn, loans);
         self.answer(&call, output);
+    }
+
+    /// Whether a watched key was there when its owner lent, and has expired since: the block, which
+    /// would run without it, runs at the time at which everything is held.
+    fn a_watched_key_expired(&self, loans: &Loans<Carried>) -> bool {
+        let mut due = loans.iter().filter_map(|(_, loan)| loan.watched_until_ms);
+        due.any(|at| at <= self.shard.now_ms)
     }
 
     /// Lets `run` see lent entries in this shard's tables, and takes them out again.

@@ -117,6 +117,8 @@ pub struct Loan {
     pub entries: Vec<Option<OwnedEntry>>,
     /// On the way there: the replies to the questions.
     pub answers: Vec<Output>,
+    /// On the way there: when the first of the watched keys expires, Unix milliseconds.
+    pub watched_until_ms: Option<u64>,
     /// On the way back: what was changed, in order.
     pub changes: Vec<Change>,
     /// On the way back: what this leaves behind for the log.
@@ -197,15 +199,23 @@ impl Shard {
     }
 
     /// Removes those of these keys that have expired, so that whoever watches them hears of it.
-    pub fn expire_due(&mut self, keys: &[Wanted]) {
+    /// Returns when the first of the others expires, Unix milliseconds.
+    pub fn expire_due(&mut self, keys: &[Wanted]) -> Option<u64> {
         self.actor = 0;
+        let mut first: Option<u64> = None;
         for Wanted { db, pos, key } in keys {
-            let found = self.keyspace.db(usize::from(*db));
-            if let Lookup::Expired = found.locate(*pos, key, self.now_ms) {
-                self.expire(*db, *pos, key);
+            let found = self.keyspace.db_mut(usize::from(*db));
+            match found.locate(*pos, key, self.now_ms) {
+                Lookup::Expired => self.expire(*db, *pos, key),
+                Lookup::Live(place) => {
+                    let due = found.at(place).get().expiry();
+                    first = [first, due].into_iter().flatten().min();
+                }
+                Lookup::Missing => {}
             }
         }
         self.effects.close();
+        first
     }
 
     /// Registers a watch on keys of this shard.

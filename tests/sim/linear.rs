@@ -21,7 +21,7 @@ use std::hash::BuildHasher;
 
 use rustc_hash::{FxBuildHasher, FxHashMap, FxHashSet};
 
-use crate::model::{Answer, Op, Reach, State, TOKEN, ValueId, Values, is_of_tokens};
+use crate::model::{Answer, Guard, Op, Reach, State, TOKEN, ValueId, Values, is_of_tokens};
 
 /// Searches in different orders: one that gets lost does so early, and the next one hardly ever.
 const SEARCHES: u64 = 20;
@@ -62,6 +62,8 @@ struct Seen {
 struct Search<'a> {
     events: &'a [Event],
     values: Values,
+    /// For each event the watches that it adds to, or ends.
+    guards: Vec<Guard>,
     /// For each event those of its connection that come first.
     before: Vec<Vec<usize>>,
     /// For each event whether it changes no key, whenever it is taken.
@@ -92,11 +94,13 @@ pub(crate) fn explain(events: &[Event], databases: u8, keys: u8) -> Found {
     by_answer.retain(|at| events[*at].answered.is_some());
     by_answer.sort_by_key(|at| events[*at].answered);
     let mut values = Values::new();
+    let guards = guards(events, &by_sent);
     let mut search = Search {
         events,
         values_seen: values_seen(events, &mut values),
         values,
-        before: order_of_connections(events, &by_sent, databases, keys),
+        before: order_of_connections(events, &by_sent, &guards, databases, keys),
+        guards,
         harmless: events
             .iter()
             .map(|e| e.op.changes_nothing(e.answer.as_ref()))
@@ -197,15 +201,37 @@ fn values_seen(events: &[Event], values: &mut Values) -> Vec<Seen> {
     all.into_values().collect()
 }
 
+/// What ends the watches of a connection ends those that were sent since the last such thing, so
+/// each of these begins another guard.
+fn guards(events: &[Event], by_sent: &[usize]) -> Vec<Guard> {
+    let mut guards = vec![0; events.len()];
+    let mut current: FxHashMap<u32, Guard> = FxHashMap::default();
+    let mut last = 0;
+    for &at in by_sent {
+        let event = &events[at];
+        let guard = *current.entry(event.connection).or_insert_with(|| {
+            last += 1;
+            last
+        });
+        guards[at] = guard;
+        if event.op.ends_watches() {
+            current.remove(&event.connection);
+        }
+    }
+    guards
+}
+
 fn order_of_connections(
     events: &[Event],
     by_sent: &[usize],
+    guards: &[Guard],
     databases: u8,
     keys: u8,
 ) -> Vec<Vec<usize>> {
     let reach: Vec<Reach> = events
         .iter()
-        .map(|e| Reach::of(&e.op, databases, keys))
+        .zip(guards)
+        .map(|(e, guard)| Reach::of(&e.op, *guard, databases, keys))
         .collect();
     let mut before = vec![Vec::new(); events.len()];
     for (place, &later) in by_sent.iter().enumerate() {
@@ -347,7 +373,7 @@ impl Search<'_> {
         let event = &self.events[at];
         let answer = event.answer.as_ref();
         let values = &mut self.values;
-        state.apply(event.connection, &event.op, answer, now_ms, values)
+        state.apply(self.guards[at], &event.op, answer, now_ms, values)
     }
 
     fn take(&mut self, at: usize) {

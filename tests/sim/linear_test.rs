@@ -201,6 +201,61 @@ fn a_key_expires_in_its_time() {
 }
 
 #[test]
+fn exec_ends_the_watches_sent_before_it_and_no_others() {
+    let block = |sent, key, answer: Answer| {
+        let cmd = Cmd::Get(key);
+        event(1, sent, 9, Op::Block(vec![Step { db: 0, cmd }]), answer)
+    };
+    let ran = |value: Answer| Answer::Array(vec![value]);
+    let watch = event(1, 2, 4, Op::Watch(0, vec![1]), ok());
+    let write = |at| event(2, at, at + 1, set(1, "a"), ok());
+    // Of one pipeline: a block that reads what is written after the watch is registered...
+    let first = block(1, 1, ran(bulk("a")));
+    // ... does not end that watch, which the write has spoilt for the next.
+    let pipeline = |answer| [first.clone(), watch.clone(), block(7, 2, answer), write(5)];
+    possible(&pipeline(Answer::NullArray));
+    impossible(&pipeline(ran(Answer::Null)));
+    // The second ends what stands before the first no more.
+    let earlier = event(1, 0, 4, Op::Watch(0, vec![1]), ok());
+    let two = |one, other| {
+        [
+            earlier.clone(),
+            write(5),
+            block(6, 2, one),
+            block(7, 2, other),
+        ]
+    };
+    possible(&two(Answer::NullArray, ran(Answer::Null)));
+    impossible(&two(ran(Answer::Null), Answer::NullArray));
+    impossible(&two(Answer::NullArray, Answer::NullArray));
+}
+
+#[test]
+fn reads_of_a_pipeline_may_change_places_but_not_with_its_writes() {
+    let write = event(2, 4, 5, set(1, "a"), ok());
+    let step = |cmd| Step { db: 0, cmd };
+    let block = |cmd, answer| {
+        event(
+            1,
+            1,
+            9,
+            Op::Block(vec![step(cmd)]),
+            Answer::Array(vec![answer]),
+        )
+    };
+    let read = event(1, 2, 9, get(1), Answer::Null);
+    possible(&[write.clone(), block(Cmd::Get(1), bulk("a")), read.clone()]);
+    let append = block(Cmd::Append(1, b"b".to_vec()), Answer::Number(2));
+    impossible(&[write.clone(), append, read.clone()]);
+    // Behind a WATCH of the key it sees what is watched.
+    let watch = event(1, 1, 9, Op::Watch(0, vec![1]), ok());
+    let ran = event(1, 10, 11, Op::Block(Vec::new()), Answer::Array(Vec::new()));
+    let seen = event(1, 2, 9, get(1), bulk("a"));
+    possible(&[write.clone(), watch.clone(), seen, ran.clone()]);
+    impossible(&[write, watch, read, ran]);
+}
+
+#[test]
 fn what_flushes_is_not_taken_too_early() {
     // Nothing is there when it is asked for, and what it empties comes later.
     let flush = event(1, 1, 9, one(Cmd::FlushAll), ok());

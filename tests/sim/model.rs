@@ -153,10 +153,14 @@ impl Entry {
     }
 }
 
-/// That a connection watches a key.
+/// A number for the watches of one connection that end together: WATCH registers under it, and
+/// the EXEC or UNWATCH that comes next looks at these and at no others.
+pub(crate) type Guard = u32;
+
+/// That a key is watched.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
 struct WatchOf {
-    connection: u32,
+    guard: Guard,
     place: u8,
     changed: bool,
 }
@@ -252,10 +256,11 @@ impl State {
         (0..self.entries.len()).filter(due).map(expired).collect()
     }
 
-    /// Does what a connection asked for, at a time of the clock. Whether the answer, if it is known, is right.
+    /// Does what a connection asked for, at a time of the clock. Whether the answer, if it is
+    /// known, is right.
     pub(crate) fn apply(
         &mut self,
-        connection: u32,
+        guard: Guard,
         op: &Op,
         answer: Option<&Answer>,
         now_ms: u64,
@@ -264,14 +269,14 @@ impl State {
         self.expire_until(now_ms);
         match op {
             Op::One(step) => self.step(step, answer, values),
-            Op::Block(steps) => self.block(connection, steps, answer, now_ms, values),
+            Op::Block(steps) => self.block(guard, steps, answer, now_ms, values),
             Op::Watch(db, keys) => {
                 for key in keys {
                     let place = self.place(*db, *key) as u8;
-                    let watches = |w: &WatchOf| w.connection == connection && w.place == place;
+                    let watches = |w: &WatchOf| w.guard == guard && w.place == place;
                     if !self.watches.iter().any(watches) {
                         self.watches.push(WatchOf {
-                            connection,
+                            guard,
                             place,
                             changed: false,
                         });
@@ -281,14 +286,14 @@ impl State {
                 true
             }
             Op::EndWatches => {
-                self.unwatch(connection);
+                self.unwatch(guard);
                 true
             }
         }
     }
 
-    fn unwatch(&mut self, connection: u32) -> bool {
-        let own = |w: &WatchOf| w.connection == connection;
+    fn unwatch(&mut self, guard: Guard) -> bool {
+        let own = |w: &WatchOf| w.guard == guard;
         let changed = self.watches.iter().any(|w| own(w) && w.changed);
         self.watches.retain(|w| !own(w));
         changed
@@ -296,13 +301,13 @@ impl State {
 
     fn block(
         &mut self,
-        connection: u32,
+        guard: Guard,
         steps: &[Step],
         answer: Option<&Answer>,
         now_ms: u64,
         values: &mut Values,
     ) -> bool {
-        if self.unwatch(connection) {
+        if self.unwatch(guard) {
             return answer.is_none_or(|a| *a == Answer::NullArray);
         }
         let answers = match answer {
@@ -616,6 +621,11 @@ impl Op {
         steps.iter().filter_map(set).collect()
     }
 
+    /// Whether it ends the watches of its connection.
+    pub(crate) fn ends_watches(&self) -> bool {
+        matches!(self, Self::Block(_) | Self::EndWatches)
+    }
+
     /// Whether it changes no key in whatever state it is answered like this.
     pub(crate) fn changes_nothing(&self, answer: Option<&Answer>) -> bool {
         match self {
@@ -662,37 +672,39 @@ impl Step {
     }
 }
 
-/// Which places an op reads and which it may write, one bit for each, and whether it belongs to
-/// what a connection's watches are about.
+/// Which places an op reads and which it may write, one bit for each, and what it has to do with
+/// its connection's watches.
 #[derive(Clone, Copy, Default, Debug)]
 pub(crate) struct Reach {
-    pub(crate) reads: u64,
-    pub(crate) writes: u64,
-    pub(crate) watching: bool,
-    /// WATCH: registers at each owner in its time.
-    registers: bool,
+    reads: u64,
+    writes: u64,
+    /// WATCH.
+    watches: bool,
+    /// EXEC, UNWATCH and the like.
+    ends_watches: bool,
+    guard: Guard,
 }
 
 impl Reach {
-    pub(crate) fn of(op: &Op, databases: u8, keys: u8) -> Self {
+    pub(crate) fn of(op: &Op, guard: Guard, databases: u8, keys: u8) -> Self {
         assert!(
             u32::from(databases) * u32::from(keys) <= 64,
             "a bit for each"
         );
-        let mut reach = Self::default();
+        let mut reach = Self {
+            ends_watches: op.ends_watches(),
+            guard,
+            ..Self::default()
+        };
         match op {
             Op::One(step) => reach.add(step, databases, keys),
-            Op::Block(steps) => {
-                reach.watching = true;
-                steps.iter().for_each(|s| reach.add(s, databases, keys));
-            }
+            Op::Block(steps) => steps.iter().for_each(|s| reach.add(s, databases, keys)),
             Op::Watch(db, watched) => {
-                reach.watching = true;
-                reach.registers = true;
+                reach.watches = true;
                 let bits = watched.iter().map(|key| bit(*db, *key, keys));
                 reach.reads = bits.fold(0, |all, bit| all | bit);
             }
-            Op::EndWatches => reach.watching = true,
+            Op::EndWatches => {}
         }
         reach
     }
@@ -731,16 +743,17 @@ impl Reach {
         self.writes |= writes;
     }
 
-    /// Whether of two ops of one connection the one sent first comes first.
+    /// Whether of two ops of one connection the one sent first comes first. Of two that only read
+    /// either may: DESIGN lets reads between writes run side by side, and a block that only reads
+    /// is a read.
     pub(crate) fn keeps_order_with(&self, later: &Self) -> bool {
         let (mine, its) = (self.reads | self.writes, later.reads | later.writes);
         let both_write = self.writes != 0 && later.writes != 0;
         let meet = self.writes & its != 0 || mine & later.writes != 0;
         // A read behind a WATCH of the same key sees what is watched. One in front of it may see a
         // change that the watch sees, too.
-        let looks = self.watching && mine & its != 0;
-        // What registers a watch and what ends all; two that end them may change places.
-        let ends = self.watching && later.watching && self.registers != later.registers;
+        let looks = self.watches && mine & its != 0;
+        let ends = self.watches && later.ends_watches && self.guard == later.guard;
         both_write || meet || looks || ends
     }
 }
