@@ -99,6 +99,7 @@ impl Engine {
     /// Work that is due now and then: timeouts, soft limits. Milliseconds until the next tick.
     pub fn tick(&mut self) -> u64 {
         self.observe();
+        crate::stdx::allocator::purge();
         if !self.shard.expiry.paused {
             self.close_idle();
             self.watch_soft_limits();

@@ -1,4 +1,5 @@
 //! What the standard library lacks, without a word of the server's domain.
+pub mod allocator;
 pub mod bytes;
 pub mod extended;
 pub mod glob;
