@@ -662,7 +662,7 @@ fn run_function(
     let outcome = function(&mut Ctx {
         shard,
         args: call.args,
-        reply: Reply::new(out, version),
+        reply: Reply::long(out, version),
         caller: call.caller,
         pos: call.pos,
         row,
