@@ -10,7 +10,7 @@ use super::help;
 use super::spec::{Acl, Flags, Group, KeyFlags, KeySpec, Run, Spec};
 use crate::resp::number::parse_i64;
 use crate::server::process::resident_bytes;
-use crate::stdx::allocator::give_back;
+use crate::stdx::allocator::purge_all;
 
 /// The command.
 pub const COMMANDS: &[Spec] = &[Spec {
@@ -253,7 +253,7 @@ fn malloc_stats(ctx: &mut MergeCtx<'_>) -> Outcome {
 }
 
 fn purge(_: &mut PartCtx<'_>) -> Outcome {
-    give_back();
+    purge_all();
     Ok(())
 }
 

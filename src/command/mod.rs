@@ -6,6 +6,8 @@ pub mod debug;
 pub mod error;
 #[cfg(test)]
 pub(crate) mod fixture;
+#[cfg(test)]
+mod freeing_test;
 pub mod generic;
 pub mod geo;
 pub mod hash;

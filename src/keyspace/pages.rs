@@ -3,7 +3,8 @@
 //! A general allocator rounds 88 bytes up to 96 and 56 to 64; entries are made in steps of 8 bytes
 //! here and have no header, which is worth 8 to 10 bytes for each key. A page belongs to one size
 //! class as long as a block of it is in use; an empty page goes back to its chunk, an empty chunk to
-//! the process's allocator.
+//! the process's allocator. Pages are taken in order, and touched by another thread before their
+//! turn ([`super::supply`]).
 //!
 //! | bytes of a page | what |
 //! | --- | --- |
@@ -14,7 +15,7 @@
     reason = "an allocator: pages are raw memory, found by their blocks' addresses"
 )]
 
-use super::supply::{Supply, Touched};
+use super::supply::Supply;
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::ptr::NonNull;
 
@@ -27,6 +28,9 @@ pub(super) const USABLE_BYTES: usize = PAGE_BYTES - HEAD_BYTES;
 /// and four of them fill one of its regions of 32 MiB. Where huge pages back the memory, what a
 /// chunk leaves over is resident too: 127 pages cost 8 bytes more for each key of 5 million.
 const CHUNK_PAGES: usize = 126;
+/// Pages that are touched ahead of need at once: 2 MiB, a huge page. What is resident beyond what is
+/// used stays below two of these, so that it is small beside a small dataset, too.
+const STEP_PAGES: usize = 32;
 
 type PagePtr = NonNull<PageHead>;
 
@@ -74,7 +78,9 @@ pub(super) struct Pages {
     chunks: Vec<Chunk>,
     /// Chunks with free pages, the last one first.
     available: Vec<u32>,
-    /// Where touched chunks come from, if anybody supplies them.
+    /// The next chunk, whose first pages are being touched.
+    next: Option<NonNull<u8>>,
+    /// Who touches pages ahead of need, if anybody does.
     supply: Option<Supply>,
 }
 
@@ -84,6 +90,7 @@ impl Pages {
             with_room: vec![None; classes],
             chunks: Vec::new(),
             available: Vec::new(),
+            next: None,
             supply,
         }
     }
@@ -182,6 +189,7 @@ impl Pages {
             self.available.pop();
         }
         let start = chunk.start.expect("available chunks are there");
+        self.touch_ahead(start, index as usize);
         // SAFETY: the page lies inside the chunk.
         let page = unsafe { start.add(index as usize * PAGE_BYTES) }.cast::<PageHead>();
         let head = PageHead {
@@ -226,9 +234,26 @@ impl Pages {
         }
     }
 
+    /// In the middle of a step, has the next one touched, be it of this chunk or of the next.
+    fn touch_ahead(&mut self, chunk: NonNull<u8>, page: usize) {
+        let Some(supply) = &self.supply else { return };
+        if page % STEP_PAGES != STEP_PAGES / 2 {
+            return;
+        }
+        let step = page.next_multiple_of(STEP_PAGES);
+        let (chunk, step) = match step {
+            ..CHUNK_PAGES => (chunk, step),
+            _ if self.available.len() > 1 => return,
+            _ => (*self.next.get_or_insert_with(fresh_chunk), 0),
+        };
+        let pages = STEP_PAGES.min(CHUNK_PAGES - step);
+        // SAFETY: the step lies inside the chunk.
+        let start = unsafe { chunk.add(step * PAGE_BYTES) };
+        supply.touch(start, pages * PAGE_BYTES);
+    }
+
     fn new_chunk(&mut self) -> u32 {
-        let touched = self.supply.as_ref().and_then(|s| s.take(chunk_layout()));
-        let start = touched.map_or_else(fresh_chunk, Touched::into_start);
+        let start = self.next.take().unwrap_or_else(fresh_chunk);
         let chunk = Chunk {
             start: Some(start),
             free: ALL_FREE,
@@ -261,6 +286,10 @@ impl Pages {
 
 impl Drop for Pages {
     fn drop(&mut self) {
+        if let Some(start) = self.next {
+            // SAFETY: made by `fresh_chunk`; nobody has used it.
+            unsafe { dealloc(start.as_ptr(), chunk_layout()) };
+        }
         for chunk in &self.chunks {
             let Some(start) = chunk.start else { continue };
             assert_eq!(chunk.free, ALL_FREE, "a block outlives its heap");

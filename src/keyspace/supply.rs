@@ -1,69 +1,31 @@
-//! Chunks of memory that another thread has touched before a shard needs them.
+//! Another thread touches memory before a shard needs it, and frees what is large.
 //!
 //! The first touch of fresh memory costs a fault for each page, and with huge pages one fault
 //! clears 2 MiB: on a virtual machine that takes milliseconds, during which the shard would answer
-//! nobody. So a shard that takes a chunk asks for the next, which a supplier's thread allocates and
-//! touches meanwhile. A shard that grows faster than its supplier takes fresh memory as before. The
-//! supplier's thread gives way to all others: on a core that a shard keeps busy, touching a chunk of
-//! 8 MiB in one go would be the stall that it is there to prevent.
-#![expect(unsafe_code, reason = "chunks are raw memory that changes threads")]
+//! nobody. So a shard has the next part of a chunk touched while it uses the one before; where it
+//! grows faster than that it meets the faults itself. The supplier's thread gives way to all
+//! others: on a core that a shard keeps busy, touching much in one go would be the stall that it is
+//! there to prevent.
+#![expect(unsafe_code, reason = "a system call on memory that the shard owns")]
 
+use crate::stdx::allocator;
 use bytes::Bytes;
-use std::alloc::{Layout, alloc, dealloc};
-use std::cell::Cell;
 use std::ptr::NonNull;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
-/// Chunks that may be ready or asked for.
-const AHEAD: usize = 2;
 /// Jobs that may wait for the supplier.
 const JOBS_MAX: usize = 64;
 /// Values of at least this many bytes are freed by the supplier.
 pub(super) const DISPOSE_MIN: usize = 1 << 20;
-/// The smallest page that a kernel maps.
-const TOUCH_BYTES: usize = 4096;
 
-/// Memory that has been touched and belongs to whoever holds it.
-#[derive(Debug)]
-pub(super) struct Touched {
-    start: NonNull<u8>,
-    layout: Layout,
-}
-
-// SAFETY: the memory is referred to by nobody else.
-unsafe impl Send for Touched {}
-
-impl Touched {
-    fn new(layout: Layout) -> Option<Self> {
-        // SAFETY: chunks have a size.
-        let start = NonNull::new(unsafe { alloc(layout) })?;
-        for at in (0..layout.size()).step_by(TOUCH_BYTES) {
-            // SAFETY: inside the allocation; volatile, since nobody reads it.
-            unsafe { start.add(at).write_volatile(0) };
-        }
-        Some(Self { start, layout })
-    }
-
-    /// Hands the memory over; it is to be freed with the layout that was asked for.
-    pub(super) fn into_start(self) -> NonNull<u8> {
-        let start = self.start;
-        std::mem::forget(self);
-        start
-    }
-}
-
-impl Drop for Touched {
-    fn drop(&mut self) {
-        // SAFETY: allocated with this layout, and not handed over.
-        unsafe { dealloc(self.start.as_ptr(), self.layout) };
-    }
-}
+/// When so many bytes have been freed, they are given back to the system.
+const PURGE_MIN: usize = 64 << 20;
 
 /// What a shard asks its supplier for.
 #[derive(Debug)]
 enum Job {
-    /// Another chunk.
-    Chunk(Layout),
+    /// To have memory made present: its address, and its bytes.
+    Touch(usize, usize),
     /// To free a large value: giving hundreds of MiB back to the kernel takes milliseconds, too.
     Free(Bytes),
 }
@@ -72,9 +34,6 @@ enum Job {
 #[derive(Debug)]
 pub struct Supply {
     jobs: SyncSender<Job>,
-    ready: Receiver<Touched>,
-    /// Chunks asked for and not taken.
-    asked: Cell<usize>,
 }
 
 /// A shard's way to have large values freed elsewhere.
@@ -85,35 +44,18 @@ pub(super) struct Disposer(SyncSender<Job>);
 #[derive(Debug)]
 pub struct Supplier {
     jobs: Receiver<Job>,
-    ready: SyncSender<Touched>,
 }
 
 /// The two ends.
 pub fn supply() -> (Supply, Supplier) {
     let (jobs, asked) = sync_channel(JOBS_MAX);
-    let (give, ready) = sync_channel(AHEAD);
-    let supply = Supply {
-        jobs,
-        ready,
-        asked: Cell::new(0),
-    };
-    (
-        supply,
-        Supplier {
-            jobs: asked,
-            ready: give,
-        },
-    )
+    (Supply { jobs }, Supplier { jobs: asked })
 }
 
 impl Supply {
-    /// A chunk if one is ready; the next is asked for in any case.
-    pub(super) fn take(&self, layout: Layout) -> Option<Touched> {
-        let taken = self.ready.try_recv().ok();
-        let waiting = self.asked.get() - usize::from(taken.is_some());
-        let asked = waiting < AHEAD && self.jobs.try_send(Job::Chunk(layout)).is_ok();
-        self.asked.set(waiting + usize::from(asked));
-        taken
+    /// Has memory made present, some time; where the supplier is far behind it is not.
+    pub(super) fn touch(&self, start: NonNull<u8>, bytes: usize) {
+        let _ = self.jobs.try_send(Job::Touch(start.as_ptr().addr(), bytes));
     }
 
     pub(super) fn disposer(&self) -> Disposer {
@@ -131,18 +73,27 @@ impl Disposer {
 impl Supplier {
     /// Serves until the shard is gone.
     pub fn run(self) {
+        let mut freed = 0;
         while let Ok(job) = self.jobs.recv() {
             match job {
-                Job::Free(bytes) => drop(bytes),
-                Job::Chunk(layout) => {
-                    let Some(chunk) = Touched::new(layout) else {
-                        continue;
-                    };
-                    if self.ready.send(chunk).is_err() {
-                        return;
+                Job::Free(bytes) => {
+                    freed += bytes.len();
+                    drop(bytes);
+                    if freed >= PURGE_MIN {
+                        allocator::purge_all(); // a short walk: this thread has nothing of its own
+                        freed = 0;
                     }
                 }
+                Job::Touch(start, bytes) => make_present(start, bytes),
             }
         }
     }
+}
+
+/// Has the kernel back a range with memory as a write would; what stands in it stays.
+fn make_present(start: usize, bytes: usize) {
+    let start = std::ptr::without_provenance_mut(start);
+    // SAFETY: it reads and writes nothing. Where the shard has given the range back meanwhile, it is
+    // present for whoever has it now, or the call fails, as it does on a kernel that does not know it.
+    unsafe { libc::madvise(start, bytes, libc::MADV_POPULATE_WRITE) };
 }

@@ -612,7 +612,8 @@ pub(super) fn run_quietly(
     let (Run::Keyed(function) | Run::At { run: function, .. }) = call.spec.run else {
         unreachable!("routed by its kind")
     };
-    invoke(shard, function, &call, large, out);
+    // Whoever asked for it takes its reply apart, which therefore is in one piece.
+    invoke::<false>(shard, function, &call, large, out);
 }
 
 /// Runs a command of its own copy again, which may have waited meanwhile; it was counted before.
@@ -644,15 +645,15 @@ fn run_function(
     large: OwnedArgs<'_>,
     out: &mut Output,
 ) {
-    let failed = !invoke(shard, function, &call, large, out);
+    let failed = !invoke::<true>(shard, function, &call, large, out);
     let took = shard.lap();
     count_call(shard, call.row, took, failed, call.caller, call.args);
 }
 
 /// Calls `function` for a command, writes its error, and records what it leaves behind; whether it
-/// has succeeded.
+/// has succeeded. With `LONG` the reply may come in chunks.
 #[inline]
-fn invoke(
+fn invoke<const LONG: bool>(
     shard: &mut Shard,
     function: fn(&mut Ctx<'_>) -> crate::command::error::Outcome,
     call: &Call<'_>,
@@ -661,10 +662,15 @@ fn invoke(
 ) -> bool {
     let (bytes, shared) = (out.buf.len(), out.shared.len());
     let changes = shard.changes_so_far();
+    let reply = if LONG {
+        Reply::long(out, call.version)
+    } else {
+        Reply::new(out, call.version)
+    };
     let outcome = function(&mut Ctx {
         shard,
         args: call.args,
-        reply: Reply::new(out, call.version),
+        reply,
         caller: call.caller,
         pos: call.pos,
         row: call.row,

@@ -95,7 +95,7 @@ pub struct Engine {
     /// When an attack was logged last, Unix time in milliseconds.
     pub(super) attack_logged_ms: u64,
     /// When memory is to be given back to the system.
-    pub(super) ebb: super::ebb::Ebb,
+    pub(super) tide: super::ebb::Tide,
     /// Output buffers without a connection: an idle one holds none.
     spare: Vec<Vec<u8>>,
     /// Keys of a command with several, kept for reuse.
@@ -144,7 +144,7 @@ impl Engine {
             turn_began: 0,
             stall_logged_ms: 0,
             attack_logged_ms: 0,
-            ebb: super::ebb::Ebb::default(),
+            tide: super::ebb::Tide::default(),
             spare: Vec::new(),
             key_scratch: Vec::new(),
         }

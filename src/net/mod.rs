@@ -6,7 +6,7 @@ mod block;
 pub mod blocking;
 mod care;
 pub mod dispatch;
-mod ebb;
+pub mod ebb;
 #[cfg(test)]
 mod effects_test;
 pub mod engine;

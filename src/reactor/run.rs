@@ -19,6 +19,7 @@ use super::ports::{Port, Ports};
 use super::ring::{Completion, Ring, Space};
 use super::{clock, socket};
 use crate::mesh::{Endpoint, ShardId};
+use crate::net::ebb::Ebb;
 use crate::net::engine::{Engine, WAITING_OUTPUT_MAX};
 use crate::net::session::{ConnId, Peer, flag};
 use crate::resp::encode::Output;
@@ -636,8 +637,10 @@ impl Reactor {
     fn tick(&mut self) {
         let again_in_ms = self.engine.tick();
         self.next_tick_ms = self.engine.shard.now_ms + again_in_ms;
-        if self.engine.memory_has_ebbed() {
-            allocator::give_back();
+        match self.engine.memory_ebbs() {
+            Ebb::Unknown => {}
+            Ebb::Little => allocator::purge(),
+            Ebb::Much => allocator::purge_all(),
         }
         for port in std::mem::take(&mut self.deaf) {
             if let Some((_, listener)) = self.ports.iter().find(|(number, _)| *number == port) {

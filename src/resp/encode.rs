@@ -1,9 +1,13 @@
 //! Replies as bytes, in the version that the connection speaks.
 //!
 //! An [`Output`] is what a connection still has to send: one growing buffer, and now and then a
-//! large value that is sent from where it lies instead of being copied into the buffer.
+//! large value that is sent from where it lies instead of being copied into the buffer. A long reply
+//! becomes a row of such values while it is written, chunks of [`CHUNK_BYTES`]: so a reply of a million
+//! elements is never moved as a whole to make room for more of it, and each chunk's memory is free
+//! as soon as it is sent.
 
 use bytes::Bytes;
+use std::ops::Range;
 
 use super::Version;
 use super::double::{F64_TEXT_MAX, format_f64};
@@ -12,6 +16,9 @@ use super::number::{I64_TEXT_MAX, format_i64};
 /// Values of at least this many bytes are sent from where they lie. Below, a copy is cheaper than
 /// another entry in the send list.
 pub const SHARED_MIN: usize = 16 * 1024;
+
+/// What a long reply is cut into while it is written. Bytes; as many as are sent at once.
+pub const CHUNK_BYTES: usize = 256 * 1024;
 
 /// Bytes to be sent, in order: `buf`, with each of `shared` standing before the offset it names.
 #[derive(Default, Debug)]
@@ -51,7 +58,7 @@ impl Output {
     /// Cuts back to a length of `buf` seen before; shared values after it go, too.
     pub fn truncate(&mut self, len: usize) {
         self.buf.truncate(len);
-        self.shared.retain(|(at, _)| *at < len);
+        self.shared.retain(|(at, _)| *at <= len);
     }
 }
 
@@ -91,12 +98,47 @@ fn put_long_header(buf: &mut Vec<u8>, kind: u8, n: i64) {
 pub struct Reply<'a> {
     out: &'a mut Output,
     version: Version,
+    /// Bytes of the buffer from here on may become a chunk.
+    chunk_from: usize,
+    /// Length of the buffer at which they do.
+    chunk_at: usize,
 }
 
 impl<'a> Reply<'a> {
-    /// Replies in `version` go to the end of `out`.
+    /// Replies in `version` go to the end of `out`, in one piece but for large values.
     pub fn new(out: &'a mut Output, version: Version) -> Self {
-        Self { out, version }
+        Self {
+            out,
+            version,
+            chunk_from: usize::MAX,
+            chunk_at: usize::MAX,
+        }
+    }
+
+    /// The same for one reply, which may be cut into chunks. Its first byte, and something behind each
+    /// chunk, stay in the buffer, so that it is always clear which reply a chunk belongs to.
+    pub fn long(out: &'a mut Output, version: Version) -> Self {
+        let chunk_from = out.buf.len() + 1;
+        Self {
+            out,
+            version,
+            chunk_from,
+            chunk_at: chunk_from + CHUNK_BYTES,
+        }
+    }
+
+    /// Cuts off a chunk; called before something else is written.
+    #[cold]
+    fn cut(&mut self) {
+        let last = self.out.shared.last().map_or(0, |(at, _)| *at);
+        self.chunk_from = self.chunk_from.max(last);
+        self.chunk_at = self.chunk_from + CHUNK_BYTES;
+        let buf = &mut self.out.buf;
+        if buf.len() >= self.chunk_at {
+            let chunk = Bytes::copy_from_slice(&buf[self.chunk_from..]);
+            buf.truncate(self.chunk_from);
+            self.out.shared.push((self.chunk_from, chunk));
+        }
     }
 
     /// The version that replies are encoded in.
@@ -160,6 +202,9 @@ impl<'a> Reply<'a> {
 
     /// A binary-safe string.
     pub fn bulk(&mut self, bytes: &[u8]) {
+        if self.out.buf.len() >= self.chunk_at {
+            self.cut();
+        }
         let buf = &mut self.out.buf;
         buf.reserve(bytes.len() + HEADER_MAX + 2);
         put_header(buf, b'$', bytes.len() as i64);
@@ -222,27 +267,51 @@ impl<'a> Reply<'a> {
 
     /// A set whose elements are counted as they are written: `write` returns how many they were.
     pub fn set_counted(&mut self, write: impl FnOnce(&mut Self) -> usize) {
-        self.counted(write, Self::set);
+        self.counted(0, Self::set, write);
     }
 
     /// An array whose elements are counted as they are written: `write` returns how many they were.
     pub fn array_counted(&mut self, write: impl FnOnce(&mut Self) -> usize) {
-        self.counted(write, Self::array);
+        self.counted(0, Self::array, write);
     }
 
-    fn counted(
+    /// What `head` begins, and whose length is known when it is written: `write` says it. `expected`
+    /// is an estimate; nothing is moved where it is right.
+    pub fn counted(
         &mut self,
+        expected: usize,
+        head: impl Fn(&mut Self, usize),
         write: impl FnOnce(&mut Self) -> usize,
-        head: impl FnOnce(&mut Self, usize),
-    ) {
-        let (at, shared) = (self.out.buf.len(), self.out.shared.len());
+    ) -> usize {
+        let (start, shared) = (self.out.buf.len(), self.out.shared.len());
+        head(self, expected);
+        let head_end = self.out.buf.len();
+        // The head stays in the buffer until it is right.
+        let outer = self.chunk_from;
+        self.chunk_from = outer.max(head_end);
+        self.chunk_at = self.chunk_from.saturating_add(CHUNK_BYTES);
         let count = write(self);
+        self.chunk_from = outer;
+        self.chunk_at = outer.saturating_add(CHUNK_BYTES);
+        if count != expected {
+            self.correct_head(start..head_end, shared, |reply| head(reply, count));
+        }
+        count
+    }
+
+    /// Writes a head anew; what stands behind it moves, and so do the places of the large values from
+    /// number `shared` on.
+    fn correct_head(&mut self, old: Range<usize>, shared: usize, head: impl Fn(&mut Self)) {
         let end = self.out.buf.len();
-        head(self, count);
-        let head_bytes = self.out.buf.len() - end;
-        self.out.buf[at..].rotate_right(head_bytes);
+        head(self);
+        let mut right = [0; HEADER_MAX];
+        let len = self.out.buf.len() - end;
+        right[..len].copy_from_slice(&self.out.buf[end..]);
+        self.out.buf.truncate(end);
+        let old_len = old.len();
+        self.out.buf.splice(old, right[..len].iter().copied());
         for (offset, _) in &mut self.out.shared[shared..] {
-            *offset += head_bytes;
+            *offset = *offset + len - old_len;
         }
     }
 
@@ -339,6 +408,82 @@ mod tests {
             both(|r| r.bulk_integer(-42)),
             ("$3\r\n-42\r\n".into(), "$3\r\n-42\r\n".into())
         );
+    }
+
+    /// All bytes in the order in which they are sent.
+    fn sent(out: &Output) -> Vec<u8> {
+        let (mut all, mut from) = (Vec::new(), 0);
+        for (at, bytes) in &out.shared {
+            all.extend_from_slice(&out.buf[from..*at]);
+            all.extend_from_slice(bytes);
+            from = *at;
+        }
+        all.extend_from_slice(&out.buf[from..]);
+        all
+    }
+
+    /// Long replies with heads of any kind among large values are what they would be in one piece.
+    #[test]
+    fn a_long_reply_is_cut_into_chunks() {
+        let large = Bytes::from(vec![b'x'; 3 * SHARED_MIN]);
+        let value = |n: usize| vec![b'v'; n * 7919 % 900];
+        let write = |reply: &mut Reply<'_>| {
+            reply.array(4);
+            reply.bulk(b"first");
+            reply.array_counted(|reply| {
+                (0..1500).for_each(|n| reply.bulk(&value(n)));
+                reply.bulk_shared(&large);
+                (0..300).for_each(|n| reply.bulk_integer(n));
+                1801
+            });
+            reply.counted(5, Reply::map, |reply| {
+                let inner = |reply: &mut Reply<'_>| {
+                    (0..2000).for_each(|n| reply.bulk(&value(n)));
+                    2000
+                };
+                assert_eq!(reply.counted(2000, Reply::set, inner), 2000);
+                (0..999).for_each(|n| reply.bulk(&value(n)));
+                500
+            });
+            reply.bulk(b"last");
+        };
+        let (mut long, mut whole) = (Output::default(), Output::default());
+        for out in [&mut long, &mut whole] {
+            out.buf.extend_from_slice(b"+before\r\n");
+        }
+        let mark = (long.buf.len(), long.shared.len());
+        write(&mut Reply::long(&mut long, Version::Resp3));
+        write(&mut Reply::new(&mut whole, Version::Resp3));
+        assert_eq!(whole.shared.len(), 1);
+        assert!(long.shared.len() > 7 && long.buf.len() < 2 * CHUNK_BYTES);
+        assert!(long.shared.is_sorted_by_key(|(at, _)| *at));
+        assert!(
+            long.shared
+                .iter()
+                .all(|(at, _)| *at > mark.0 && *at < long.buf.len())
+        );
+        assert_eq!(long.len(), whole.len());
+        assert_eq!(sent(&long), sent(&whole));
+        long.buf.truncate(mark.0);
+        long.shared.truncate(mark.1);
+        assert_eq!(sent(&long), b"+before\r\n");
+    }
+
+    #[test]
+    fn a_head_is_corrected() {
+        for (expected, count) in [(3, 3), (9, 3), (1000, 2), (0, 12)] {
+            let text = encoded(Version::Resp2, |reply| {
+                reply.raw(b"before");
+                reply.counted(expected, Reply::array, |reply| {
+                    (0..count).for_each(|_| reply.integer(7));
+                    count
+                });
+            });
+            assert_eq!(
+                text,
+                format!("before*{count}\r\n{}", ":7\r\n".repeat(count))
+            );
+        }
     }
 
     #[test]

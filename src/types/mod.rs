@@ -9,6 +9,7 @@
 //! | [`members`] | the table of a large collection's members |
 //! | [`packed`] | the one contiguous block of every small collection |
 //! | [`set`] | sets in their three forms |
+//! | [`spiral`] | which bucket a hash belongs to, in tables that grow bucket by bucket |
 //! | [`stream`] | blocks of entries with delta-coded IDs, and consumer groups |
 //! | [`zset`] | the large sorted set |
 
@@ -18,5 +19,6 @@ pub mod list;
 pub mod members;
 pub mod packed;
 pub mod set;
+pub mod spiral;
 pub mod stream;
 pub mod zset;

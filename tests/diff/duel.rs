@@ -96,7 +96,12 @@ impl Duel {
             (l, r) => Some((outcome(l), outcome(r))),
         };
         if let Some((l, r)) = difference {
-            if let Some(reason) = differences::reason(args, &r) {
+            let reference = &mut self.right.conn;
+            let type_of = || {
+                let key = args.last().cloned().unwrap_or_default();
+                Some(reference.call(&[b"TYPE".to_vec(), key]).text())
+            };
+            if let Some(reason) = differences::reason(args, &l, &r, type_of) {
                 *self.deliberate.entry(reason).or_default() += 1;
                 return;
             }

@@ -121,7 +121,7 @@ pub(super) fn xclaim(ctx: &mut Ctx<'_>) -> Outcome {
         }
         let (consumer, created) = consumer(group, args[3], now_ms)?;
         done.created = created;
-        reply::counted(reply, ids.len(), Reply::array, |reply| {
+        reply.counted(ids.len(), Reply::array, |reply| {
             let mut count = 0;
             for id in &ids {
                 let before = group.pending().get(id).copied();

@@ -114,7 +114,7 @@ fn list(reply: &mut Reply<'_>, group: &Group, filter: &Filter<'_>, now_ms: u64) 
     let all = group.pending();
     let most = consumer.map_or(all.len(), |consumer| consumer.pending().len());
     let range = filter.start..=filter.end;
-    reply::counted(reply, most.min(filter.count), Reply::array, |reply| {
+    reply.counted(most.min(filter.count), Reply::array, |reply| {
         let mut count = 0;
         let mut write = |id: &StreamId| {
             let Some(pending) = all.get(id) else {

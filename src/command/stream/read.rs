@@ -273,7 +273,7 @@ fn serve(ctx: &mut Ctx<'_>, request: &Request<'_>, sources: &Sources) -> bool {
             reply.array(count);
         }
     };
-    let served = reply::counted(reply, request.keys.len(), head, |reply| {
+    let served = reply.counted(request.keys.len(), head, |reply| {
         let each = request.keys.iter().zip(sources);
         each.filter(|(key, (pos, from))| match (request.group, from) {
             (_, From::Nowhere) => false,
@@ -454,7 +454,7 @@ impl<'a> Reader<'a, '_, '_> {
             delivered_ms: *now_ms,
             deliveries,
         };
-        reply::counted(reply, claimed.len() + new, Reply::array, |reply| {
+        reply.counted(claimed.len() + new, Reply::array, |reply| {
             for (entry, before) in &claimed {
                 reply.array(4);
                 reply::id(reply, entry.id);

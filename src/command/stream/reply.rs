@@ -46,57 +46,8 @@ pub(super) fn entries<'a>(
     } else {
         count.min(length)
     };
-    counted(reply, most as usize, Reply::array, |reply| {
+    reply.counted(most as usize, Reply::array, |reply| {
         let entries = entries.take(most as usize);
         entries.map(|e| entry(reply, &e)).count()
     });
-}
-
-/// An array or map (`head` writes which) whose length is known when it is written: `write` says it.
-/// `most` is an estimate; nothing is moved where it is right.
-pub(super) fn counted<'o>(
-    reply: &mut Reply<'o>,
-    most: usize,
-    head: impl Fn(&mut Reply<'o>, usize),
-    write: impl FnOnce(&mut Reply<'o>) -> usize,
-) -> usize {
-    /// `*`, the digits of a length, the line's end.
-    const HEAD_MAX: usize = 1 + 20 + 2;
-    let start = reply.output().buf.len();
-    head(reply, most);
-    let head_end = reply.output().buf.len();
-    let count = write(reply);
-    if count != most {
-        let end = reply.output().buf.len();
-        head(reply, count);
-        let buf = &mut reply.output().buf;
-        let mut right = [0; HEAD_MAX];
-        let len = buf.len() - end;
-        right[..len].copy_from_slice(&buf[end..]);
-        buf.truncate(end);
-        buf.splice(start..head_end, right[..len].iter().copied());
-    }
-    count
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::resp::Version;
-    use crate::resp::encode::Output;
-
-    #[test]
-    fn a_head_is_corrected() {
-        for (most, count) in [(3, 3), (9, 3), (1000, 2), (0, 12)] {
-            let mut out = Output::default();
-            out.buf.extend_from_slice(b"before");
-            let mut reply = Reply::new(&mut out, Version::Resp2);
-            counted(&mut reply, most, Reply::array, |reply| {
-                (0..count).for_each(|_| reply.integer(7));
-                count
-            });
-            let wanted = format!("before*{count}\r\n{}", ":7\r\n".repeat(count));
-            assert_eq!(String::from_utf8(out.buf).as_deref(), Ok(&wanted[..]));
-        }
-    }
 }

@@ -1,12 +1,12 @@
 //! The table of a large collection's members: sets, the fields of hashes, the member index of
 //! sorted sets.
 //!
-//! Linear hashing over segments of some 40 elements, so that it grows and shrinks by
-//! splitting or merging one segment at a time, in step with the number of elements: no operation
-//! moves more than one segment, and nothing is ever rehashed as a whole. The number of a segment is
-//! made of the upper bits of the hash, reversed; therefore each segment has a range of hashes, and a
-//! walk in the order of hashes is complete whatever splits or merges meanwhile. That order is the
-//! scan's, and its cursor is the upper half of the hash to go on at.
+//! Segments of some 40 elements in spiral storage ([`super::spiral`]), so that it grows and shrinks
+//! by splitting or merging one segment at a time, in step with the number of elements: no operation
+//! moves more than one segment, nothing is ever rehashed as a whole, and segments have the same
+//! sizes whatever the number of elements. Each segment has a range of positions, and a walk in the
+//! order of positions is complete whatever splits or merges meanwhile. That order is the scan's, and
+//! its cursor is the upper half of the position to go on at.
 //!
 //! Elements are keys ([`MemberSet`]) or keys with a payload of any length ([`MemberMap`]). A key of
 //! 16 bytes takes 24 to 25 bytes in a large table, all in. Long elements (over 250 bytes) have an
@@ -19,6 +19,7 @@ mod segment;
 
 pub use segment::Element;
 
+use super::spiral;
 use crate::keyspace::Hasher;
 use segment::Segment;
 
@@ -35,7 +36,7 @@ const SHRINK_AT: usize = 24;
 const PIECE_SEGMENTS: usize = 512;
 /// Up to so many segments a draw counts through them; above it guesses.
 const DRAW_EXACTLY: usize = 8;
-/// Bits of a hash that a cursor leaves out.
+/// Bits of a position that a cursor leaves out.
 const CURSOR_SHIFT: u32 = 32;
 
 /// Where an element stands, until the table's next change.
@@ -56,14 +57,6 @@ pub struct Members<const PAYLOAD: bool> {
     held: usize,
     /// No segment has ever had more elements: what a draw guesses against.
     fullest: usize,
-}
-
-/// How much of the hash the segment of that number is told by, where there are `segments`.
-fn depth_of(index: usize, segments: usize) -> u32 {
-    let level = segments.ilog2();
-    let low = 1 << level;
-    let split = index < segments - low || index >= low;
-    level + u32::from(split)
 }
 
 #[inline]
@@ -110,14 +103,7 @@ impl<const PAYLOAD: bool> Members<PAYLOAD> {
     /// The number of the segment that a hash belongs to.
     #[inline]
     fn index(&self, hash: u64) -> usize {
-        let low = 1u64 << self.segments.ilog2();
-        let reversed = hash.reverse_bits();
-        let index = reversed & (low * 2 - 1);
-        if index < self.segments as u64 {
-            index as usize
-        } else {
-            (index & (low - 1)) as usize
-        }
+        spiral::bucket(spiral::position(hash), self.segments).0
     }
 
     #[inline]
@@ -220,10 +206,10 @@ impl<const PAYLOAD: bool> Members<PAYLOAD> {
     /// Splits the segment whose turn it is.
     fn split_next(&mut self) {
         let new = self.segments;
-        let from = new - (1 << new.ilog2());
-        let depth = depth_of(from, new);
+        let (from, depth) = spiral::split(new);
         let hasher = self.hasher;
-        let goes = |e: Element<'_>| hasher.hash(e.key) >> (u64::BITS - 1 - depth) & 1 == 1;
+        let goes =
+            |e: Element<'_>| spiral::position(hasher.hash(e.key)) >> (u64::BITS - depth) & 1 == 1;
         let moved = self.change(from, |segment| segment.split(goes));
         self.held += moved.heap_bytes();
         if new.is_multiple_of(PIECE_SEGMENTS) {
@@ -236,7 +222,7 @@ impl<const PAYLOAD: bool> Members<PAYLOAD> {
     /// Merges the last segment with the one that it was split from.
     fn merge_last(&mut self) {
         let last = self.segments - 1;
-        let into = last - (1 << last.ilog2());
+        let (into, _) = spiral::split(last);
         let piece = &mut self.pieces[last / PIECE_SEGMENTS];
         let mut segment = piece.pop().expect("it is the last one");
         let before = segment.heap_bytes();
@@ -293,7 +279,7 @@ impl<const PAYLOAD: bool> Members<PAYLOAD> {
             .flat_map(|segment| (0..segment.count()).map(|slot| segment.element(slot)))
     }
 
-    /// Visits about `count` elements in the order of their hashes, from `cursor` (0 at first) on; the
+    /// Visits about `count` elements in the order of their positions, from `cursor` (0 at first) on; the
     /// cursor to go on at, 0 when all is seen. What is there from the first call to the last is
     /// visited, and nothing twice, however the table changes between calls.
     pub fn scan(&self, cursor: u64, count: usize, mut visit: impl FnMut(Element<'_>)) -> u64 {
@@ -306,11 +292,8 @@ impl<const PAYLOAD: bool> Members<PAYLOAD> {
         let mut segments_left = left.saturating_mul(SEGMENTS_PER_ELEMENT);
         let mut pos = cursor << CURSOR_SHIFT;
         loop {
-            let index = self.index(pos);
-            let last = pos
-                | u64::MAX
-                    .checked_shr(depth_of(index, self.segments))
-                    .unwrap_or(0);
+            let (index, depth) = spiral::bucket(pos, self.segments);
+            let last = spiral::last(pos, depth);
             if let Some(next) = self.scan_segment(index, pos, &mut left, &mut visit) {
                 return next;
             }
@@ -325,7 +308,7 @@ impl<const PAYLOAD: bool> Members<PAYLOAD> {
         }
     }
 
-    /// Visits a segment's elements from a hash on; where to go on, if that is in this segment.
+    /// Visits a segment's elements from a position on; where to go on, if that is in this segment.
     fn scan_segment(
         &self,
         index: usize,
@@ -335,19 +318,22 @@ impl<const PAYLOAD: bool> Members<PAYLOAD> {
     ) -> Option<u64> {
         let segment = self.segment(index);
         let mut order: smallvec::SmallVec<[(u64, usize); 64]> = (0..segment.count())
-            .map(|slot| (self.hash(segment.element(slot).key), slot))
-            .filter(|(hash, _)| *hash >= from)
+            .map(|slot| {
+                let hash = self.hash(segment.element(slot).key);
+                (spiral::position(hash), slot)
+            })
+            .filter(|(position, _)| *position >= from)
             .collect();
         order.sort_unstable();
         let mut passed = None;
-        for (hash, slot) in order {
+        for (position, slot) in order {
             // What has one cursor is visited in one call.
-            if *left == 0 && passed != Some(hash >> CURSOR_SHIFT) {
-                return Some(hash >> CURSOR_SHIFT);
+            if *left == 0 && passed != Some(position >> CURSOR_SHIFT) {
+                return Some(position >> CURSOR_SHIFT);
             }
             visit(segment.element(slot));
             *left = left.saturating_sub(1);
-            passed = Some(hash >> CURSOR_SHIFT);
+            passed = Some(position >> CURSOR_SHIFT);
         }
         None
     }

@@ -24,8 +24,16 @@ const SAME_FIELDS: i64 = 2;
 /// Head and end of a listpack in bytes.
 const FRAME_BYTES: usize = 7;
 
-/// Up to so many bytes a body's room doubles; then it grows by this.
-const DOUBLING_MAX: usize = 1 << 20;
+/// A body that needs more room gets an eighth more than that, and at most so many bytes more. Most
+/// streams have one block, so what it does not use counts: room that doubles was half of a stream
+/// of 100 entries, whose block is full with a little over 4 KiB.
+const SPARE_MAX: usize = 1 << 20;
+
+/// The size of an allocator that holds so many bytes: four to a doubling.
+fn room_for(bytes: usize) -> usize {
+    let bytes = bytes.max(64);
+    bytes.next_multiple_of((1 << (bytes - 1).ilog2()) / 4)
+}
 
 /// A block of entries.
 #[derive(Clone, Debug)]
@@ -91,7 +99,7 @@ impl Block {
     /// A block whose master has the fields of these pairs, with room for the first entry.
     pub(super) fn new(pairs: &[&[u8]]) -> Self {
         let bytes: usize = pairs.iter().map(|part| part.len() + 4).sum();
-        let mut body = Vec::with_capacity((bytes + 16).next_power_of_two());
+        let mut body = Vec::with_capacity(room_for(bytes + 16));
         element::push_int(&mut body, (pairs.len() / 2) as i64);
         let fields = pairs.iter().step_by(2);
         fields.for_each(|field| element::push_bytes(&mut body, field));
@@ -153,15 +161,15 @@ impl Block {
         self.live += 1;
     }
 
-    /// Makes room for an entry, doubling what there is while that is little.
+    /// Makes room for an entry, and some.
     fn reserve(&mut self, pairs: &[&[u8]]) {
         /// Flags, both differences, number of fields and way back.
         const FRAME_MAX: usize = 2 + 3 * OVERHEAD_MAX + 6;
         let bytes: usize = pairs.iter().map(|part| element::len_max(part.len())).sum();
-        let (needed, room) = (self.body.len() + bytes + FRAME_MAX, self.body.capacity());
-        if room < needed {
-            let grown = (room * 2).min(room + DOUBLING_MAX).max(needed);
-            self.body.reserve_exact(grown - self.body.len());
+        let needed = self.body.len() + bytes + FRAME_MAX;
+        if self.body.capacity() < needed {
+            let room = room_for(needed + (needed / 8).min(SPARE_MAX));
+            self.body.reserve_exact(room - self.body.len());
         }
     }
 

@@ -1,12 +1,11 @@
-//! From a member to the leaf that holds it: linear hashing with buckets of variable size.
+//! From a member to the leaf that holds it: spiral storage ([`crate::types::spiral`]) over buckets of
+//! variable size.
 //!
-//! A member is known here by 32 bits of its hash alone, its *rank hash*, and a word of 8 bytes holds
-//! these above the number of the leaf. Which bucket a word belongs to is said by the leading bits of
-//! the hash: with `bits` of them for the buckets from `split` on and one more for those in front,
-//! which have been split already. The bucket's number is those bits in reverse, so that the buckets
-//! are split in the order of their numbers and new ones are added at the end: one bucket with each
-//! step, nothing else ever moves. As buckets grow in small steps of memory, those that still wait to
-//! be split are as well filled as the others.
+//! A member is known here by the upper 32 bits of its hash's position alone, its *rank hash*, and a
+//! word of 8 bytes holds these above the number of the leaf. Which bucket a word belongs to is said
+//! by the leading bits of the rank hash. One bucket is split with each step, into itself and one at
+//! the end, and nothing else ever moves; at any number of buckets their sizes are spread in the same
+//! way, so that the memory that one outgrows serves the next.
 //!
 //! Inside a bucket the words stand in the order of their hashes, each at or behind the place that its
 //! hash says (linear probing that keeps order). So a look-up reads one or two lines; and a scan in
@@ -17,6 +16,7 @@
 //! empty word stands between a word's home and the word.
 
 use super::slab::Id;
+use crate::types::spiral;
 
 /// A word that holds nothing: it sorts behind every other.
 const EMPTY: u64 = u64::MAX;
@@ -48,7 +48,13 @@ pub struct Word {
 /// The rank hash of a member's hash.
 #[inline]
 pub fn rank_hash(hash: u64) -> u32 {
-    ((hash >> 32) as u32).min(HASH_MAX)
+    ((spiral::position(hash) >> 32) as u32).min(HASH_MAX)
+}
+
+/// The first position with that rank hash.
+#[inline]
+fn position(hash: u32) -> u64 {
+    u64::from(hash) << 32
 }
 
 /// The index.
@@ -56,8 +62,6 @@ pub fn rank_hash(hash: u64) -> u32 {
 pub struct Index {
     chunks: Vec<Vec<Bucket>>,
     count: usize,
-    bits: u32,
-    split: usize,
     len: usize,
     words: usize,
 }
@@ -166,8 +170,6 @@ impl Index {
         Self {
             chunks: vec![vec![first]],
             count: 1,
-            bits: 0,
-            split: 0,
             len: 0,
             words,
         }
@@ -196,19 +198,7 @@ impl Index {
     /// The bucket of a hash, and how many of the hash's leading bits it stands for.
     #[inline]
     fn find_bucket(&self, hash: u32) -> (usize, u32) {
-        let reversed = hash.reverse_bits() as usize;
-        let number = reversed & ((1 << self.bits) - 1);
-        if number < self.split {
-            (reversed & ((2 << self.bits) - 1), self.bits + 1)
-        } else {
-            (number, self.bits)
-        }
-    }
-
-    /// How many leading bits a bucket stands for.
-    fn depth(&self, number: usize) -> u32 {
-        let wide = number < self.split || number >= 1 << self.bits;
-        self.bits + u32::from(wide)
+        spiral::bucket(position(hash), self.count)
     }
 
     /// The first place at which a word of this hash may stand, and the leaf there if one does.
@@ -264,7 +254,8 @@ impl Index {
 
     /// Removes a word that was found.
     pub fn remove(&mut self, word: Word) {
-        let depth = self.depth(word.bucket);
+        let hash = hash_of(self.bucket(word.bucket).words[word.at]);
+        let (_, depth) = self.find_bucket(hash);
         let bucket = self.bucket_mut(word.bucket);
         bucket.remove(word.at, depth);
         let before = bucket.words.len();
@@ -287,7 +278,7 @@ impl Index {
     }
 
     fn split_next(&mut self) {
-        let (number, depth) = (self.split, self.bits + 1);
+        let (number, depth) = spiral::split(self.count);
         let high = 1u64 << (64 - depth);
         let old = self.bucket(number);
         let (low_len, old_words) = (
@@ -299,33 +290,23 @@ impl Index {
         let upper = Bucket::of(old.filled().filter(|w| w & high != 0), rest, depth);
         self.words = self.words + low.words.len() + upper.words.len() - old_words;
         *self.bucket_mut(number) = low;
-        assert_eq!(self.count, number + (1 << self.bits));
         if self.count.is_multiple_of(CHUNK) {
             self.chunks.push(Vec::with_capacity(CHUNK));
         }
         let last = self.chunks.last_mut();
         last.expect("a chunk with room").push(upper);
         self.count += 1;
-        self.split += 1;
-        if self.split == 1 << self.bits {
-            self.bits += 1;
-            self.split = 0;
-        }
     }
 
     fn merge_last(&mut self) {
-        if self.split == 0 {
-            self.bits -= 1;
-            self.split = 1 << self.bits;
-        }
-        self.split -= 1;
         let last = self.chunks.last_mut().expect("more than one bucket");
         let upper = last.pop().expect("no chunk is empty");
         if last.is_empty() {
             self.chunks.pop();
         }
         self.count -= 1;
-        let (number, depth) = (self.split, self.bits);
+        let (number, parts_depth) = spiral::split(self.count);
+        let depth = parts_depth - 1;
         let low = self.bucket_mut(number);
         let all = low.filled().chain(upper.filled());
         let before = low.words.len() + upper.words.len();
@@ -354,7 +335,8 @@ impl Index {
                 left = left.saturating_sub(1);
                 visit(hash, word as Id);
             }
-            start = (start | u32::MAX >> depth).checked_add(1)?;
+            let last = spiral::last(position(start), depth);
+            start = ((last >> 32) as u32).checked_add(1)?;
             if left == 0 {
                 return Some(start);
             }
@@ -379,11 +361,9 @@ impl Index {
 
     /// Panics unless every invariant holds.
     pub fn verify(&self) {
-        assert_eq!(self.count, self.split + (1 << self.bits));
         let (mut len, mut words) = (0, 0);
         for number in 0..self.count {
             let bucket = self.bucket(number);
-            let depth = self.depth(number);
             words += bucket.words.len();
             assert_eq!(bucket.filled().count(), bucket.len);
             assert!(bucket.filled().map(hash_of).is_sorted());
@@ -392,7 +372,8 @@ impl Index {
                 if *word == EMPTY {
                     continue;
                 }
-                assert_eq!(self.find_bucket(hash_of(*word)), (number, depth));
+                let (found, depth) = self.find_bucket(hash_of(*word));
+                assert_eq!(found, number);
                 let home = bucket.home(hash_of(*word), depth);
                 assert!(home <= at && !bucket.words[home..at].contains(&EMPTY));
             }

@@ -52,10 +52,10 @@ pub struct Found {
     pub score: f64,
 }
 
-/// The eight bits of a member's hash that its leaf keeps.
+/// The eight bits of a member's rank hash that its leaf keeps.
 #[inline]
 fn tag_of(hash: u64) -> u8 {
-    (hash >> 32) as u8
+    rank_hash(hash) as u8
 }
 
 impl SortedSet {
