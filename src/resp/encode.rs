@@ -133,12 +133,16 @@ impl<'a> Reply<'a> {
         let last = self.out.shared.last().map_or(0, |(at, _)| *at);
         self.chunk_from = self.chunk_from.max(last);
         self.chunk_at = self.chunk_from + CHUNK_BYTES;
-        let buf = &mut self.out.buf;
-        if buf.len() >= self.chunk_at {
-            let chunk = Bytes::copy_from_slice(&buf[self.chunk_from..]);
-            buf.truncate(self.chunk_from);
-            self.out.shared.push((self.chunk_from, chunk));
+        if self.out.buf.len() < self.chunk_at {
+            return;
         }
+        let (buf, from) = (&mut self.out.buf, self.chunk_from);
+        // Whole ones, since an allocator would round a little more up to a quarter more.
+        let end = buf.len() - (buf.len() - from) % CHUNK_BYTES;
+        for chunk in buf[from..end].chunks_exact(CHUNK_BYTES) {
+            self.out.shared.push((from, Bytes::copy_from_slice(chunk)));
+        }
+        buf.drain(from..end);
     }
 
     /// The version that replies are encoded in.
