@@ -39,6 +39,7 @@
 //! | [`shard`] | what one core owns: databases, clock, counters, expiry; how commands come to keys |
 //! | [`keyspace`] | the tables: entries in the order of slot and hash, in bounded segments |
 //! | [`types`] | the structures that collections are made of |
+//! | [`rdb`] | snapshots: their format, read and written |
 //! | [`server`] | around it all: start and end, configuration, log, what the host offers |
 //! | [`stdx`] | what the standard library lacks |
 //!
@@ -136,6 +137,7 @@ pub mod command;
 pub mod keyspace;
 pub mod mesh;
 pub mod net;
+pub mod rdb;
 pub mod reactor;
 pub mod resp;
 pub mod server;
