@@ -17,6 +17,7 @@ use std::sync::Arc;
 use crate::command::registry::Registry;
 use crate::keyspace::{Hasher, Keyspace, Pos, SLOTS, Slot, Supply};
 use crate::mesh::ShardId;
+use crate::rdb::Encoder;
 use crate::server::config::{Config, NotifyFlags};
 use crate::txn::Txns;
 use blocking::Blocking;
@@ -68,6 +69,10 @@ pub struct Shard {
     pub dirty: u64,
     /// Active expiry and lazy freeing.
     pub expiry: Expiry,
+    /// What values are dumped with.
+    pub encoder: Encoder,
+    /// Whether the checksum of what is restored is looked at.
+    pub verifies_dumps: bool,
     /// What the access clock of entries means.
     pub lfu: Lfu,
     /// Who subscribes to what, for publishing.
@@ -131,6 +136,8 @@ impl Shard {
                 | 1,
             lfu: Lfu::of(&config),
             expiry: Expiry::default(),
+            encoder: Encoder::default(),
+            verifies_dumps: true,
             channels: Channels::default(),
             blocking: Blocking::default(),
             notices: config.notify_keyspace_events.effective(),

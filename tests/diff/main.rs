@@ -12,6 +12,7 @@ mod differences;
 mod duel;
 mod grammar;
 mod normal;
+mod rdb;
 mod script;
 
 use duel::{Duel, PROTOCOLS};
