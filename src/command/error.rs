@@ -53,6 +53,8 @@ texts! {
     UNBLOCKED = "UNBLOCKED client unblocked via CLIENT UNBLOCK";
     /// A cursor that is no number.
     BAD_CURSOR = "ERR invalid cursor";
+    /// What needs the dataset while it is loaded.
+    LOADING = "LOADING Redis is loading the dataset in memory";
     /// A write while memory is short.
     OOM = "OOM command not allowed when used memory > 'maxmemory'.";
 }

@@ -162,6 +162,10 @@ impl Engine {
         if protected && session.is(flag::NEED_AUTH) && !flags.has(Flags::NO_AUTH) {
             return Some(Error::NO_AUTH);
         }
+        if self.slow & slow::LOADING != 0 && !flags.has(Flags::LOADING) {
+            return Some(Error::LOADING);
+        }
+        let session = self.session(conn);
         if session.is(flag::PUBSUB)
             && session.version == Version::Resp2
             && !matches!(spec.run, Run::Home(_) if allowed_to_subscribers(spec.name))

@@ -9,6 +9,7 @@ pub mod lfu;
 pub mod node;
 pub mod prefetch;
 pub mod rates;
+pub mod snapshot;
 pub mod stats;
 pub mod watch;
 
@@ -26,6 +27,7 @@ use expiry::Expiry;
 use lending::{Carried, Change};
 use lfu::Lfu;
 use node::Node;
+use snapshot::Snapshot;
 use stats::Stats;
 use watch::Watch;
 
@@ -69,6 +71,8 @@ pub struct Shard {
     pub dirty: u64,
     /// Active expiry and lazy freeing.
     pub expiry: Expiry,
+    /// A snapshot that is being taken.
+    pub snapshot: Option<Box<Snapshot>>,
     /// What values are dumped with.
     pub encoder: Encoder,
     /// Whether the checksum of what is restored is looked at.
@@ -136,6 +140,7 @@ impl Shard {
                 | 1,
             lfu: Lfu::of(&config),
             expiry: Expiry::default(),
+            snapshot: None,
             encoder: Encoder::default(),
             verifies_dumps: true,
             channels: Channels::default(),

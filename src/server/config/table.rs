@@ -274,13 +274,13 @@ directives! {
 
     // Durability.
     /// When a snapshot is due by itself.
-    save: SavePoints = SavePoints::of(&[(3600, 1), (300, 100), (60, 10_000)]), "save", MULTI, Later, compound;
+    save: SavePoints = SavePoints::of(&[(3600, 1), (300, 100), (60, 10_000)]), "save", MULTI, Acts, compound;
     /// Name of the snapshot file.
-    dbfilename: Text = b"dump.rdb".to_vec(), "dbfilename", PROTECTED, Later, text(check_dbfilename);
+    dbfilename: Text = b"dump.rdb".to_vec(), "dbfilename", PROTECTED, Acts, text(check_dbfilename);
     /// Compress strings in snapshots.
-    rdbcompression: bool = true, "rdbcompression", 0, Later, yes_no;
+    rdbcompression: bool = true, "rdbcompression", 0, Acts, yes_no;
     /// Put a checksum at the end of snapshots.
-    rdbchecksum: bool = true, "rdbchecksum", IMMUTABLE, Later, yes_no;
+    rdbchecksum: bool = true, "rdbchecksum", IMMUTABLE, Acts, yes_no;
     /// Whether a snapshot of a newer version is refused.
     rdb_version_check: RdbVersionCheck = RdbVersionCheck::Strict, "rdb-version-check", 0, Later, choice;
     /// Sync a snapshot while it is written.
