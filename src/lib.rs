@@ -75,6 +75,15 @@
 //!   whatever changes one of them ([`shard::blocking`], [`net::blocking`]).
 //! - *Every shard* (FLUSHALL, DBSIZE, INFO): a part at each, the parts put together at home.
 //!
+//! # Snapshots
+//!
+//! All shards begin at one moment, under a transaction that holds every database ([`command::server`],
+//! `save`). Then each tells its table in slices, in the order of positions; before an entry that was
+//! not told yet changes, it is told ([`keyspace::Keeper`]); without a snapshot that is one branch for
+//! a change. What is told goes in buffers to a thread that writes the file ([`shard::snapshot`],
+//! [`server::snapshot`]). At the start a thread decodes the file, and each entry goes to the owner of
+//! its slot; until all are there clients get LOADING errors ([`server::load`]).
+//!
 //! # What always holds
 //!
 //! **Who owns what.** Only its owner touches a key, an entry or a table; only its home touches a

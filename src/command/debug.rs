@@ -13,6 +13,8 @@ use super::help;
 use super::spec::{Acl, Flags, Group, Run, Spec};
 use crate::keyspace::{CURSOR_END, EntryRef, Expiry, Lookup, NewValue, Value};
 use crate::net::session::Peer;
+use crate::rdb::encode::put_signature;
+use crate::rdb::{Access, Encoder, Entry, Item, Limits, Reader};
 use crate::resp::encode::{Output, Reply};
 use crate::resp::number::parse_i64;
 use crate::server::config::Allowed;
@@ -100,6 +102,9 @@ const HELP: &[&str] = &[
     "REPLYBUFFER PEAK-RESET-TIME <NEVER||RESET|time>",
     "REPLYBUFFER RESIZING <0|1>",
     "    Accepted; reply buffers are not resized by a timer.",
+    "RELOAD [option ...]",
+    "    Turn every key into what a snapshot has of it, and back. No file is written.",
+    "    Redis's options MERGE, NOFLUSH and NOSAVE are refused.",
     "SDSLEN <key>",
     "    Show low level string info representing `key` and value.",
     "SET-ACTIVE-EXPIRE <0|1>",
@@ -120,7 +125,6 @@ const HELP: &[&str] = &[
 
 /// Subcommands that need what is not there yet, and what that is.
 const WAITING: &[(&[u8], &str)] = &[
-    (b"reload", "snapshots"),
     (b"loadaof", "the append-only log"),
     (b"aof-flush-sleep", "the append-only log"),
     (b"replicate", "replication"),
@@ -155,6 +159,7 @@ enum Order<'a> {
     /// Of the values of the keys that the arguments name.
     ValueDigests,
     SkipChecksums(bool),
+    Reload,
 }
 
 /// What is to be told of a key.
@@ -218,6 +223,7 @@ impl<'a> Order<'a> {
             (b"change-repl-id" | b"jmap", []) => Self::Nothing,
             (b"set-disable-deny-scripts", [_]) => Self::Nothing,
             (b"set-skip-checksum-validation", [skip]) => Self::SkipChecksums(lenient(skip) != 0),
+            (b"reload", []) => Self::Reload,
             (b"digest", []) => Self::Digest,
             (b"digest-value", _) => Self::ValueDigests,
             (b"replybuffer", [what, _])
@@ -308,6 +314,7 @@ fn part(ctx: &mut PartCtx<'_>) -> Outcome {
             }
         }
         Order::SkipChecksums(skip) => shard.verifies_dumps = !skip,
+        Order::Reload => reload(shard),
         Order::Digest => {
             for db in 0..shard.keyspace.databases() {
                 let db = shard.keyspace.db(db);
@@ -383,6 +390,7 @@ fn merge(ctx: &mut MergeCtx<'_>) -> Outcome {
         }
         Order::Nothing
         | Order::SkipChecksums(_)
+        | Order::Reload
         | Order::ActiveExpire(_)
         | Order::PauseCron(_)
         | Order::Sleep(_)
@@ -426,6 +434,33 @@ fn dataset_digest(parts: &[Output], databases: usize) -> Digest {
         }
     }
     digest
+}
+
+/// Reads every key from what a snapshot would have of it. What has expired does not come back.
+fn reload(shard: &mut Shard) {
+    let (clock, now) = (shard.access_clock(), shard.now_ms);
+    let limits = Limits::of(&shard.config, *shard.keyspace.hasher());
+    let mut encoder = Encoder::new(shard.config.rdbcompression);
+    for at in 0..shard.keyspace.databases() {
+        let db = shard.keyspace.db_mut(at);
+        let mut bytes = Vec::new();
+        put_signature(true, &mut bytes);
+        db.scan(0, CURSOR_END, usize::MAX, now, |entry| {
+            encoder.entry(&entry, Access::Unknown, &mut bytes);
+        });
+        db.clear();
+        let mut reader = Reader::new(&limits, false);
+        reader.feed(&bytes);
+        while let Some(item) = reader.next_item().expect("it was just written") {
+            if let Item::Entry(Entry {
+                key, expiry, value, ..
+            }) = item
+            {
+                let pos = db.hasher().pos(&key);
+                value.store(|value| db.insert(pos, &key, value, expiry, clock));
+            }
+        }
+    }
 }
 
 /// Stores the keys that are this shard's; those that are there stay as they are.

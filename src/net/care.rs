@@ -101,6 +101,7 @@ impl Engine {
     /// Work that is due now and then: timeouts, soft limits. Milliseconds until the next tick.
     pub fn tick(&mut self) -> u64 {
         self.observe();
+        self.mind_failed_saves();
         self.save_if_due();
         if !self.shard.expiry.paused {
             self.close_idle();
@@ -113,6 +114,17 @@ impl Engine {
     pub fn load(&mut self, intake: Intake) {
         self.intake = Some(intake);
         self.slow |= slow::LOADING;
+    }
+
+    /// Refuses writes while snapshots are wanted and fail, where that is configured.
+    fn mind_failed_saves(&mut self) {
+        let config = &self.shard.config;
+        let wanted = config.stop_writes_on_bgsave_error && !config.save.0.is_empty();
+        if wanted && !self.shard.node.saver.facts().ok {
+            self.slow |= slow::UNSAVED;
+        } else {
+            self.slow &= !slow::UNSAVED;
+        }
     }
 
     /// Begins a snapshot where a save point (`save`) is reached. One shard looks, for all of them.
@@ -186,6 +198,9 @@ impl Engine {
     pub fn end_what_is_due(&mut self) {
         if self.shard.snapshot.is_some() {
             self.shard.settle_snapshot();
+            if self.shard.snapshot.is_none() {
+                self.mind_failed_saves();
+            }
         }
         let loading = self.slow & slow::LOADING != 0;
         if loading && !self.shard.node.saver.loading.is_under_way() {

@@ -165,6 +165,10 @@ impl Engine {
         if self.slow & slow::LOADING != 0 && !flags.has(Flags::LOADING) {
             return Some(Error::LOADING);
         }
+        let unsaved = self.slow & slow::UNSAVED != 0;
+        if unsaved && (flags.has(Flags::WRITE) || spec.name == "ping") {
+            return Some(Error::MISCONF_RDB);
+        }
         let session = self.session(conn);
         if session.is(flag::PUBSUB)
             && session.version == Version::Resp2

@@ -104,6 +104,8 @@ pub mod slow {
     pub const MONITORS: u32 = 2;
     /// The dataset is being loaded.
     pub const LOADING: u32 = 4;
+    /// The last snapshot failed, and nothing more is to be written (`stop-writes-on-bgsave-error`).
+    pub const UNSAVED: u32 = 8;
 }
 
 impl Engine {

@@ -56,6 +56,8 @@ const FAILED: u8 = 2;
 #[derive(Debug)]
 pub struct Run {
     parts: SyncSender<Part>,
+    /// Whether clients go on meanwhile: INFO tells of those alone.
+    background: bool,
     began: Instant,
     cancelled: AtomicBool,
     outcome: AtomicU8,
@@ -147,6 +149,8 @@ pub struct Saver {
     /// The start's reading.
     pub loading: Progress,
     running: Mutex<Option<Arc<Run>>>,
+    /// Whether the last one succeeded.
+    saved: AtomicBool,
     ended: Condvar,
     facts: Mutex<Facts>,
     /// Libraries of functions that the start has read: they are kept as they are.
@@ -164,6 +168,7 @@ impl Saver {
         Self {
             loading: Progress::default(),
             running: Mutex::default(),
+            saved: AtomicBool::new(true),
             ended: Condvar::new(),
             facts: Mutex::new(Facts {
                 last_save: now,
@@ -187,6 +192,11 @@ impl Saver {
     pub fn loaded(&self, keys: u64, expired: u64, functions: Vec<Vec<u8>>) {
         locked(&self.facts).loaded = [keys, expired];
         *locked(&self.functions) = functions;
+    }
+
+    /// Whether the last one succeeded, in the background or not.
+    pub fn has_saved(&self) -> bool {
+        self.saved.load(Ordering::Acquire)
     }
 
     /// The snapshot that is being taken.
@@ -215,7 +225,7 @@ impl Saver {
 
     /// Starts one, whose file a thread writes; false if there is one already. Then every shard is to
     /// begin its part.
-    pub fn begin(&self, node: &Arc<Node>, now: u64) -> io::Result<bool> {
+    pub fn begin(&self, node: &Arc<Node>, now: u64, background: bool) -> io::Result<bool> {
         let mut running = locked(&self.running);
         if running.is_some() {
             return Ok(false);
@@ -224,6 +234,7 @@ impl Saver {
         let (parts, received) = sync_channel(BUFFERS_MAX);
         let run = Arc::new(Run {
             parts,
+            background,
             began: Instant::now(),
             cancelled: AtomicBool::new(false),
             outcome: AtomicU8::new(UNDER_WAY),
@@ -252,15 +263,18 @@ impl Saver {
         }
         {
             let mut facts = locked(&self.facts);
-            facts.ok = saved;
-            facts.took = Some(took);
+            if run.background && !run.is_cancelled() {
+                (facts.ok, facts.took) = (saved, Some(took));
+            }
             if saved {
+                facts.ok = true;
                 facts.last_save = now + took;
                 facts.saves += 1;
             }
         }
         let mut running = locked(&self.running);
         let outcome = if saved { SAVED } else { FAILED };
+        self.saved.store(saved, Ordering::Release);
         run.outcome.store(outcome, Ordering::Release);
         *running = None;
         self.ended.notify_all();
@@ -284,7 +298,7 @@ pub fn save_at_end(shard: &mut Shard) {
         return;
     }
     // The first shard begins it, and finds it begun where another one was first.
-    if let Err(error) = node.saver.begin(&node, shard.now_ms / 1000) {
+    if let Err(error) = node.saver.begin(&node, shard.now_ms / 1000, false) {
         return log::warning(format_args!("Cannot start a snapshot: {error}"));
     }
     if let Some(run) = node.saver.running() {

@@ -268,6 +268,8 @@ fn options_of_restore() {
             for conn in [&mut ours, &mut theirs] {
                 conn.run_ok("FLUSHALL");
                 conn.call(&["CONFIG", "SET", "maxmemory-policy", policy]);
+                // Counters are not left to chance, nor to the minute.
+                conn.run_ok("CONFIG SET lfu-log-factor 1000000 lfu-decay-time 0");
                 conn.run("SET other x");
                 conn.run_ok("DEBUG SET-ACTIVE-EXPIRE 0");
             }

@@ -100,6 +100,8 @@ fn files_go_to_redis_and_back(ctx: &Ctx) {
     let mut conn = first.connect();
     fill(&mut conn);
     let wanted = digest(&mut conn);
+    conn.run_ok("DEBUG RELOAD");
+    assert_eq!(digest(&mut conn), wanted);
     conn.run_ok("SAVE");
     drop(first);
     let theirs = redis(&folder);
@@ -234,10 +236,21 @@ fn a_failed_save_says_so(ctx: &Ctx) {
     // A folder where the file is to be.
     std::fs::create_dir_all(folder.path().join("dump.rdb/inside")).expect("a folder");
     assert!(conn.run("SAVE").is_error());
-    assert_eq!(first.info("rdb_last_bgsave_status"), "err");
+    assert_eq!(first.info("rdb_last_bgsave_status"), "ok");
+    conn.call(&["CONFIG", "SET", "save", "3600 100"]);
+    conn.run("BGSAVE");
+    let status = || (first.info("rdb_last_bgsave_status") == "err").then_some(());
+    eventually("the snapshot fails", 10, status);
+    for line in ["SET a 2", "PING"] {
+        let refused = || conn.run(line).text().starts_with("MISCONF").then_some(());
+        eventually("writes are refused", 10, refused);
+    }
+    assert_eq!(conn.run("GET a"), Value::bulk("1"));
     std::fs::remove_dir_all(folder.path().join("dump.rdb")).expect("it goes");
     conn.run_ok("SAVE");
     assert_eq!(first.info("rdb_last_bgsave_status"), "ok");
+    let taken = || (conn.run("SET a 2") == Value::ok()).then_some(());
+    eventually("writes are taken again", 10, taken);
 }
 
 fn a_damaged_file_stops_the_start(ctx: &Ctx) {

@@ -20,7 +20,7 @@ pub(super) const SAVE: Spec = Spec {
     complexity: "O(N) where N is the total number of keys in all databases",
     summary: "Writes a snapshot of the dataset; clients wait meanwhile.",
     run: Run::Gather {
-        prepare: Some(begin),
+        prepare: Some(begin_save),
         part: save_part,
         merge: save_merge,
     },
@@ -61,11 +61,15 @@ const IN_PROGRESS: Error = Error::fixed("ERR Background save already in progress
 /// Redis says no more; the log says why.
 const FAILED: Error = Error::fixed("ERR");
 
-fn begin(ctx: &mut HomeCtx<'_>) -> Outcome {
+fn begin_save(ctx: &mut HomeCtx<'_>) -> Outcome {
+    begin(ctx, false)
+}
+
+fn begin(ctx: &mut HomeCtx<'_>, background: bool) -> Outcome {
     let shard = ctx.shard();
     shard.settle_snapshot();
     let node = shard.node.clone();
-    match node.saver.begin(&node, shard.now_ms / 1000) {
+    match node.saver.begin(&node, shard.now_ms / 1000, background) {
         Ok(true) => Ok(()),
         Ok(false) => Err(IN_PROGRESS),
         Err(error) => {
@@ -83,8 +87,8 @@ pub fn is_cancel(args: &[&[u8]]) -> bool {
 fn begin_or_cancel(ctx: &mut HomeCtx<'_>) -> Outcome {
     match ctx.args {
         // Nothing else is ever under way that it would have to wait for.
-        [_, option] if option.eq_ignore_ascii_case(b"schedule") => begin(ctx),
-        [_] => begin(ctx),
+        [_, option] if option.eq_ignore_ascii_case(b"schedule") => begin(ctx, true),
+        [_] => begin(ctx, true),
         args if is_cancel(args) => Ok(()),
         _ => Err(Error::SYNTAX),
     }
@@ -110,7 +114,7 @@ fn save_merge(ctx: &mut MergeCtx<'_>) -> Outcome {
     let saver = &shard.node.saver;
     let saved = match saver.running() {
         Some(run) => saver.wait(&run),
-        None => saver.facts().ok,
+        None => saver.has_saved(),
     };
     shard.settle_snapshot();
     if !saved {

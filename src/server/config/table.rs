@@ -296,7 +296,7 @@ directives! {
     /// Whose payloads are checked in depth.
     sanitize_dump_payload: SanitizePayload = SanitizePayload::No, "sanitize-dump-payload", 0, Later, choice;
     /// Refuse writes after a failed snapshot.
-    stop_writes_on_bgsave_error: bool = true, "stop-writes-on-bgsave-error", 0, Later, yes_no;
+    stop_writes_on_bgsave_error: bool = true, "stop-writes-on-bgsave-error", 0, Acts, yes_no;
     /// Keep a log of the writes.
     appendonly: bool = false, "appendonly", NOT_LOADING, Later, yes_no;
     /// Base name of the log.
