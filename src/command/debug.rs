@@ -688,7 +688,7 @@ mod tests {
                 .err()
                 .map(|e| String::from_utf8_lossy(e.text()).into_owned())
         };
-        assert!(parse("debug reload").is_some_and(|e| e.contains("snapshots")));
+        assert!(parse("debug loadaof").is_some_and(|e| e.contains("log")));
         assert!(parse("debug sleep").is_some_and(|e| e.starts_with("ERR unknown subcommand")));
         assert_eq!(parse("debug populate 10 p 5"), None);
         assert_eq!(

@@ -598,7 +598,10 @@ fn objects_are_counted_moved_and_freed_once_and_big_ones_in_slices() {
 
 /// What a tap is told, for comparison.
 #[derive(Debug, Default)]
-struct Told(BTreeMap<(u16, Vec<u8>), (Vec<u8>, Option<u64>)>);
+struct Told(BTreeMap<Name, (Vec<u8>, Option<u64>)>);
+
+/// Database and key.
+type Name = (u16, Vec<u8>);
 
 impl Keeper for Told {
     fn keep(&mut self, db: u16, entry: EntryRef<'_>) {
@@ -628,9 +631,9 @@ fn a_tap_is_told_what_there_was() {
         }
         let told = Rc::new(RefCell::new(Told::default()));
         let mut wanted = Told::default();
-        for db in 0..2 {
+        for (db, model) in models.iter().enumerate() {
             keyspace.db_mut(db).begin_tap(db as u16, told.clone());
-            for (key, value) in &models[db] {
+            for (key, value) in model {
                 wanted.0.insert((db as u16, key.clone()), value.clone());
             }
         }

@@ -212,6 +212,9 @@ impl Loader {
             return Ok(());
         }
         self.keys += 1;
+        if let Ok(us @ 1..) = u64::try_from(self.config.key_load_delay) {
+            std::thread::sleep(Duration::from_micros(us));
+        }
         let clock = self.clock(&entry);
         let pos = self.hasher.pos(&entry.key);
         let (key, expiry) = (entry.key, entry.expiry);

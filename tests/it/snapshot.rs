@@ -1,6 +1,7 @@
 //! Snapshots as files: saved by one server and loaded by another, with as many shards or others,
 //! Ringdove or redis-server; taken while clients write.
 use crate::Ctx;
+use crate::start_stop::free_port;
 use ringdove_rig::{Conn, Options, Scratch, Server, Value, eventually};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -9,6 +10,7 @@ const SIGTERM: i32 = 15;
 crate::cases!(run:
     save_points_save,
     the_end_saves,
+    clients_are_told_of_loading,
     a_saved_dataset_is_there_after_the_start,
     files_go_to_redis_and_back,
     a_snapshot_is_of_one_moment,
@@ -259,7 +261,6 @@ fn a_damaged_file_stops_the_start(ctx: &Ctx) {
     let mut conn = first.connect();
     fill(&mut conn);
     conn.run_ok("SAVE");
-    let port = first.port();
     drop(first);
     let path = folder.path().join("dump.rdb");
     let mut bytes = std::fs::read(&path).expect("the file");
@@ -268,7 +269,9 @@ fn a_damaged_file_stops_the_start(ctx: &Ctx) {
     std::fs::write(&path, &bytes).expect("the file");
     let dir = folder.path().display();
     let options = Options::new(env!("CARGO_BIN_EXE_ringdove"), ctx.shards);
-    let (status, log) = options.with(&format!("--dir {dir}")).run_to_end(port);
+    let (status, log) = options
+        .with(&format!("--dir {dir}"))
+        .run_to_end(free_port());
     assert!(!status.success());
     assert!(log.contains("dump.rdb: at offset"), "{log}");
 }
@@ -350,4 +353,32 @@ fn the_end_saves(ctx: &Ctx) {
         server(ctx.shards, &folder).connect().run("DBSIZE"),
         Value::Int(300)
     );
+}
+
+fn clients_are_told_of_loading(ctx: &Ctx) {
+    let folder = Scratch::new();
+    let first = server(ctx.shards, &folder);
+    first.connect().run_ok("DEBUG POPULATE 2000");
+    let wanted = digest(&mut first.connect());
+    first.connect().run_ok("SAVE");
+    drop(first);
+    let slow = format!("--dir {} --key-load-delay 2000", folder.path().display());
+    let second = Server::spawn(&ctx.options().with(&slow), free_port());
+    let loading = Value::error("LOADING Redis is loading the dataset in memory");
+    // Who comes while the server begins to listen may be turned away once.
+    let told = || {
+        let mut conn = Conn::tcp(second.address()).ok()?;
+        conn.try_send_bytes(b"GET key:1\r\n").ok()?;
+        (conn.try_receive().ok()? == loading).then_some(conn)
+    };
+    let mut conn = eventually("it says that it is loading", 20, told);
+    for line in ["SET new x", "PING", "DBSIZE", "SAVE"] {
+        assert_eq!(conn.run(line), loading, "{line}");
+    }
+    assert_eq!(second.info("loading"), "1");
+    assert!(second.info_number("loading_total_bytes") > 10_000);
+    let ready = || (conn.run("DBSIZE") == Value::Int(2000)).then_some(());
+    eventually("it is loaded", 20, ready);
+    assert_eq!(second.info("loading"), "0");
+    assert_eq!(digest(&mut second.connect()), wanted);
 }

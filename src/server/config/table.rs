@@ -290,7 +290,7 @@ directives! {
     /// Microseconds to sleep after each saved key, for tests.
     rdb_key_save_delay: i32 = 0, "rdb-key-save-delay", HIDDEN, Later, number(i32::MIN, i32::MAX);
     /// Microseconds to sleep after each loaded key, for tests.
-    key_load_delay: i32 = 0, "key-load-delay", HIDDEN, Later, number(i32::MIN, i32::MAX);
+    key_load_delay: i32 = 0, "key-load-delay", HIDDEN, Acts, number(i32::MIN, i32::MAX);
     /// Bytes between two looks at the clients while loading.
     loading_process_events_interval_bytes: u64 = 2 << 20, "loading-process-events-interval-bytes", HIDDEN, Nothing, number(1024, i32::MAX);
     /// Whose payloads are checked in depth.
