@@ -14,7 +14,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::config::{Config, as_path};
-use super::{background, boot, log};
+use super::{boot, log};
 use crate::rdb::crc64::crc64;
 use crate::rdb::encode::{put_aux, put_length, put_signature};
 use crate::rdb::format::opcode;
@@ -243,7 +243,6 @@ impl Saver {
         let (thread_node, thread_run) = (node.clone(), run.clone());
         let thread = std::thread::Builder::new().name("snapshot".into());
         thread.spawn(move || {
-            background::give_way();
             let result = write(&thread_node, &thread_run, &received, number, now);
             thread_node
                 .saver

@@ -117,13 +117,22 @@ fn files_go_to_redis_and_back(ctx: &Ctx) {
     assert!(again.info_number("rdb_last_load_keys_loaded") > 300);
 }
 
+/// Ends the writers, also where the case fails.
+struct StopAtEnd<'a>(&'a AtomicBool);
+
+impl Drop for StopAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Pairs of keys of different shards are incremented together: in a snapshot they are equal.
 fn a_snapshot_is_of_one_moment(ctx: &Ctx) {
     const PAIRS: usize = 40;
     let folder = Scratch::new();
     let first = server(ctx.shards, &folder);
     let mut conn = first.connect();
-    conn.run_ok("DEBUG POPULATE 60000 filler 100");
+    conn.run_ok("DEBUG POPULATE 56000 filler 100");
     for n in 0..PAIRS {
         conn.call(&[
             "MSET",
@@ -153,6 +162,7 @@ fn a_snapshot_is_of_one_moment(ctx: &Ctx) {
                 }
             });
         }
+        let _ends = StopAtEnd(&stop);
         for round in 1..=3 {
             assert_eq!(
                 conn.run("BGSAVE"),
@@ -160,7 +170,6 @@ fn a_snapshot_is_of_one_moment(ctx: &Ctx) {
             );
             first.await_info("rdb_saves", round);
         }
-        stop.store(true, Ordering::Relaxed);
     });
     drop(first);
     let second = server(1, &folder);
