@@ -39,6 +39,7 @@
 //! | [`shard`] | what one core owns: databases, clock, counters, expiry; how commands come to keys |
 //! | [`keyspace`] | the tables: entries in the order of slot and hash, in bounded segments |
 //! | [`types`] | the structures that collections are made of |
+//! | [`rdb`] | snapshots: their format, read and written |
 //! | [`server`] | around it all: start and end, configuration, log, what the host offers |
 //! | [`stdx`] | what the standard library lacks |
 //!
@@ -76,6 +77,15 @@
 //! - *Later* (BLPOP): who finds nothing waits at every owner of its keys, and is tried again by
 //!   whatever changes one of them ([`shard::blocking`], [`net::blocking`]).
 //! - *Every shard* (FLUSHALL, DBSIZE, INFO): a part at each, the parts put together at home.
+//!
+//! # Snapshots
+//!
+//! All shards begin at one moment, under a transaction that holds every database ([`command::server`],
+//! `save`). Then each tells its table in slices, in the order of positions; before an entry that was
+//! not told yet changes, it is told ([`keyspace::Keeper`]); without a snapshot that is one branch for
+//! a change. What is told goes in buffers to a thread that writes the file ([`shard::snapshot`],
+//! [`server::snapshot`]). At the start a thread decodes the file, and each entry goes to the owner of
+//! its slot; until all are there clients get LOADING errors ([`server::load`]).
 //!
 //! # What always holds
 //!
@@ -142,6 +152,7 @@ pub mod command;
 pub mod keyspace;
 pub mod mesh;
 pub mod net;
+pub mod rdb;
 pub mod reactor;
 pub mod resp;
 pub mod server;

@@ -11,15 +11,18 @@ use super::generic::keys::encoding_name;
 use super::generic::scan::{is_own, number};
 use super::help;
 use super::spec::{Acl, Flags, Group, Run, Spec};
-use crate::keyspace::{EntryRef, Expiry, Lookup, NewValue, Value};
+use crate::keyspace::{CURSOR_END, EntryRef, Expiry, Lookup, NewValue, Value};
 use crate::net::session::Peer;
-use crate::resp::encode::Reply;
+use crate::rdb::encode::put_signature;
+use crate::rdb::{Access, Encoder, Entry, Item, Limits, Reader};
+use crate::resp::encode::{Output, Reply};
 use crate::resp::number::parse_i64;
 use crate::server::config::Allowed;
 use crate::server::log;
 use crate::shard::Shard;
 use crate::shard::access::EventClass;
 use crate::stdx::glob;
+use crate::types::digest::{self, Digest};
 use crate::types::packed::Packed;
 use std::time::Duration;
 
@@ -66,6 +69,10 @@ const NO_HASH_TABLE: Error = Error::fixed(
 const HELP: &[&str] = &[
     "CHANGE-REPL-ID",
     "    Accepted; there is no replication.",
+    "DIGEST",
+    "    Output a hex signature representing the current DB content.",
+    "DIGEST-VALUE <key> [<key> ...]",
+    "    Output a hex signature of the values of all the specified keys.",
     "ERROR <string>",
     "    Return a Redis protocol error with <string> as message. Useful for clients",
     "    unit tests to simulate Redis errors.",
@@ -95,6 +102,9 @@ const HELP: &[&str] = &[
     "REPLYBUFFER PEAK-RESET-TIME <NEVER||RESET|time>",
     "REPLYBUFFER RESIZING <0|1>",
     "    Accepted; reply buffers are not resized by a timer.",
+    "RELOAD [option ...]",
+    "    Turn every key into what a snapshot has of it, and back. No file is written.",
+    "    Redis's options MERGE, NOFLUSH and NOSAVE are refused.",
     "SDSLEN <key>",
     "    Show low level string info representing `key` and value.",
     "SET-ACTIVE-EXPIRE <0|1>",
@@ -104,7 +114,7 @@ const HELP: &[&str] = &[
     "SET-DISABLE-DENY-SCRIPTS <0|1>",
     "    Accepted; there are no scripts yet.",
     "SET-SKIP-CHECKSUM-VALIDATION <0|1>",
-    "    Accepted; there is no RESTORE yet.",
+    "    Enables or disables checksum checks for RESTORE's payload.",
     "SLEEP <seconds>",
     "    Stop the server for <seconds>. Decimals allowed.",
     "STRINGMATCH-LEN <pattern> <string>",
@@ -115,11 +125,8 @@ const HELP: &[&str] = &[
 
 /// Subcommands that need what is not there yet, and what that is.
 const WAITING: &[(&[u8], &str)] = &[
-    (b"reload", "snapshots"),
     (b"loadaof", "the append-only log"),
     (b"aof-flush-sleep", "the append-only log"),
-    (b"digest", "the data types"),
-    (b"digest-value", "the data types"),
     (b"replicate", "replication"),
     (b"quicklist", "lists"),
 ];
@@ -147,6 +154,12 @@ enum Order<'a> {
     Match(&'a [u8], &'a [u8]),
     /// Looks at a key.
     Key(View, &'a [u8]),
+    /// Of all keys.
+    Digest,
+    /// Of the values of the keys that the arguments name.
+    ValueDigests,
+    SkipChecksums(bool),
+    Reload,
 }
 
 /// What is to be told of a key.
@@ -208,7 +221,11 @@ impl<'a> Order<'a> {
             (b"log", [text]) => Self::Log(text),
             (b"transactions", []) => Self::Transactions,
             (b"change-repl-id" | b"jmap", []) => Self::Nothing,
-            (b"set-disable-deny-scripts" | b"set-skip-checksum-validation", [_]) => Self::Nothing,
+            (b"set-disable-deny-scripts", [_]) => Self::Nothing,
+            (b"set-skip-checksum-validation", [skip]) => Self::SkipChecksums(lenient(skip) != 0),
+            (b"reload", []) => Self::Reload,
+            (b"digest", []) => Self::Digest,
+            (b"digest-value", _) => Self::ValueDigests,
             (b"replybuffer", [what, _])
                 if what.eq_ignore_ascii_case(b"peak-reset-time")
                     || what.eq_ignore_ascii_case(b"resizing") =>
@@ -296,6 +313,24 @@ fn part(ctx: &mut PartCtx<'_>) -> Outcome {
                 out.extend_from_slice(&n.to_le_bytes());
             }
         }
+        Order::SkipChecksums(skip) => shard.verifies_dumps = !skip,
+        Order::Reload => reload(shard),
+        Order::Digest => {
+            for db in 0..shard.keyspace.databases() {
+                let db = shard.keyspace.db(db);
+                let mut sum = Digest::default();
+                db.scan(0, CURSOR_END, usize::MAX, 0, |entry| {
+                    sum.xor(&digest::of_key(&entry));
+                });
+                out.push(u8::from(!db.is_empty()));
+                out.extend_from_slice(&sum.0);
+            }
+        }
+        Order::ValueDigests => {
+            for key in &ctx.args[2..] {
+                out.extend_from_slice(&value_digest(shard, ctx.caller.db, key).0);
+            }
+        }
         Order::Key(view, key) if is_own(shard, key) => {
             out.extend_from_slice(&look(shard, ctx.caller.db, view, key)?);
         }
@@ -342,13 +377,90 @@ fn merge(ctx: &mut MergeCtx<'_>) -> Outcome {
                 }
             }
         }
+        Order::Digest => ctx
+            .reply
+            .simple(&dataset_digest(ctx.parts, databases).to_hex()),
+        Order::ValueDigests => {
+            let keys = ctx.args.len() - 2;
+            ctx.reply.array(keys);
+            for at in 0..keys {
+                let digest = sum(ctx.parts, at * DIGEST_BYTES);
+                ctx.reply.simple(&digest.to_hex());
+            }
+        }
         Order::Nothing
+        | Order::SkipChecksums(_)
+        | Order::Reload
         | Order::ActiveExpire(_)
         | Order::PauseCron(_)
         | Order::Sleep(_)
         | Order::Populate { .. } => ctx.reply.ok(),
     }
     Ok(())
+}
+
+const DIGEST_BYTES: usize = size_of::<Digest>();
+
+/// The digest of the value under a key, expired or not; of none, and of another shard's, nothing.
+fn value_digest(shard: &Shard, db: u16, key: &[u8]) -> Digest {
+    if !is_own(shard, key) {
+        return Digest::default();
+    }
+    let pos = shard.pos(key);
+    match shard.keyspace.db(usize::from(db)).lookup(pos, key, 0) {
+        Lookup::Live(entry) => digest::of_value(&entry),
+        Lookup::Missing | Lookup::Expired => Digest::default(),
+    }
+}
+
+/// The parts' digests at an offset, put together.
+fn sum(parts: &[Output], at: usize) -> Digest {
+    let mut sum = Digest::default();
+    for part in parts {
+        let bytes = &part.buf[at..at + DIGEST_BYTES];
+        sum.xor(&Digest(bytes.try_into().expect("as many as a digest has")));
+    }
+    sum
+}
+
+/// The digest of all databases: of each, every part says whether it has keys, and their digest.
+fn dataset_digest(parts: &[Output], databases: usize) -> Digest {
+    let mut digest = Digest::default();
+    for db in 0..databases {
+        let at = db * (1 + DIGEST_BYTES);
+        if parts.iter().any(|part| part.buf[at] != 0) {
+            digest.begin_database(db as u32);
+            digest.xor(&sum(parts, at + 1));
+        }
+    }
+    digest
+}
+
+/// Reads every key from what a snapshot would have of it. What has expired does not come back.
+fn reload(shard: &mut Shard) {
+    let (clock, now) = (shard.access_clock(), shard.now_ms);
+    let limits = Limits::of(&shard.config, *shard.keyspace.hasher());
+    let mut encoder = Encoder::new(shard.config.rdbcompression);
+    for at in 0..shard.keyspace.databases() {
+        let db = shard.keyspace.db_mut(at);
+        let mut bytes = Vec::new();
+        put_signature(true, &mut bytes);
+        db.scan(0, CURSOR_END, usize::MAX, now, |entry| {
+            encoder.entry(&entry, Access::Unknown, &mut bytes);
+        });
+        db.clear();
+        let mut reader = Reader::new(&limits, false);
+        reader.feed(&bytes);
+        while let Some(item) = reader.next_item().expect("it was just written") {
+            if let Item::Entry(Entry {
+                key, expiry, value, ..
+            }) = item
+            {
+                let pos = db.hasher().pos(&key);
+                value.store(|value| db.insert(pos, &key, value, expiry, clock));
+            }
+        }
+    }
 }
 
 /// Stores the keys that are this shard's; those that are there stay as they are.
@@ -576,7 +688,7 @@ mod tests {
                 .err()
                 .map(|e| String::from_utf8_lossy(e.text()).into_owned())
         };
-        assert!(parse("debug reload").is_some_and(|e| e.contains("snapshots")));
+        assert!(parse("debug loadaof").is_some_and(|e| e.contains("log")));
         assert!(parse("debug sleep").is_some_and(|e| e.starts_with("ERR unknown subcommand")));
         assert_eq!(parse("debug populate 10 p 5"), None);
         assert_eq!(

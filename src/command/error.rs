@@ -53,6 +53,10 @@ texts! {
     UNBLOCKED = "UNBLOCKED client unblocked via CLIENT UNBLOCK";
     /// A cursor that is no number.
     BAD_CURSOR = "ERR invalid cursor";
+    /// A write after a snapshot has failed.
+    MISCONF_RDB = "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk. Commands that may modify the data set are disabled, because this instance is configured to report errors during writes if RDB snapshotting fails (stop-writes-on-bgsave-error option). Please check the Redis logs for details about the RDB error.";
+    /// What needs the dataset while it is loaded.
+    LOADING = "LOADING Redis is loading the dataset in memory";
     /// A write while memory is short.
     OOM = "OOM command not allowed when used memory > 'maxmemory'.";
 }

@@ -19,9 +19,10 @@ use super::lazy::Lazy;
 use super::segment::{self, NEVER};
 use super::slot::{SLOT_BITS, SLOTS, Slot};
 use super::table::{GROUP_BITS, Gone, Place, Span, Table};
+use super::tap::{Keeper, Tap};
 use super::value::{Kind, NewValue, Object, Value};
 use crate::types::packed::Block;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 /// Bits of a position that a cursor leaves out.
@@ -96,6 +97,10 @@ pub struct Db {
     soonest: Rc<Cell<u64>>,
     /// Expired among the looked at, in parts of 65536; moves by an eighth with each slice.
     stale: u32,
+    /// Who is told the database as it was at a moment.
+    tap: Option<Box<Tap>>,
+    /// The database before it was emptied, as long as its tap has not been told all of it.
+    emptied: Option<Box<Db>>,
 }
 
 impl Db {
@@ -115,6 +120,8 @@ impl Db {
             passed_due: NEVER,
             soonest,
             stale: 0,
+            tap: None,
+            emptied: None,
         }
     }
 
@@ -245,6 +252,7 @@ impl Db {
         clock: u32,
     ) {
         debug_assert!(self.table.find(pos, key).is_none());
+        self.tell_before(pos);
         let raw = entry::create(self.table.heap(), key, expiry, clock, value);
         if let Some(ms) = expiry {
             self.expires += 1;
@@ -268,6 +276,7 @@ impl Db {
         last_look: impl FnOnce(EntryRef<'_>) -> R,
     ) -> Option<R> {
         let place = self.table.find(pos, key)?;
+        self.tell_before(pos);
         let entry = self.table.entry(place);
         let result = last_look(entry);
         self.expires -= usize::from(entry.expiry().is_some());
@@ -279,6 +288,7 @@ impl Db {
     /// Detaches a key's entry, expired or not, as it is.
     pub fn take(&mut self, pos: Pos, key: &[u8]) -> Option<OwnedEntry> {
         let place = self.table.find(pos, key)?;
+        self.tell_before(pos);
         self.expires -= usize::from(self.table.entry(place).expiry().is_some());
         let raw = self.table.remove(pos, place);
         Some(self.table.detach(raw))
@@ -292,6 +302,7 @@ impl Db {
             self.table.hasher().pos(key),
             "the position is another key's"
         );
+        self.tell_before(pos);
         self.remove(pos, key);
         if let Some(ms) = entry.entry().expiry() {
             self.expires += 1;
@@ -597,12 +608,116 @@ impl Db {
     pub fn clear(&mut self) {
         let empty = Table::new(self.table.heap_shared(), *self.table.hasher());
         let old = std::mem::replace(&mut self.table, empty);
-        self.lazy.discard_table(old);
+        if self.tap.is_some() {
+            // What was there is still to be told.
+            let (lazy, soonest) = (Rc::clone(&self.lazy), Rc::new(Cell::new(NEVER)));
+            let mut emptied = Self::new(old.heap_shared(), *old.hasher(), lazy, soonest);
+            emptied.table = old;
+            emptied.tap = self.tap.take();
+            assert!(self.emptied.is_none(), "its tap would still be there");
+            self.emptied = Some(Box::new(emptied));
+        } else {
+            self.lazy.discard_table(old);
+        }
         self.expires = 0;
         self.inside = false;
         self.sweep_at = 0;
         (self.due, self.passed_due) = (NEVER, NEVER);
         self.stale = 0;
+    }
+
+    /// Whether values may hold something that expires by itself (fields of hashes).
+    pub fn may_expire_inside(&self) -> bool {
+        self.inside
+    }
+
+    /// From now on `keeper` is told the entries as they are at this moment: by
+    /// [`tap_slice`](Self::tap_slice), and before they change. `number` is the database's.
+    pub fn begin_tap(&mut self, number: u16, keeper: Rc<RefCell<dyn Keeper>>) {
+        assert!(!self.is_tapped(), "one tap at a time");
+        if !self.is_empty() {
+            self.tap = Some(Box::new(Tap::new(number, keeper)));
+        }
+    }
+
+    /// Whether there is something left to tell.
+    #[inline]
+    pub fn is_tapped(&self) -> bool {
+        self.tap.is_some() || self.emptied.is_some()
+    }
+
+    /// Nobody wants to know any more.
+    pub fn end_tap(&mut self) {
+        self.tap = None;
+        if let Some(emptied) = self.emptied.take() {
+            self.lazy.discard_table(emptied.table);
+        }
+    }
+
+    /// Tells about `count` entries on; whether anything is left.
+    pub fn tap_slice(&mut self, count: usize) -> bool {
+        if let Some(emptied) = &mut self.emptied {
+            if !emptied.tap_slice(count) {
+                self.end_tap();
+            }
+            return self.is_tapped();
+        }
+        let Some(mut tap) = self.tap.take() else {
+            return false;
+        };
+        let mut keeper = tap.keeper.borrow_mut();
+        let reached = self.scan(tap.reached, CURSOR_END, count, 0, |entry| {
+            let told = tap.is_ahead() && tap.has_told(self.place_of(entry.key()));
+            if !told {
+                keeper.keep(tap.db, entry);
+            }
+        });
+        drop(keeper);
+        if reached < CURSOR_END {
+            tap.reach(reached);
+            self.tap = Some(tap);
+        }
+        self.is_tapped()
+    }
+
+    /// Where a key stands, as taps remember it.
+    fn place_of(&self, key: &[u8]) -> u64 {
+        self.hasher().pos(key).0 >> CURSOR_SHIFT
+    }
+
+    /// To be called before anything changes, comes or goes at a position.
+    #[inline]
+    fn tell_before(&mut self, pos: Pos) {
+        if self.tap.is_some() {
+            self.tell_place(pos.0 >> CURSOR_SHIFT);
+        }
+    }
+
+    /// The same for an entry that is there.
+    #[inline]
+    fn tell_entry(&mut self, place: Place) {
+        if self.tap.is_some() {
+            self.tell_place(self.place_of(self.table.entry(place).key()));
+        }
+    }
+
+    #[cold]
+    fn tell_place(&mut self, place: u64) {
+        let Some(mut tap) = self.tap.take() else {
+            return;
+        };
+        if !tap.has_told(place) {
+            let mut keeper = tap.keeper.borrow_mut();
+            self.scan(place, place + 1, usize::MAX, 0, |entry| {
+                // A tag may stand for more places than this one.
+                if self.place_of(entry.key()) == place {
+                    keeper.keep(tap.db, entry);
+                }
+            });
+            drop(keeper);
+            tap.note(place);
+        }
+        self.tap = Some(tap);
     }
 
     /// Panics unless every invariant holds; walks everything.
@@ -658,6 +773,7 @@ impl<'a> EntryMut<'a> {
 
     /// Replaces the value, of whichever type it was.
     pub fn set(&mut self, value: NewValue<'_>, expiry: Expiry) {
+        self.db.tell_entry(self.place);
         let before = self.get().expiry();
         let after = match expiry {
             Expiry::Keep => before,
@@ -684,6 +800,7 @@ impl<'a> EntryMut<'a> {
     /// Replaces the value by a number's decimal; in place where a number stands (INCR).
     #[inline]
     pub fn set_int(&mut self, number: i64) {
+        self.db.tell_entry(self.place);
         if !self.db.table.raw(self.place).overwrite_int(number) {
             self.set(NewValue::Int(number), Expiry::Keep);
         }
@@ -691,6 +808,7 @@ impl<'a> EntryMut<'a> {
 
     /// Sets or clears the expiry, unix milliseconds.
     pub fn set_expiry(&mut self, expiry: Option<u64>) {
+        self.db.tell_entry(self.place);
         let before = self.get().expiry();
         self.db.table.set_expiry(self.place, expiry);
         self.count_expiry(before, expiry);
@@ -710,6 +828,7 @@ impl<'a> EntryMut<'a> {
     /// a string, and the caller has checked `proto-max-bulk-len`.
     pub fn append(&mut self, tail: &[u8]) -> usize {
         assert_eq!(self.get().kind(), Kind::String);
+        self.db.tell_entry(self.place);
         self.db.table.append(self.place, tail)
     }
 
@@ -717,6 +836,7 @@ impl<'a> EntryMut<'a> {
     /// SETBIT, BITFIELD). The entry must be a string.
     pub fn edit_string<R>(&mut self, len: usize, change: impl FnOnce(&mut [u8]) -> R) -> R {
         assert_eq!(self.get().kind(), Kind::String);
+        self.db.tell_entry(self.place);
         self.db.table.edit_string(self.place, len, change)
     }
 
@@ -728,6 +848,7 @@ impl<'a> EntryMut<'a> {
             matches!(self.value(), Value::Packed(..)),
             "the value is no packed collection"
         );
+        self.db.tell_entry(self.place);
         PackedMut {
             db: &mut *self.db,
             place: self.place,
@@ -736,6 +857,7 @@ impl<'a> EntryMut<'a> {
 
     /// Changes an object; None if the value is none. Its change of size is accounted for.
     pub fn edit_object<R>(&mut self, change: impl FnOnce(&mut dyn Object) -> R) -> Option<R> {
+        self.db.tell_entry(self.place);
         self.db.table.edit_object(self.place, change)
     }
 

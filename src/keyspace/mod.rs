@@ -20,6 +20,7 @@ mod segment;
 mod slot;
 mod supply;
 mod table;
+mod tap;
 mod value;
 
 pub use databases::Keyspace;
@@ -33,6 +34,7 @@ pub use node::prefetch;
 pub use slot::{SLOT_BITS, SLOTS, Slot, crc16, hash_tag};
 pub use supply::{Supplier, Supply, supply};
 pub use table::{Gone, Place};
+pub use tap::Keeper;
 pub use value::{Decimal, INLINE_BYTES_MAX, Kind, LargeString, NewValue, Object, Value, parse_int};
 
 #[cfg(test)]

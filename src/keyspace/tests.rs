@@ -595,3 +595,80 @@ fn objects_are_counted_moved_and_freed_once_and_big_ones_in_slices() {
     assert_eq!((log.load(Relaxed), space.lazy_freed()), (2, 1));
     space.verify();
 }
+
+/// What a tap is told, for comparison.
+#[derive(Debug, Default)]
+struct Told(BTreeMap<Name, (Vec<u8>, Option<u64>)>);
+
+/// Database and key.
+type Name = (u16, Vec<u8>);
+
+impl Keeper for Told {
+    fn keep(&mut self, db: u16, entry: EntryRef<'_>) {
+        let key = (db, entry.key().to_vec());
+        let before = self.0.insert(key, (text(&entry), entry.expiry()));
+        assert!(before.is_none(), "told twice: {entry:?}");
+    }
+}
+
+/// Whatever happens meanwhile, a tap is told the databases as they were when it began.
+#[test]
+fn a_tap_is_told_what_there_was() {
+    use std::cell::RefCell;
+    use std::rc::Rc;
+    for seed in 0..SEEDS * 4 {
+        eprintln!("seed {seed}");
+        let mut random = Random(seed);
+        let mut keyspace = keyspace(seed);
+        let mut models = [Model::new(), Model::new()];
+        let keys = if cfg!(miri) { 60 } else { 3000 };
+        let now = 1;
+        let key = |random: &mut Random| format!("key:{}", random.below(keys)).into_bytes();
+        for at in 0..2 * keys {
+            let db = (at % 2) as usize;
+            let key = key(&mut random);
+            step(keyspace.db_mut(db), &mut models[db], &mut random, key, now);
+        }
+        let told = Rc::new(RefCell::new(Told::default()));
+        let mut wanted = Told::default();
+        for (db, model) in models.iter().enumerate() {
+            keyspace.db_mut(db).begin_tap(db as u16, told.clone());
+            for (key, value) in model {
+                wanted.0.insert((db as u16, key.clone()), value.clone());
+            }
+        }
+        let mut more = true;
+        while more {
+            for _ in 0..random.below(30) {
+                let db = random.below(2) as usize;
+                let key = key(&mut random);
+                match random.below(200) {
+                    0 => {
+                        keyspace.db_mut(db).clear();
+                        models[db].clear();
+                    }
+                    1 => {
+                        keyspace.swap(0, 1);
+                        models.swap(0, 1);
+                    }
+                    2..12 => {
+                        let target = keyspace.db_mut(db);
+                        let pos = target.hasher().pos(&key);
+                        if let Some(entry) = target.take(pos, &key) {
+                            step(target, &mut models[db], &mut random, b"other".to_vec(), now);
+                            keyspace.db_mut(db).attach(pos, entry);
+                        }
+                    }
+                    _ => step(keyspace.db_mut(db), &mut models[db], &mut random, key, now),
+                }
+            }
+            more = false;
+            for db in 0..2 {
+                more |= keyspace.db_mut(db).tap_slice(1 + random.below(20) as usize);
+            }
+        }
+        assert!(told.borrow().0 == wanted.0, "seed {seed}");
+        keyspace.verify();
+        while keyspace.free_some(1000) {}
+    }
+}

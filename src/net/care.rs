@@ -1,9 +1,11 @@
 //! What a shard does for its connections besides commands: admission, limits, pauses, the slow
 //! tick, the end.
 
-use super::engine::Engine;
+use super::engine::{Engine, slow};
 use super::session::{ConnId, Peer, Stall, flag};
+use crate::server::load::Intake;
 use crate::server::log;
+use std::time::Duration;
 
 /// Milliseconds between ticks.
 const TICK_MS: u64 = 1000;
@@ -99,6 +101,8 @@ impl Engine {
     /// Work that is due now and then: timeouts, soft limits. Milliseconds until the next tick.
     pub fn tick(&mut self) -> u64 {
         self.observe();
+        self.mind_failed_saves();
+        self.save_if_due();
         if !self.shard.expiry.paused {
             self.close_idle();
             self.watch_soft_limits();
@@ -106,21 +110,103 @@ impl Engine {
         TICK_MS
     }
 
+    /// The dataset comes from there: until it is all there, clients get errors.
+    pub fn load(&mut self, intake: Intake) {
+        self.intake = Some(intake);
+        self.slow |= slow::LOADING;
+    }
+
+    /// Refuses writes while snapshots are wanted and fail, where that is configured.
+    fn mind_failed_saves(&mut self) {
+        let config = &self.shard.config;
+        let wanted = config.stop_writes_on_bgsave_error && !config.save.0.is_empty();
+        if wanted && !self.shard.node.saver.facts().ok {
+            self.slow |= slow::UNSAVED;
+        } else {
+            self.slow &= !slow::UNSAVED;
+        }
+    }
+
+    /// Begins a snapshot where a save point (`save`) is reached. One shard looks, for all of them.
+    fn save_if_due(&mut self) {
+        /// After a failure the next attempt waits, as on Redis.
+        const RETRY_SECONDS: u64 = 5;
+        let shard = &self.shard;
+        let (node, now) = (&shard.node, shard.now_ms / 1000);
+        node.report_changes(shard.id, shard.dirty);
+        let loading = self.slow & slow::LOADING != 0;
+        if shard.id.0 != 0 || shard.config.save.0.is_empty() || loading {
+            return;
+        }
+        let (facts, changes) = (node.saver.facts(), node.changes());
+        let since = now.saturating_sub(facts.last_save);
+        let may = facts.ok || now.saturating_sub(facts.last_try) > RETRY_SECONDS;
+        let mut points = shard.config.save.0.iter();
+        let reached = points.find(|point| changes >= point.changes && since > point.seconds);
+        if let Some(point) = reached
+            && may
+            && node.saver.running().is_none()
+        {
+            log::notice(format_args!(
+                "{} changes in {} seconds. Saving...",
+                point.changes, point.seconds
+            ));
+            self.run_own(b"BGSAVE\r\n");
+        }
+    }
+
+    /// Runs a command on the server's own behalf, as that of a client without a socket.
+    fn run_own(&mut self, line: &'static [u8]) {
+        self.shard.node.own_connection(self.shard.id);
+        let conn = self.connect(Peer::Unix(Box::default()), -1);
+        self.shard.stats.connections_received -= 1;
+        self.session(conn).flags &= !flag::NEED_AUTH;
+        self.receive(conn, line);
+        self.run_batch();
+        if self.session(conn).stall != Stall::No {
+            // It would have to wait for room to another shard: it is tried again with the next tick.
+            self.disconnected(conn);
+        } else {
+            self.mark_dirty(conn);
+        }
+    }
+
     /// Milliseconds until [`background`](Self::background) has something to do: 0 at once, None
     /// that nothing is foreseen.
     pub fn background_in_ms(&self) -> Option<u64> {
+        if self.intake.is_some() {
+            return Some(0);
+        }
         self.shard.background_in_ms()
     }
 
     /// A bounded slice of background work: expiry, freeing.
     pub fn background(&mut self) {
         self.note_memory();
+        /// What is loaded goes before all else: clients can only wait for it.
+        const INTAKE_SLICE: Duration = Duration::from_millis(2);
+        if let Some(intake) = self.intake.take() {
+            if intake.slice(&mut self.shard, INTAKE_SLICE) {
+                self.intake = Some(intake);
+            }
+            return;
+        }
         self.shard.background();
         self.settle_aftermath();
     }
 
     /// Ends what was to last until now.
     pub fn end_what_is_due(&mut self) {
+        if self.shard.snapshot.is_some() {
+            self.shard.settle_snapshot();
+            if self.shard.snapshot.is_none() {
+                self.mind_failed_saves();
+            }
+        }
+        let loading = self.slow & slow::LOADING != 0;
+        if loading && !self.shard.node.saver.loading.is_under_way() {
+            self.slow &= !slow::LOADING;
+        }
         self.end_pause_if_due();
         self.end_waits_that_are_due();
     }

@@ -168,6 +168,14 @@ impl Engine {
         if protected && session.is(flag::NEED_AUTH) && !flags.has(Flags::NO_AUTH) {
             return Some(Error::NO_AUTH);
         }
+        if self.slow & slow::LOADING != 0 && !flags.has(Flags::LOADING) {
+            return Some(Error::LOADING);
+        }
+        let unsaved = self.slow & slow::UNSAVED != 0;
+        if unsaved && (flags.has(Flags::WRITE) || spec.name == "ping") {
+            return Some(Error::MISCONF_RDB);
+        }
+        let session = self.session(conn);
         if session.is(flag::PUBSUB)
             && session.version == Version::Resp2
             && !matches!(spec.run, Run::Home(_) if allowed_to_subscribers(spec.name))

@@ -19,6 +19,7 @@ use crate::keyspace::Pos;
 use crate::mesh::ShardId;
 use crate::resp::decode::{Decoded, Frame, Limits, decode};
 use crate::resp::encode::{Output, Reply};
+use crate::server::load::Intake;
 use crate::server::log;
 use crate::shard::Shard;
 use crate::txn::TxnId;
@@ -72,6 +73,8 @@ pub struct Engine {
     pub adopted: Vec<(i32, u32)>,
     /// Non-zero: commands do not take the short way. Bits of [`slow`].
     pub(super) slow: u32,
+    /// Where what the start loads comes from, until all of it is there.
+    pub(super) intake: Option<Intake>,
     /// CLIENT PAUSE.
     pub(super) pause: super::pause::Pause,
     /// MONITOR.
@@ -108,6 +111,10 @@ pub mod slow {
     pub const PAUSE: u32 = 1;
     /// Somebody monitors.
     pub const MONITORS: u32 = 2;
+    /// The dataset is being loaded.
+    pub const LOADING: u32 = 4;
+    /// The last snapshot failed, and nothing more is to be written (`stop-writes-on-bgsave-error`).
+    pub const UNSAVED: u32 = 8;
 }
 
 impl Engine {
@@ -133,6 +140,7 @@ impl Engine {
             block_out: Output::default(),
             adopted: Vec::new(),
             slow: 0,
+            intake: None,
             pause: super::pause::Pause::default(),
             monitors: super::monitor::Monitors::new(shards),
             deadlines: super::blocking::Deadlines::new(),

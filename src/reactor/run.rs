@@ -23,6 +23,7 @@ use crate::net::ebb::Ebb;
 use crate::net::engine::{Engine, WAITING_OUTPUT_MAX};
 use crate::net::session::{ConnId, Peer, flag};
 use crate::resp::encode::Output;
+use crate::shard::Shard;
 use crate::stdx::allocator;
 
 /// What an operation was, in the top byte of its user data; the rest is a number.
@@ -165,6 +166,11 @@ impl Reactor {
                     .accept(listener.fd(), op::with(op::ACCEPT, (*number).into()));
             }
         }
+    }
+
+    /// The shard, once it does not serve any more.
+    pub fn shard(&mut self) -> &mut Shard {
+        &mut self.engine.shard
     }
 
     /// Serves until the process stops. Fails when the kernel refuses the ring: then this shard's
@@ -525,7 +531,8 @@ impl Reactor {
 
     /// Queues what a connection has to send; ends it if it is to end; pauses or resumes reading.
     fn flush(&mut self, conn: ConnId) {
-        let Some(link) = self.links[conn as usize].as_mut() else {
+        // A client of the server's own has no socket.
+        let Some(link) = self.links.get_mut(conn as usize).and_then(Option::as_mut) else {
             return;
         };
         let session = self.engine.session(conn);

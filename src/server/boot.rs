@@ -14,8 +14,9 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 
 use super::config::{self, Config, Launch, Startup, as_path};
+use super::load::{Intake, Loading};
 use super::process::{self, Resource, Supervisor};
-use super::{background, check_system, cpus, log, ring_probe, signals};
+use super::{background, check_rdb, check_system, cpus, log, ring_probe, signals, snapshot};
 use crate::command::FAMILIES;
 use crate::command::registry::Registry;
 use crate::keyspace;
@@ -46,6 +47,8 @@ pub fn main(args: &[OsString]) -> ExitCode {
             print!("{}", config::HELP);
             ExitCode::SUCCESS
         }
+        Ok(Startup::CheckRdb(file)) if check_rdb::run(&file) => ExitCode::SUCCESS,
+        Ok(Startup::CheckRdb(_)) => ExitCode::FAILURE,
         Ok(Startup::CheckSystem) => ExitCode::from(check_system::run() as u8),
         Err(error) => {
             eprintln!("{error}");
@@ -122,8 +125,19 @@ fn start(launch: &mut Launch, supervisor: Supervisor) -> Result<Server, String> 
     let node = node(config)?;
     let listening = ports.clone();
     node.let_listen(move |config| listening.change(config));
-    let shards = start_shards(&node, &registry, &ports, &cores)?;
+    let mut loading = Loading::begin(&node, node.started_ms)?;
+    let intakes = loading
+        .as_mut()
+        .map(|loading| std::mem::take(&mut loading.intakes));
+    let shards = start_shards(
+        &node,
+        &registry,
+        &ports,
+        &cores,
+        intakes.unwrap_or_default(),
+    )?;
     signals::serve(node.clone());
+    loading.map_or(Ok(()), |loading| loading.end(&node))?;
     announce(&node, &ports, config);
     process::tell_supervisor(supervisor, true);
     Ok(Server {
@@ -184,11 +198,13 @@ fn start_shards(
     registry: &Arc<Registry>,
     ports: &Arc<Ports>,
     cores: &[usize],
+    intakes: Vec<Intake>,
 ) -> Result<Vec<JoinHandle<bool>>, String> {
     let rings: Arc<[AtomicI32]> = (0..node.shards).map(|_| AtomicI32::new(-1)).collect();
     let ticks = clock::calibrate();
     let (ready, stands) = channel();
     let mut threads = Vec::new();
+    let mut intakes = intakes.into_iter();
     for (id, endpoint) in mesh(node.shards).into_iter().enumerate() {
         let wiring = Wiring {
             endpoint,
@@ -202,6 +218,7 @@ fn start_shards(
             node: node.clone(),
             registry: registry.clone(),
             ticks,
+            intake: intakes.next(),
         };
         let ready = ready.clone();
         let thread = std::thread::Builder::new().name(format!("shard-{id}"));
@@ -225,6 +242,8 @@ struct Seat {
     node: Arc<Node>,
     registry: Arc<Registry>,
     ticks: Ticks,
+    /// What a snapshot has for it.
+    intake: Option<Intake>,
 }
 
 impl Seat {
@@ -243,19 +262,20 @@ impl Seat {
             core_affinity::set_for_current(core_affinity::CoreId { id });
         }
         let supply = supplied.is_ok().then_some(supply);
-        let engine = Engine::new(Shard::new(
-            self.id,
-            self.node,
-            self.registry,
-            self.ticks,
-            supply,
-        ));
+        let shard = Shard::new(self.id, self.node, self.registry, self.ticks, supply);
+        let mut engine = Engine::new(shard);
+        if let Some(intake) = self.intake {
+            engine.load(intake);
+        }
         let reactor = Reactor::new(engine, wiring);
         // Nobody listens any more when another shard could not start; then the process ends.
         match reactor {
             Ok(mut reactor) => {
                 let _ = ready.send(Ok(()));
                 let served = reactor.run();
+                if served.is_ok() {
+                    snapshot::save_at_end(reactor.shard());
+                }
                 if let Err(error) = &served {
                     log::warning(format_args!(
                         "Shard {id} lost its ring (io_uring_enter: {error}). The server stops."
@@ -303,6 +323,11 @@ impl Server {
             if !shard.join().unwrap_or(false) {
                 code = ExitCode::FAILURE;
             }
+        }
+        if let Some(run) = self.node.saver.running()
+            && !self.node.saver.wait(&run)
+        {
+            code = ExitCode::FAILURE;
         }
         process::tell_supervisor(supervisor, false);
         self.ports.close();

@@ -1,11 +1,14 @@
 //! The server around the shards: configuration, log, process and what the host offers.
 pub mod background;
 pub mod boot;
+pub mod check_rdb;
 pub mod check_system;
 pub mod config;
 pub mod cpus;
 pub mod facts;
+pub mod load;
 pub mod log;
 pub mod process;
 pub mod ring_probe;
 pub mod signals;
+pub mod snapshot;

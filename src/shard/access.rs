@@ -109,6 +109,16 @@ impl Shard {
         self.seconds().wrapping_sub(clock) & CLOCK_MASK
     }
 
+    /// What an entry is to remember that was accessed so long ago or so often elsewhere; None where
+    /// that is not told, or not what entries remember here.
+    pub fn clock_of(&self, idle_seconds: Option<u64>, frequency: Option<u8>) -> Option<u32> {
+        if self.lfu.on {
+            return frequency.map(|frequency| self.lfu.of_frequency(frequency, self.now_ms));
+        }
+        let idle = idle_seconds?.min(u64::from(CLOCK_MASK)) as u32;
+        Some(self.seconds().wrapping_sub(idle) & CLOCK_MASK)
+    }
+
     /// What an entry remembers after an access.
     #[inline]
     fn clock_after(&mut self, db: u16, place: Place) -> u32 {

@@ -73,6 +73,14 @@ impl Shard {
     /// foreseen.
     #[inline]
     pub fn background_in_ms(&self) -> Option<u64> {
+        let snapshot = self.snapshot_in_ms();
+        let expiry = self.expiry_in_ms();
+        snapshot.into_iter().chain(expiry).min()
+    }
+
+    /// The same for expiry and freeing.
+    #[inline]
+    fn expiry_in_ms(&self) -> Option<u64> {
         if self.expiry.paused {
             return None;
         }
@@ -99,6 +107,12 @@ impl Shard {
     /// A slice of what [`background_in_ms`](Self::background_in_ms) says is due.
     pub fn background(&mut self) {
         self.actor = 0;
+        if self.snapshot_in_ms().is_some() {
+            self.snapshot_slice();
+        }
+        if self.expiry.paused {
+            return;
+        }
         let began = (self.ticks.read)();
         let budget = SLICE_US * self.ticks.per_us;
         let in_time = |shard: &Self| (shard.ticks.read)().wrapping_sub(began) < budget;

@@ -46,6 +46,11 @@ impl Lfu {
         minutes(now_ms) << COUNTER_BITS | COUNTER_INITIAL
     }
 
+    /// The clock of an entry that has this frequency.
+    pub fn of_frequency(self, frequency: u8, now_ms: u64) -> u32 {
+        minutes(now_ms) << COUNTER_BITS | u32::from(frequency)
+    }
+
     /// The counter as it has gone down by now (OBJECT FREQ).
     pub fn frequency(self, clock: u32, now_ms: u64) -> u32 {
         let counter = clock & COUNTER_MAX;

@@ -10,6 +10,7 @@ pub mod lfu;
 pub mod node;
 pub mod prefetch;
 pub mod rates;
+pub mod snapshot;
 pub mod stats;
 pub mod tracking;
 pub mod watch;
@@ -19,6 +20,7 @@ use std::sync::Arc;
 use crate::command::registry::Registry;
 use crate::keyspace::{Hasher, Keyspace, Pos, SLOTS, Slot, Supply};
 use crate::mesh::ShardId;
+use crate::rdb::Encoder;
 use crate::server::config::{Config, NotifyFlags};
 use crate::txn::Txns;
 use blocking::Blocking;
@@ -28,6 +30,7 @@ use expiry::Expiry;
 use lending::{Carried, Change};
 use lfu::Lfu;
 use node::Node;
+use snapshot::Snapshot;
 use stats::Stats;
 use tracking::Tracking;
 use watch::Watch;
@@ -76,6 +79,12 @@ pub struct Shard {
     replaying_at_ms: Option<u64>,
     /// Active expiry and lazy freeing.
     pub expiry: Expiry,
+    /// A snapshot that is being taken.
+    pub snapshot: Option<Box<Snapshot>>,
+    /// What values are dumped with.
+    pub encoder: Encoder,
+    /// Whether the checksum of what is restored is looked at.
+    pub verifies_dumps: bool,
     /// What the access clock of entries means.
     pub lfu: Lfu,
     /// Who subscribes to what, for publishing.
@@ -145,6 +154,9 @@ impl Shard {
             effects: Effects::default(),
             replaying_at_ms: None,
             expiry: Expiry::default(),
+            snapshot: None,
+            encoder: Encoder::default(),
+            verifies_dumps: true,
             channels: Channels::default(),
             blocking: Blocking::default(),
             tracking: Tracking::default(),

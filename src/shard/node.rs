@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use crate::mesh::ShardId;
 use crate::server::config::Config;
+use crate::server::snapshot::Saver;
 
 /// Makes the process listen as a configuration says; the error is for the log.
 type Listen = Box<dyn Fn(&Config) -> Result<(), String> + Send + Sync>;
@@ -29,10 +30,16 @@ pub struct Node {
     next_slow: AtomicU64,
     /// Bytes that each shard's part of the keyspace took when it last looked.
     used: Box<[AtomicU64]>,
+    /// Changes of each shard since the last save when it last looked.
+    changes: Box<[AtomicU64]>,
     /// The most bytes that all together took.
     used_peak: AtomicU64,
     /// Connections of each shard.
     connections: Box<[AtomicU32]>,
+    /// Snapshots.
+    pub saver: Saver,
+    /// Whether a snapshot is written before the process ends; not said: if there are save points.
+    pub saves_at_end: OnceLock<bool>,
     /// Set when the server is to stop.
     pub stopping: AtomicBool,
     /// An event descriptor for each shard, by which other threads wake it.
@@ -64,8 +71,11 @@ impl Node {
             clients: Mutex::default(),
             next_slow: AtomicU64::new(0),
             used: (0..shards).map(|_| AtomicU64::new(0)).collect(),
+            changes: (0..shards).map(|_| AtomicU64::new(0)).collect(),
             used_peak: AtomicU64::new(0),
             connections: (0..shards).map(|_| AtomicU32::new(0)).collect(),
+            saver: Saver::new(started_ms / 1000),
+            saves_at_end: OnceLock::new(),
             stopping: AtomicBool::new(false),
             calls,
             wake,
@@ -76,6 +86,11 @@ impl Node {
     /// Asks all shards to answer what they have taken up and to end.
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::Relaxed);
+        self.wake_all();
+    }
+
+    /// Has all shards look at what concerns them all.
+    pub fn wake_all(&self) {
         self.calls.iter().for_each(|call| (self.wake)(*call));
     }
 
@@ -146,6 +161,16 @@ impl Node {
         self.next_slow.fetch_add(1, Ordering::Relaxed)
     }
 
+    /// A shard says how many changes it has had since the last save; called now and then.
+    pub fn report_changes(&self, shard: ShardId, changes: u64) {
+        self.changes[shard.index()].store(changes, Ordering::Relaxed);
+    }
+
+    /// Changes of all shards since the last save, as they were last reported.
+    pub fn changes(&self) -> u64 {
+        self.changes.iter().map(|c| c.load(Ordering::Relaxed)).sum()
+    }
+
     /// A shard says how many bytes it uses; called now and then.
     pub fn report_used(&self, shard: ShardId, bytes: usize) {
         self.used[shard.index()].store(bytes as u64, Ordering::Relaxed);
@@ -175,6 +200,11 @@ impl Node {
             .expect("at least one shard");
         self.connections[at].fetch_add(1, Ordering::Relaxed);
         ShardId(at as u16)
+    }
+
+    /// Counts a client that the server itself is.
+    pub fn own_connection(&self, shard: ShardId) {
+        self.connections[shard.index()].fetch_add(1, Ordering::Relaxed);
     }
 
     /// A connection of `shard` is gone.

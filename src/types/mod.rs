@@ -3,6 +3,7 @@
 //!
 //! | module | what |
 //! | --- | --- |
+//! | [`digest`] | what tells whether two datasets are equal |
 //! | [`hash`] | fields, values and their expiries, small and large |
 //! | [`hyperloglog`] | how many different elements there were, in 16 bytes to 12 KiB |
 //! | [`list`] | lists in their two forms |
@@ -13,6 +14,7 @@
 //! | [`stream`] | blocks of entries with delta-coded IDs, and consumer groups |
 //! | [`zset`] | the large sorted set |
 
+pub mod digest;
 pub mod hash;
 pub mod hyperloglog;
 pub mod list;

@@ -589,27 +589,36 @@ pub fn is_sound(bytes: &[u8]) -> bool {
 /// Bytes of the element that stands at the start of these bytes, the length behind it included, if
 /// it is whole and in its one form.
 fn sound_element(bytes: &[u8]) -> Option<usize> {
-    /// A head, and the 8 bytes of the longest integer.
-    const LONGEST_HEAD: usize = 9;
-    let mut start = [0; LONGEST_HEAD];
-    let known = bytes.len().min(LONGEST_HEAD);
-    start[..known].copy_from_slice(&bytes[..known]);
-    if start[0] > HEAD_INT64 {
-        return None;
-    }
-    let size = Packed { bytes: &start }.element_bytes(0);
-    let size = size + back_bytes(size);
-    let element = Packed {
-        bytes: bytes.get(..size)?,
-    }
-    .get(0);
+    let (element, size) = read_foreign(bytes)?;
     let canonical = match element {
         Element::Int(_) => element,
         Element::Bytes(bytes) => Element::of(bytes),
     };
-    let mut again = vec![0; canonical.packed_bytes()];
-    canonical.write(&mut again);
-    (again == bytes[..size]).then_some(size)
+    // No number takes as many bytes in two forms.
+    (canonical.packed_bytes() == size).then_some(size)
+}
+
+/// The element at the start of bytes from outside, and its bytes with the length behind it; None if
+/// it is not whole, or that length is not its own. Its form need not be the one that a block has for
+/// it ([`Element::packed_bytes`] tells: no two forms take the same bytes).
+#[inline]
+pub fn read_foreign(bytes: &[u8]) -> Option<(Element<'_>, usize)> {
+    /// A head, and the 8 bytes of the longest integer.
+    const LONGEST_HEAD: usize = 9;
+    /// See [`back_bytes`].
+    const BACK_BYTES_MAX: usize = 5;
+    let mut start = [0; LONGEST_HEAD];
+    let known = bytes.len().min(LONGEST_HEAD);
+    start[..known].copy_from_slice(&bytes[..known]);
+    if known == 0 || start[0] > HEAD_INT64 {
+        return None;
+    }
+    let size = Packed { bytes: &start }.element_bytes(0);
+    let whole = bytes.get(..size + back_bytes(size))?;
+    let mut back = [0; BACK_BYTES_MAX];
+    let count = write_back(size, &mut back);
+    let element = Packed { bytes: whole }.get(0);
+    (whole[size..] == back[..count]).then_some((element, whole.len()))
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ mod duel;
 mod events;
 mod grammar;
 mod normal;
+mod rdb;
 mod script;
 
 use duel::{Duel, PROTOCOLS};

@@ -9,6 +9,7 @@
 #[path = "../diff/differences.rs"]
 mod differences;
 mod mutate;
+mod rdb;
 
 use ringdove_rig::{Options, Rng, Server, Value};
 use std::collections::BTreeSet;

@@ -16,6 +16,7 @@ mod protocol;
 mod pubsub;
 mod scan;
 mod shards;
+mod snapshot;
 mod start_stop;
 mod tracking;
 mod transactions;

@@ -352,7 +352,7 @@ fn logfile(ctx: &Ctx) {
     assert_eq!(server.log().matches("Ready to accept").count(), 0);
 }
 
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
     listener.local_addr().expect("bound").port()
 }

@@ -1,4 +1,5 @@
 //! Keys and databases, whatever the keys hold.
+mod dump;
 pub mod expire;
 pub mod keys;
 pub mod object;
@@ -139,6 +140,42 @@ pub const KEYS: &[Spec] = &[
         syntax: "key db:integer",
         effect: Effect::Verbatim,
         run: Run::Keyed(keys::move_),
+        ..Spec::BASE
+    },
+    Spec {
+        name: "dump",
+        arity: 2,
+        flags: Flags::READONLY,
+        acl: Acl::KEYSPACE.or(Acl::READ).or(Acl::SLOW),
+        keys: &[KeySpec::one(1, KeyFlags::RO.or(KeyFlags::ACCESS))],
+        since: "2.6.0",
+        complexity: "O(N) with N the number of elements of a collection and their bytes.",
+        summary: "Returns a key's value as bytes that RESTORE takes, here and on other servers.",
+        syntax: "key",
+        tips: &["nondeterministic_output"],
+        run: Run::Keyed(dump::dump),
+        ..Spec::BASE
+    },
+    Spec {
+        name: "restore",
+        arity: -4,
+        flags: Flags::WRITE.or(Flags::DENYOOM),
+        acl: Acl::KEYSPACE
+            .or(Acl::WRITE)
+            .or(Acl::SLOW)
+            .or(Acl::DANGEROUS),
+        keys: &[KeySpec::one(1, KeyFlags::OW.or(KeyFlags::UPDATE))],
+        since: "2.6.0",
+        complexity: "O(N) with N the number of elements of a collection and their bytes, O(N*log(N)) for a sorted set.",
+        summary: "Makes a key of what DUMP has returned, here or on another server.",
+        history: &[
+            ("3.0.0", "`REPLACE`."),
+            ("5.0.0", "`ABSTTL`."),
+            ("5.0.0", "`IDLETIME` and `FREQ`."),
+        ],
+        syntax: "key ttl:integer serialized-value [REPLACE] [ABSTTL] [IDLETIME seconds] [FREQ frequency:integer]",
+        effect: Effect::Values,
+        run: Run::Keyed(dump::restore),
         ..Spec::BASE
     },
 ];

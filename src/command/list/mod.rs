@@ -319,6 +319,6 @@ pub(super) fn with_new_list(
     max_listpack_size: i32,
     store: impl FnOnce(crate::keyspace::NewValue<'_>),
 ) {
-    let limit = edit::Limit::of(max_listpack_size);
+    let limit = crate::types::list::Limit::of(max_listpack_size);
     edit::start(crate::types::list::End::Right, elements, limit, store);
 }

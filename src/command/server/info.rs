@@ -83,6 +83,7 @@ fn wanted(args: &[&[u8]]) -> Vec<&'static Section> {
 }
 
 fn part(ctx: &mut PartCtx<'_>) -> Outcome {
+    ctx.engine.shard.settle_snapshot();
     let per_command = wanted(ctx.args)
         .iter()
         .any(|(name, ..)| matches!(*name, "commandstats" | "latencystats"));
@@ -275,8 +276,9 @@ impl Text<'_> {
 
     fn persistence(&mut self) {
         self.head("Persistence");
+        let loading = &self.node.saver.loading;
+        self.field("loading", u8::from(loading.is_under_way()));
         self.zeros(&[
-            "loading",
             "async_loading",
             "current_cow_peak",
             "current_cow_size",
@@ -285,17 +287,20 @@ impl Text<'_> {
         self.field("current_fork_perc", "0.00");
         self.zeros(&["current_save_keys_processed", "current_save_keys_total"]);
         self.field("rdb_changes_since_last_save", self.all.counters.dirty);
-        self.field("rdb_bgsave_in_progress", 0);
-        self.field("rdb_last_save_time", self.node.started_ms / 1000);
-        self.field("rdb_last_bgsave_status", "ok");
-        self.field("rdb_last_bgsave_time_sec", -1);
-        self.field("rdb_current_bgsave_time_sec", -1);
-        self.zeros(&[
-            "rdb_saves",
-            "rdb_last_cow_size",
-            "rdb_last_load_keys_expired",
-            "rdb_last_load_keys_loaded",
-        ]);
+        let (facts, running) = (self.node.saver.facts(), self.node.saver.running());
+        let seconds = |seconds: Option<u64>| seconds.map_or(-1, |seconds| seconds as i64);
+        let status = if facts.ok { "ok" } else { "err" };
+        self.field("rdb_bgsave_in_progress", u8::from(running.is_some()));
+        self.field("rdb_last_save_time", facts.last_save);
+        self.field("rdb_last_bgsave_status", status);
+        self.field("rdb_last_bgsave_time_sec", seconds(facts.took));
+        let current = seconds(running.map(|run| run.seconds()));
+        self.field("rdb_current_bgsave_time_sec", current);
+        self.field("rdb_saves", facts.saves);
+        self.field("rdb_last_cow_size", 0);
+        let [loaded, expired] = facts.loaded;
+        self.field("rdb_last_load_keys_expired", expired);
+        self.field("rdb_last_load_keys_loaded", loaded);
         self.zeros(&[
             "aof_enabled",
             "aof_rewrite_in_progress",
@@ -311,6 +316,24 @@ impl Text<'_> {
             "module_fork_in_progress",
             "module_fork_last_cow_size",
         ]);
+        if self.node.saver.loading.is_under_way() {
+            self.loading();
+        }
+    }
+
+    /// How far the start's reading is, with an estimate of what is left.
+    fn loading(&mut self) {
+        let [began, total, read] = self.node.saver.loading.facts();
+        let elapsed = (self.now_us / 1_000_000).saturating_sub(began);
+        let left = total.saturating_sub(read);
+        let eta = (elapsed * left).checked_div(read).unwrap_or(0);
+        self.field("loading_start_time", began);
+        self.field("loading_total_bytes", total);
+        self.field("loading_rdb_used_mem", 0);
+        self.field("loading_loaded_bytes", read);
+        let share = (100 * read) as f64 / total.max(1) as f64;
+        self.field("loading_loaded_perc", format_args!("{share:.2}"));
+        self.field("loading_eta_seconds", eta.max(1));
     }
 
     /// Redis 8's threads for I/O are the shards here.

@@ -10,6 +10,7 @@ mod latency;
 mod record;
 mod report;
 mod role;
+pub mod save;
 mod shutdown;
 mod slowlog;
 mod time;
@@ -30,6 +31,9 @@ pub const COMMANDS: &[Spec] = &[
     role::REPLICAOF,
     role::SLAVEOF,
     role::ROLE,
+    save::SAVE,
+    save::BGSAVE,
+    save::LASTSAVE,
     shutdown::SPEC,
     slowlog::SPEC,
     time::SPEC,

@@ -29,7 +29,8 @@ pub(super) const SPEC: Spec = Spec {
 /// What the options ask for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Wish {
-    Stop,
+    /// And whether a snapshot is written, where that is said.
+    Stop(Option<bool>),
     Abort,
 }
 
@@ -47,18 +48,28 @@ fn parse(options: &[&[u8]]) -> Result<Wish, Error> {
     if abort && (save || no_save || now_or_force) || save && no_save {
         return Err(Error::SYNTAX);
     }
-    Ok(if abort { Wish::Abort } else { Wish::Stop })
+    Ok(match (abort, save, no_save) {
+        (true, ..) => Wish::Abort,
+        (_, true, _) => Wish::Stop(Some(true)),
+        (_, _, true) => Wish::Stop(Some(false)),
+        _ => Wish::Stop(None),
+    })
 }
 
 fn shutdown(ctx: &mut HomeCtx<'_>) -> Outcome {
-    if parse(&ctx.args[1..])? == Wish::Abort {
+    let Wish::Stop(saves) = parse(&ctx.args[1..])? else {
         // Nothing here makes a shutdown wait, so none can be in progress while commands run.
         return Err(Error::new("ERR No shutdown in progress."));
-    }
+    };
     log::warning(format_args!("User requested shutdown..."));
     // No reply: the end of the connection says that it is done, as on Redis.
     ctx.session().flags |= flag::CLOSE_AFTER_REPLY;
-    ctx.shard().node.stop();
+    let node = &ctx.shard().node;
+    if let Some(saves) = saves {
+        // Who asked first is heard.
+        let _ = node.saves_at_end.set(saves);
+    }
+    node.stop();
     Ok(())
 }
 
@@ -72,8 +83,9 @@ mod tests {
             let words: Vec<&[u8]> = line.split_whitespace().map(str::as_bytes).collect();
             parse(&words)
         };
-        assert_eq!(parse(""), Ok(Wish::Stop));
-        assert_eq!(parse("NoSave now FORCE"), Ok(Wish::Stop));
+        assert_eq!(parse(""), Ok(Wish::Stop(None)));
+        assert_eq!(parse("save"), Ok(Wish::Stop(Some(true))));
+        assert_eq!(parse("NoSave now FORCE"), Ok(Wish::Stop(Some(false))));
         assert_eq!(parse("abort"), Ok(Wish::Abort));
         for wrong in ["foo", "save nosave", "abort now", "abort save"] {
             assert_eq!(parse(wrong), Err(Error::SYNTAX), "{wrong}");

@@ -29,6 +29,7 @@ Usage: ringdove [/path/to/ringdove.conf] [options] [-]
        ringdove -v or --version
        ringdove -h or --help
        ringdove --check-system
+       ringdove --check-rdb FILE
 
 Examples:
        ringdove (run the server with default conf)
@@ -50,6 +51,8 @@ pub enum Startup {
     Help,
     /// Print what the host offers.
     CheckSystem,
+    /// Read a snapshot and say what is in it.
+    CheckRdb(PathBuf),
 }
 
 /// The configuration to start with.
@@ -167,6 +170,9 @@ pub fn load(args: &[OsString]) -> Result<Startup, StartError> {
         Some(&b"-v" | &b"--version") => return Ok(Startup::Version),
         Some(&b"-h" | &b"--help") => return Ok(Startup::Help),
         Some(&b"--check-system") => return Ok(Startup::CheckSystem),
+        Some(&b"--check-rdb") if args.len() == 2 => {
+            return Ok(Startup::CheckRdb(as_path(args[1]).to_owned()));
+        }
         _ => {}
     }
     let file = args.first().filter(|arg| !arg.starts_with(b"-")).copied();
@@ -517,6 +523,9 @@ mod tests {
         assert!(matches!(load("-h"), Startup::Help));
         assert!(matches!(load("--help"), Startup::Help));
         assert!(matches!(load("--check-system"), Startup::CheckSystem));
+        let check = ["--check-rdb", "x.rdb"].map(OsString::from);
+        let check = super::load(&check).expect("an option");
+        assert!(matches!(check, Startup::CheckRdb(file) if file == *"x.rdb"));
     }
 
     #[test]

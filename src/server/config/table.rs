@@ -275,13 +275,13 @@ directives! {
 
     // Durability.
     /// When a snapshot is due by itself.
-    save: SavePoints = SavePoints::of(&[(3600, 1), (300, 100), (60, 10_000)]), "save", MULTI, Later, compound;
+    save: SavePoints = SavePoints::of(&[(3600, 1), (300, 100), (60, 10_000)]), "save", MULTI, Acts, compound;
     /// Name of the snapshot file.
-    dbfilename: Text = b"dump.rdb".to_vec(), "dbfilename", PROTECTED, Later, text(check_dbfilename);
+    dbfilename: Text = b"dump.rdb".to_vec(), "dbfilename", PROTECTED, Acts, text(check_dbfilename);
     /// Compress strings in snapshots.
-    rdbcompression: bool = true, "rdbcompression", 0, Later, yes_no;
+    rdbcompression: bool = true, "rdbcompression", 0, Acts, yes_no;
     /// Put a checksum at the end of snapshots.
-    rdbchecksum: bool = true, "rdbchecksum", IMMUTABLE, Later, yes_no;
+    rdbchecksum: bool = true, "rdbchecksum", IMMUTABLE, Acts, yes_no;
     /// Whether a snapshot of a newer version is refused.
     rdb_version_check: RdbVersionCheck = RdbVersionCheck::Strict, "rdb-version-check", 0, Later, choice;
     /// Sync a snapshot while it is written.
@@ -291,13 +291,13 @@ directives! {
     /// Microseconds to sleep after each saved key, for tests.
     rdb_key_save_delay: i32 = 0, "rdb-key-save-delay", HIDDEN, Later, number(i32::MIN, i32::MAX);
     /// Microseconds to sleep after each loaded key, for tests.
-    key_load_delay: i32 = 0, "key-load-delay", HIDDEN, Later, number(i32::MIN, i32::MAX);
+    key_load_delay: i32 = 0, "key-load-delay", HIDDEN, Acts, number(i32::MIN, i32::MAX);
     /// Bytes between two looks at the clients while loading.
     loading_process_events_interval_bytes: u64 = 2 << 20, "loading-process-events-interval-bytes", HIDDEN, Nothing, number(1024, i32::MAX);
     /// Whose payloads are checked in depth.
     sanitize_dump_payload: SanitizePayload = SanitizePayload::No, "sanitize-dump-payload", 0, Later, choice;
     /// Refuse writes after a failed snapshot.
-    stop_writes_on_bgsave_error: bool = true, "stop-writes-on-bgsave-error", 0, Later, yes_no;
+    stop_writes_on_bgsave_error: bool = true, "stop-writes-on-bgsave-error", 0, Acts, yes_no;
     /// Keep a log of the writes.
     appendonly: bool = false, "appendonly", NOT_LOADING, Later, yes_no;
     /// Base name of the log.

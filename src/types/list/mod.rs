@@ -10,6 +10,9 @@
 //! each from the nearer end. Both ends are reached at once and change without moving anything.
 
 mod block;
+mod limit;
+
+pub use limit::Limit;
 
 use super::packed::{self, Element, Packed};
 use crate::keyspace::{Kind, Object, Value};
@@ -121,6 +124,12 @@ impl LargeList {
             }
         }
         bytes
+    }
+
+    /// Its blocks, in order, none of them empty; and how many.
+    pub fn packs(&self) -> (impl Iterator<Item = Packed<'_>>, usize) {
+        let blocks = self.chunks.iter().flat_map(|chunk| &chunk.blocks);
+        (blocks.map(ListBlock::packed), self.blocks)
     }
 
     /// Its elements in one packed block.

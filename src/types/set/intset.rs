@@ -68,6 +68,18 @@ impl<'a> Intset<'a> {
         self.ints.is_empty()
     }
 
+    /// Bytes of each integer.
+    #[inline]
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// The integers' bytes, little-endian, ascending.
+    #[inline]
+    pub fn bytes(&self) -> &'a [u8] {
+        self.ints
+    }
+
     /// The integer at an index in ascending order.
     #[inline]
     pub fn get(&self, index: usize) -> i64 {

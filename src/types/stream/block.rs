@@ -111,6 +111,23 @@ impl Block {
         }
     }
 
+    /// The block with a body whose elements are whole and in their one form; None if they are not
+    /// those of a block that begins at `first`. And the ID of its last entry.
+    pub(super) fn of_body(first: StreamId, body: Vec<u8>) -> Option<(Self, StreamId)> {
+        let (last, live, dead) = check(first, &body)?;
+        Some((Self { body, live, dead }, last))
+    }
+
+    /// Its elements, and how many they are.
+    pub(super) fn body(&self) -> (&[u8], usize) {
+        let (mut at, mut count) = (0, 0);
+        while at < self.body.len() {
+            at = element::skip(&self.body, at);
+            count += 1;
+        }
+        (&self.body, count)
+    }
+
     /// Entries that were not deleted.
     pub(super) fn live(&self) -> usize {
         self.live as usize
@@ -299,4 +316,81 @@ impl Block {
         }
         ids
     }
+}
+
+/// The elements of a body, one after the other.
+struct Walk<'a> {
+    body: &'a [u8],
+    at: usize,
+}
+
+impl Walk<'_> {
+    fn skip(&mut self, count: usize) -> Option<()> {
+        for _ in 0..count {
+            if self.at == self.body.len() {
+                return None;
+            }
+            self.at = element::skip(self.body, self.at);
+        }
+        Some(())
+    }
+
+    fn int(&mut self) -> Option<i64> {
+        if self.at == self.body.len() {
+            return None;
+        }
+        let (element, next) = element::read(self.body, self.at);
+        self.at = next;
+        match element {
+            Element::Int(number) => Some(number),
+            Element::Bytes(_) => None,
+        }
+    }
+
+    fn count(&mut self) -> Option<usize> {
+        usize::try_from(self.int()?).ok()
+    }
+}
+
+/// Whether these elements are a block's: the ID of its last entry, and how many entries are live and
+/// deleted. One at least must be live.
+fn check(first: StreamId, body: &[u8]) -> Option<(StreamId, u32, u32)> {
+    let mut walk = Walk { body, at: 0 };
+    let master = walk.count()?;
+    walk.skip(master)?;
+    if walk.int()? != 0 {
+        return None;
+    }
+    let (mut last, mut live, mut dead) = (None, 0u32, 0u32);
+    while walk.at < body.len() {
+        let flags = walk.int()?;
+        if flags & !(DELETED | SAME_FIELDS) != 0 {
+            return None;
+        }
+        let (ms, seq) = (walk.int()?, walk.int()?);
+        let elements = if flags & SAME_FIELDS != 0 {
+            walk.skip(master)?;
+            master.checked_add(3)?
+        } else {
+            let parts = walk.count()?.checked_mul(2)?;
+            walk.skip(parts)?;
+            parts.checked_add(4)?
+        };
+        let id = StreamId {
+            ms: first.ms.wrapping_add(ms as u64),
+            seq: first.seq.wrapping_add(seq as u64),
+        };
+        let in_order = last.map_or(id == first, |last| id > last);
+        if walk.count()? != elements || !in_order {
+            return None;
+        }
+        last = Some(id);
+        let counter = if flags & DELETED != 0 {
+            &mut dead
+        } else {
+            &mut live
+        };
+        *counter = counter.checked_add(1)?;
+    }
+    last.filter(|_| live > 0).map(|last| (last, live, dead))
 }

@@ -138,14 +138,15 @@ fn push_back_len(body: &mut Vec<u8>, len: usize) {
     }
 }
 
-/// Bytes of the length behind an element.
+/// Bytes of the length behind an element. From two bytes on the largest length that would fit takes
+/// one more: so it is in Redis, and so its readers expect it.
 #[inline]
 fn back_len_bytes(len: usize) -> usize {
     match len {
         ..128 => 1,
-        128..16_384 => 2,
-        16_384..2_097_152 => 3,
-        2_097_152..268_435_456 => 4,
+        128..16_383 => 2,
+        16_383..2_097_151 => 3,
+        2_097_151..268_435_455 => 4,
         _ => 5,
     }
 }

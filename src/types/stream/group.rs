@@ -120,7 +120,9 @@ impl Group {
             active_ms: None,
             pending: BTreeSet::new(),
         };
-        let free = self.consumers.iter().position(Option::is_none);
+        let has_gap = self.by_name.len() < self.consumers.len();
+        let free = has_gap.then(|| self.consumers.iter().position(Option::is_none));
+        let free = free.flatten();
         let number = free.unwrap_or(self.consumers.len());
         match free {
             Some(free) => self.consumers[free] = Some(consumer),

@@ -115,6 +115,17 @@ impl Log {
         self.entries_added
     }
 
+    /// Adds a block behind all others whose last entry, deleted or not, has the ID `last`.
+    pub(super) fn add_block(&mut self, first: StreamId, block: Block, last: StreamId) {
+        let is_first = self.is_empty();
+        self.length += block.live() as u64;
+        self.last_id = last;
+        self.index.push(first, block);
+        if is_first {
+            self.find_first();
+        }
+    }
+
     /// XSETID: sets what is remembered.
     pub fn set_id(&mut self, last: StreamId, added: Option<u64>, max_deleted: Option<StreamId>) {
         assert!(self.is_empty() || last >= self.last_entry_id());

@@ -9,6 +9,7 @@
 //! | [`log`] | appending, ranges, deletion, trimming; what is remembered of what has gone |
 //! | [`group`] | consumer groups, and what is pending in them |
 //! | [`lag`] | how far a group is behind |
+//! | [`restore`] | a stream's parts as snapshots have them |
 //!
 //! A block is full at the very entry at which Redis's is, and `~` removes whole blocks: so a stream
 //! has the same length as on Redis after trimming. Appending costs the same whatever the length; a
@@ -22,6 +23,7 @@ mod index;
 mod lag;
 mod log;
 mod nodes;
+mod restore;
 #[cfg(test)]
 mod tests;
 
@@ -30,6 +32,7 @@ pub use element::Element;
 pub use group::{Consumer, ConsumerId, Group, Pending};
 pub use id::StreamId;
 pub use log::{BlockLimits, Log, NewId, Range, Refused, Trim, TrimLimits};
+pub use restore::{Body, Node};
 
 use crate::keyspace::{Kind, Object};
 use std::any::Any;

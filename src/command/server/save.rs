@@ -1,0 +1,152 @@
+//! SAVE, BGSAVE, LASTSAVE: snapshots of the dataset ([`crate::server::snapshot`]).
+//!
+//! All shards begin their parts while a transaction holds every database at each of them: nothing is
+//! under way between two shards then, and what each has at that moment is the dataset at one.
+
+use crate::command::context::{HomeCtx, MergeCtx, PartCtx};
+use crate::command::error::{Error, Outcome};
+use crate::command::spec::{Acl, Flags, Group, Run, Spec};
+use crate::server::log;
+
+const ADMIN: Acl = Acl::ADMIN.or(Acl::SLOW).or(Acl::DANGEROUS);
+const ADMIN_FLAGS: Flags = Flags::ADMIN.or(Flags::NOSCRIPT).or(Flags::NO_ASYNC_LOADING);
+
+pub(super) const SAVE: Spec = Spec {
+    name: "save",
+    arity: 1,
+    flags: ADMIN_FLAGS.or(Flags::NO_MULTI),
+    acl: ADMIN,
+    group: Group::Server,
+    complexity: "O(N) where N is the total number of keys in all databases",
+    summary: "Writes a snapshot of the dataset; clients wait meanwhile.",
+    run: Run::Gather {
+        prepare: Some(begin_save),
+        part: save_part,
+        merge: save_merge,
+    },
+    ..Spec::BASE
+};
+
+pub(super) const BGSAVE: Spec = Spec {
+    name: "bgsave",
+    arity: -1,
+    flags: ADMIN_FLAGS,
+    acl: ADMIN,
+    group: Group::Server,
+    complexity: "O(1)",
+    summary: "Writes a snapshot of the dataset while clients go on.",
+    history: &[("3.2.2", "`SCHEDULE`."), ("8.1.0", "`CANCEL` (Valkey).")],
+    syntax: "[SCHEDULE | CANCEL]#operation",
+    run: Run::Gather {
+        prepare: Some(begin_or_cancel),
+        part: bgsave_part,
+        merge: bgsave_merge,
+    },
+    ..Spec::BASE
+};
+
+pub(super) const LASTSAVE: Spec = Spec {
+    name: "lastsave",
+    arity: 1,
+    flags: Flags::LOADING.or(Flags::STALE).or(Flags::FAST),
+    acl: Acl::ADMIN.or(Acl::FAST).or(Acl::DANGEROUS),
+    group: Group::Server,
+    summary: "Tells when the last snapshot was written, in seconds since 1970.",
+    tips: &["nondeterministic_output"],
+    run: Run::Home(lastsave),
+    ..Spec::BASE
+};
+
+const IN_PROGRESS: Error = Error::fixed("ERR Background save already in progress");
+/// Redis says no more; the log says why.
+const FAILED: Error = Error::fixed("ERR");
+
+fn begin_save(ctx: &mut HomeCtx<'_>) -> Outcome {
+    begin(ctx, false)
+}
+
+fn begin(ctx: &mut HomeCtx<'_>, background: bool) -> Outcome {
+    let shard = ctx.shard();
+    shard.settle_snapshot();
+    let node = shard.node.clone();
+    match node.saver.begin(&node, shard.now_ms / 1000, background) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(IN_PROGRESS),
+        Err(error) => {
+            log::warning(format_args!("Cannot start a snapshot: {error}"));
+            Err(FAILED)
+        }
+    }
+}
+
+/// Whether this is BGSAVE CANCEL, which begins nothing.
+pub fn is_cancel(args: &[&[u8]]) -> bool {
+    matches!(args, [_, option] if option.eq_ignore_ascii_case(b"cancel"))
+}
+
+fn begin_or_cancel(ctx: &mut HomeCtx<'_>) -> Outcome {
+    match ctx.args {
+        // Nothing else is ever under way that it would have to wait for.
+        [_, option] if option.eq_ignore_ascii_case(b"schedule") => begin(ctx, true),
+        [_] => begin(ctx, true),
+        args if is_cancel(args) => Ok(()),
+        _ => Err(Error::SYNTAX),
+    }
+}
+
+/// Begins a shard's part.
+fn begin_part(ctx: &mut PartCtx<'_>) -> Outcome {
+    let shard = &mut ctx.engine.shard;
+    shard.settle_snapshot();
+    let run = shard.node.saver.running().ok_or(FAILED)?;
+    shard.begin_snapshot(run);
+    Ok(())
+}
+
+fn save_part(ctx: &mut PartCtx<'_>) -> Outcome {
+    begin_part(ctx)?;
+    ctx.engine.shard.finish_snapshot();
+    Ok(())
+}
+
+fn save_merge(ctx: &mut MergeCtx<'_>) -> Outcome {
+    let shard = &mut ctx.engine.shard;
+    let saver = &shard.node.saver;
+    let saved = match saver.running() {
+        Some(run) => saver.wait(&run),
+        None => saver.has_saved(),
+    };
+    shard.settle_snapshot();
+    if !saved {
+        return Err(FAILED);
+    }
+    ctx.reply.ok();
+    Ok(())
+}
+
+fn bgsave_part(ctx: &mut PartCtx<'_>) -> Outcome {
+    if is_cancel(ctx.args) {
+        return Ok(());
+    }
+    begin_part(ctx)
+}
+
+fn bgsave_merge(ctx: &mut MergeCtx<'_>) -> Outcome {
+    if !is_cancel(ctx.args) {
+        ctx.reply.simple("Background saving started");
+        return Ok(());
+    }
+    if !ctx.engine.shard.node.saver.cancel() {
+        return Err(Error::new(
+            "ERR Background saving is currently not in progress or scheduled",
+        ));
+    }
+    ctx.reply.simple("Background saving cancelled");
+    Ok(())
+}
+
+fn lastsave(ctx: &mut HomeCtx<'_>) -> Outcome {
+    let last = ctx.shard().node.saver.facts().last_save;
+    ctx.reply().integer(last as i64);
+    Ok(())
+}

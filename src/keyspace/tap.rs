@@ -1,0 +1,76 @@
+//! A database as it was at a moment, told entry by entry while it goes on changing.
+//!
+//! From [`Db::begin_tap`](super::Db::begin_tap) on a walk goes through the table in the order of
+//! positions, in slices. Before an entry changes, comes or goes at a position that the walk has not
+//! reached, the entries there are told at once, and the place is remembered so that the walk passes
+//! over it. Places are cursors: the upper bits of a position, of which few entries share one. What is
+//! remembered is a word for each place that was changed ahead of the walk, and is forgotten as the
+//! walk comes by.
+//!
+//! A database that is emptied meanwhile leaves its table to the walk. An entry that expires by itself
+//! ahead of the walk is not told: whoever loads it would drop it.
+
+use super::entry::EntryRef;
+use rustc_hash::FxHashSet;
+use std::cell::RefCell;
+use std::fmt::Debug;
+use std::rc::Rc;
+
+/// Whom entries are told to; each once, as it was when the tap began.
+pub trait Keeper: Debug {
+    /// An entry of the database that had this number then.
+    fn keep(&mut self, db: u16, entry: EntryRef<'_>);
+}
+
+/// How many remembered places are looked through at most before the next time.
+const FORGET_MIN: usize = 1024;
+
+/// See the head of the module.
+#[derive(Debug)]
+pub(super) struct Tap {
+    pub(super) db: u16,
+    pub(super) keeper: Rc<RefCell<dyn Keeper>>,
+    /// The walk's cursor: what is before it was told.
+    pub(super) reached: u64,
+    /// Places from there on that were told.
+    told: FxHashSet<u64>,
+    forget_at: usize,
+}
+
+impl Tap {
+    pub(super) fn new(db: u16, keeper: Rc<RefCell<dyn Keeper>>) -> Self {
+        Self {
+            db,
+            keeper,
+            reached: 0,
+            told: FxHashSet::default(),
+            forget_at: FORGET_MIN,
+        }
+    }
+
+    /// Whether a place was told.
+    #[inline]
+    pub(super) fn has_told(&self, place: u64) -> bool {
+        place < self.reached || self.told.contains(&place)
+    }
+
+    /// Whether any place ahead of the walk was told.
+    #[inline]
+    pub(super) fn is_ahead(&self) -> bool {
+        !self.told.is_empty()
+    }
+
+    /// A place was told.
+    pub(super) fn note(&mut self, place: u64) {
+        self.told.insert(place);
+    }
+
+    /// The walk has come to a place.
+    pub(super) fn reach(&mut self, place: u64) {
+        self.reached = place;
+        if self.told.len() >= self.forget_at {
+            self.told.retain(|told| *told >= place);
+            self.forget_at = (2 * self.told.len()).max(FORGET_MIN);
+        }
+    }
+}

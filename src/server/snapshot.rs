@@ -1,0 +1,434 @@
+//! Snapshots as files: one at a time, written by a thread of its own from what the shards tell
+//! ([`crate::shard::snapshot`]), and what is remembered of the last one.
+//!
+//! The file is written beside its name and takes it when it is whole and durable: under `dir` there
+//! is always the last snapshot that succeeded, or none. A write that fails ends the snapshot, not the
+//! server.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::config::{Config, as_path};
+use super::{boot, log};
+use crate::rdb::crc64::crc64;
+use crate::rdb::encode::{put_aux, put_length, put_signature};
+use crate::rdb::format::opcode;
+use crate::shard::Shard;
+use crate::shard::node::Node;
+
+/// Buffers that the shards may have on their way to the writing thread, all together.
+const BUFFERS_MAX: usize = 32;
+/// How often the writing thread looks whether it was cancelled.
+const LOOK: Duration = Duration::from_millis(50);
+/// Shards begin at once or, where the client that asked for it is gone meanwhile, not at all.
+const BEGIN_MAX: Duration = Duration::from_secs(20);
+/// Bytes after which what was written is made durable, so that the end does not have to wait for
+/// all of it (`rdb-save-incremental-fsync`).
+const SYNC_BYTES: u64 = 4 << 20;
+
+/// What a shard tells the writing thread.
+#[derive(Debug)]
+pub enum Part {
+    /// It has begun.
+    Begin {
+        /// Whether its values may hold something that expires by itself.
+        expires_inside: bool,
+    },
+    /// Entries, each buffer beginning with their database.
+    Bytes(Vec<u8>),
+    /// It has told everything.
+    End {
+        /// How many keys that were.
+        keys: u64,
+    },
+}
+
+const UNDER_WAY: u8 = 0;
+const SAVED: u8 = 1;
+const FAILED: u8 = 2;
+
+/// A snapshot that is being taken.
+#[derive(Debug)]
+pub struct Run {
+    parts: SyncSender<Part>,
+    /// Whether clients go on meanwhile: INFO tells of those alone.
+    background: bool,
+    began: Instant,
+    cancelled: AtomicBool,
+    outcome: AtomicU8,
+}
+
+impl Run {
+    /// Where a shard tells its part.
+    pub fn parts(&self) -> SyncSender<Part> {
+        self.parts.clone()
+    }
+
+    /// Whether nobody wants it any more.
+    pub fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Relaxed)
+    }
+
+    /// Whether the file was written, once that is known.
+    pub fn outcome(&self) -> Option<bool> {
+        match self.outcome.load(Ordering::Acquire) {
+            UNDER_WAY => None,
+            outcome => Some(outcome == SAVED),
+        }
+    }
+
+    /// Since when.
+    pub fn seconds(&self) -> u64 {
+        self.began.elapsed().as_secs()
+    }
+}
+
+/// What INFO and LASTSAVE tell.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts {
+    /// Unix time of the last snapshot that succeeded, or of the start; seconds.
+    pub last_save: u64,
+    /// Unix time of the last attempt, seconds.
+    pub last_try: u64,
+    /// Whether the last one in the background succeeded.
+    pub ok: bool,
+    /// How long the last one in the background took, seconds.
+    pub took: Option<u64>,
+    /// Snapshots that succeeded since the start.
+    pub saves: u64,
+    /// Keys that the start has read, and those that had expired.
+    pub loaded: [u64; 2],
+}
+
+/// How far the start's reading is.
+#[derive(Debug, Default)]
+pub struct Progress {
+    under_way: AtomicBool,
+    began: AtomicU64,
+    total: AtomicU64,
+    read: AtomicU64,
+}
+
+impl Progress {
+    /// It begins, at `now` (unix seconds), with a file of so many bytes.
+    pub fn begin(&self, now: u64, total: u64) {
+        self.began.store(now, Ordering::Relaxed);
+        self.total.store(total, Ordering::Relaxed);
+        self.under_way.store(true, Ordering::Release);
+    }
+
+    /// So many bytes were read.
+    pub fn read(&self, bytes: u64) {
+        self.read.store(bytes, Ordering::Relaxed);
+    }
+
+    /// The dataset is there.
+    pub fn end(&self) {
+        self.under_way.store(false, Ordering::Release);
+    }
+
+    /// Whether the dataset is still being loaded.
+    pub fn is_under_way(&self) -> bool {
+        self.under_way.load(Ordering::Acquire)
+    }
+
+    /// Unix time at which it began, bytes in all, bytes read.
+    pub fn facts(&self) -> [u64; 3] {
+        [&self.began, &self.total, &self.read].map(|fact| fact.load(Ordering::Relaxed))
+    }
+}
+
+/// The process's snapshots.
+#[derive(Debug)]
+pub struct Saver {
+    /// The start's reading.
+    pub loading: Progress,
+    running: Mutex<Option<Arc<Run>>>,
+    /// Whether the last one succeeded.
+    saved: AtomicBool,
+    ended: Condvar,
+    facts: Mutex<Facts>,
+    /// Libraries of functions that the start has read: they are kept as they are.
+    functions: Mutex<Vec<Vec<u8>>>,
+    numbers: AtomicU64,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Saver {
+    /// Nothing was saved since the start, which was at `now` (unix seconds).
+    pub fn new(now: u64) -> Self {
+        Self {
+            loading: Progress::default(),
+            running: Mutex::default(),
+            saved: AtomicBool::new(true),
+            ended: Condvar::new(),
+            facts: Mutex::new(Facts {
+                last_save: now,
+                last_try: 0,
+                ok: true,
+                took: None,
+                saves: 0,
+                loaded: [0, 0],
+            }),
+            functions: Mutex::default(),
+            numbers: AtomicU64::new(0),
+        }
+    }
+
+    /// What is known.
+    pub fn facts(&self) -> Facts {
+        *locked(&self.facts)
+    }
+
+    /// Keys that the start has read, and those that had expired; and libraries of functions.
+    pub fn loaded(&self, keys: u64, expired: u64, functions: Vec<Vec<u8>>) {
+        locked(&self.facts).loaded = [keys, expired];
+        *locked(&self.functions) = functions;
+    }
+
+    /// Whether the last one succeeded, in the background or not.
+    pub fn has_saved(&self) -> bool {
+        self.saved.load(Ordering::Acquire)
+    }
+
+    /// The snapshot that is being taken.
+    pub fn running(&self) -> Option<Arc<Run>> {
+        locked(&self.running).clone()
+    }
+
+    /// Ends the one that is being taken; whether there was one.
+    pub fn cancel(&self) -> bool {
+        let running = self.running();
+        if let Some(run) = &running {
+            run.cancelled.store(true, Ordering::Relaxed);
+        }
+        running.is_some()
+    }
+
+    /// Waits for the one that is being taken; whether it succeeded.
+    pub fn wait(&self, run: &Run) -> bool {
+        let mut running = locked(&self.running);
+        while run.outcome().is_none() {
+            let waited = self.ended.wait_timeout(running, LOOK);
+            running = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        run.outcome() == Some(true)
+    }
+
+    /// Starts one, whose file a thread writes; false if there is one already. Then every shard is to
+    /// begin its part.
+    pub fn begin(&self, node: &Arc<Node>, now: u64, background: bool) -> io::Result<bool> {
+        let mut running = locked(&self.running);
+        if running.is_some() {
+            return Ok(false);
+        }
+        let number = self.numbers.fetch_add(1, Ordering::Relaxed);
+        let (parts, received) = sync_channel(BUFFERS_MAX);
+        let run = Arc::new(Run {
+            parts,
+            background,
+            began: Instant::now(),
+            cancelled: AtomicBool::new(false),
+            outcome: AtomicU8::new(UNDER_WAY),
+        });
+        locked(&self.facts).last_try = now;
+        let (thread_node, thread_run) = (node.clone(), run.clone());
+        let thread = std::thread::Builder::new().name("snapshot".into());
+        thread.spawn(move || {
+            let result = write(&thread_node, &thread_run, &received, number, now);
+            thread_node
+                .saver
+                .end(&thread_node, &thread_run, result, now);
+        })?;
+        *running = Some(run);
+        Ok(true)
+    }
+
+    fn end(&self, node: &Node, run: &Run, result: io::Result<u64>, now: u64) {
+        let saved = result.is_ok();
+        let took = run.seconds();
+        match result {
+            Ok(keys) => log::notice(format_args!("DB saved on disk: {keys} keys, {took} s")),
+            Err(_) if run.is_cancelled() => log::notice(format_args!("The snapshot was cancelled")),
+            Err(error) => log::warning(format_args!("The snapshot failed: {error}")),
+        }
+        {
+            let mut facts = locked(&self.facts);
+            if run.background && !run.is_cancelled() {
+                (facts.ok, facts.took) = (saved, Some(took));
+            }
+            if saved {
+                facts.ok = true;
+                facts.last_save = now + took;
+                facts.saves += 1;
+            }
+        }
+        let mut running = locked(&self.running);
+        let outcome = if saved { SAVED } else { FAILED };
+        self.saved.store(saved, Ordering::Release);
+        run.outcome.store(outcome, Ordering::Release);
+        *running = None;
+        self.ended.notify_all();
+        drop(running);
+        node.wake_all();
+    }
+}
+
+/// A shard's part of the last snapshot, once no shard serves any more, where there is to be one.
+/// One that is still being taken is given up.
+pub fn save_at_end(shard: &mut Shard) {
+    let node = shard.node.clone();
+    if let Some(earlier) = shard.snapshot_run() {
+        earlier.cancelled.store(true, Ordering::Relaxed);
+        node.saver.wait(&earlier);
+        shard.settle_snapshot();
+    }
+    let asked = node.saves_at_end.get().copied();
+    let wanted = asked.unwrap_or(!shard.config.save.0.is_empty());
+    if !wanted || node.saver.loading.is_under_way() {
+        return;
+    }
+    // The first shard begins it, and finds it begun where another one was first.
+    if let Err(error) = node.saver.begin(&node, shard.now_ms / 1000, false) {
+        return log::warning(format_args!("Cannot start a snapshot: {error}"));
+    }
+    if let Some(run) = node.saver.running() {
+        shard.begin_snapshot(run);
+        shard.finish_snapshot();
+    }
+}
+
+/// The file's name.
+pub fn path(config: &Config) -> PathBuf {
+    config.dir.0.join(as_path(&config.dbfilename))
+}
+
+/// A file on its way to its name.
+struct Output {
+    file: File,
+    checks: bool,
+    crc: u64,
+    unsynced: u64,
+}
+
+impl Output {
+    fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if self.checks {
+            self.crc = crc64(self.crc, bytes);
+        }
+        self.file.write_all(bytes)?;
+        self.unsynced += bytes.len() as u64;
+        if self.unsynced >= SYNC_BYTES {
+            self.file.sync_data()?;
+            self.unsynced = 0;
+        }
+        Ok(())
+    }
+}
+
+/// Writes what the shards tell; how many keys.
+fn write(node: &Node, run: &Run, parts: &Receiver<Part>, number: u64, now: u64) -> io::Result<u64> {
+    let config = node.config();
+    let path = path(&config);
+    let name = format!("temp-{}-{number}.rdb", std::process::id());
+    let temporary = path.with_file_name(name);
+    let functions = locked(&node.saver.functions).clone();
+    let head = |expires| head(expires, now, &functions);
+    let written = write_to(&temporary, node.shards, &config, run, parts, head);
+    let done = written.and_then(|keys| {
+        fs::rename(&temporary, &path)?;
+        if let Some(folder) = path.parent() {
+            File::open(folder)?.sync_all()?;
+        }
+        Ok(keys)
+    });
+    if done.is_err() {
+        // What is left of it is of no use; it may not be there at all.
+        let _ = fs::remove_file(&temporary);
+    }
+    done
+}
+
+fn write_to(
+    path: &Path,
+    shards: usize,
+    config: &Config,
+    run: &Run,
+    parts: &Receiver<Part>,
+    head: impl Fn(bool) -> Vec<u8>,
+) -> io::Result<u64> {
+    let mut output = Output {
+        file: File::create_new(path)?,
+        checks: config.rdbchecksum,
+        crc: 0,
+        unsynced: 0,
+    };
+    let until = Instant::now() + BEGIN_MAX;
+    let (mut begun, mut ended, mut keys) = (0, 0, 0);
+    // What comes before the last shard has begun, and so before the version is known.
+    let (mut early, mut expires) = (Vec::new(), false);
+    while ended < shards {
+        let part = match parts.recv_timeout(LOOK) {
+            Ok(part) => part,
+            Err(RecvTimeoutError::Timeout) if !run.is_cancelled() => {
+                if begun < shards && Instant::now() >= until {
+                    return Err(io::Error::other("not all shards have begun"));
+                }
+                continue;
+            }
+            Err(_) => return Err(io::Error::other("it was not told to its end")),
+        };
+        if run.is_cancelled() {
+            return Err(io::Error::other("cancelled"));
+        }
+        match part {
+            Part::Begin { expires_inside } => {
+                begun += 1;
+                expires |= expires_inside;
+                if begun == shards {
+                    output.put(&head(expires))?;
+                    for bytes in early.drain(..) {
+                        let bytes: Vec<u8> = bytes;
+                        output.put(&bytes)?;
+                    }
+                }
+            }
+            Part::Bytes(bytes) if begun < shards => early.push(bytes),
+            Part::Bytes(bytes) => output.put(&bytes)?,
+            Part::End { keys: told } => {
+                ended += 1;
+                keys += told;
+            }
+        }
+    }
+    output.put(&[opcode::END])?;
+    let crc = output.crc;
+    output.file.write_all(&crc.to_le_bytes())?;
+    output.file.sync_all()?;
+    Ok(keys)
+}
+
+/// What stands in front of the entries.
+fn head(with_field_expiry: bool, now: u64, functions: &[Vec<u8>]) -> Vec<u8> {
+    let mut head = Vec::new();
+    put_signature(with_field_expiry, &mut head);
+    put_aux("redis-ver", boot::REDIS_VERSION.as_bytes(), &mut head);
+    put_aux("redis-bits", b"64", &mut head);
+    put_aux("ctime", now.to_string().as_bytes(), &mut head);
+    put_aux("ringdove-ver", boot::VERSION.as_bytes(), &mut head);
+    put_aux("aof-base", b"0", &mut head);
+    for library in functions {
+        head.push(opcode::FUNCTION);
+        put_length(library.len() as u64, &mut head);
+        head.extend_from_slice(library);
+    }
+    head
+}

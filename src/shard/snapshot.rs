@@ -1,0 +1,303 @@
+//! A shard's part of a snapshot: its databases as they were at one moment, as RDB.
+//!
+//! Shards begin together, while a transaction over all databases holds off every write
+//! ([`crate::command::server::save`]), so that the moment is the same for all of them. Then each
+//! tells its entries in slices beside its other work, those that are about to change first
+//! ([`Keeper`]), into buffers that go to the thread that writes the file. Where that thread falls
+//! behind, the walk waits; where writes fill more than [`BEHIND_BYTES_MAX`] meanwhile, the shard
+//! waits, too: that is the memory that a snapshot takes.
+
+use super::Shard;
+use super::lfu::Lfu;
+use crate::keyspace::{CLOCK_BITS, EntryRef, Keeper};
+use crate::rdb::encode::put_select;
+use crate::rdb::{Access, Encoder};
+use crate::server::config::MaxmemoryPolicy;
+use crate::server::snapshot::{Part, Run};
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, TrySendError};
+
+/// Bytes of a buffer that goes to the writing thread.
+const BUFFER_BYTES: usize = 256 * 1024;
+/// Bytes that wait for the writing thread before the shard itself does.
+const BEHIND_BYTES_MAX: usize = 16 << 20;
+/// Entries told between two looks at the clock.
+const STEP: usize = 16;
+/// Ticks of a slice, in microseconds.
+const SLICE_US: u64 = 500;
+
+/// What entries are told to.
+#[derive(Debug)]
+struct Teller {
+    encoder: Encoder,
+    buffer: Vec<u8>,
+    /// The database that the buffer is in.
+    db: Option<u16>,
+    full: VecDeque<Vec<u8>>,
+    full_bytes: usize,
+    out: SyncSender<Part>,
+    keys: u64,
+    access: AccessOf,
+    /// The writing thread is gone.
+    lost: bool,
+}
+
+/// How an entry's clock is told.
+#[derive(Clone, Copy, Debug)]
+enum AccessOf {
+    Nothing,
+    Idle { now_seconds: u32 },
+    Frequency { lfu: Lfu, now_ms: u64 },
+}
+
+impl AccessOf {
+    fn of(shard: &Shard) -> Self {
+        if shard.lfu.on {
+            return Self::Frequency {
+                lfu: shard.lfu,
+                now_ms: shard.now_ms,
+            };
+        }
+        let policy = shard.config.maxmemory_policy;
+        if matches!(
+            policy,
+            MaxmemoryPolicy::AllkeysLru | MaxmemoryPolicy::VolatileLru
+        ) {
+            return Self::Idle {
+                now_seconds: (shard.now_ms / 1000) as u32,
+            };
+        }
+        Self::Nothing
+    }
+
+    fn tell(self, clock: u32) -> Access {
+        const MASK: u32 = (1 << CLOCK_BITS) - 1;
+        match self {
+            Self::Nothing => Access::Unknown,
+            Self::Idle { now_seconds } => {
+                Access::IdleSeconds(u64::from(now_seconds.wrapping_sub(clock) & MASK))
+            }
+            Self::Frequency { lfu, now_ms } => {
+                Access::Frequency(lfu.frequency(clock, now_ms).min(255) as u8)
+            }
+        }
+    }
+}
+
+impl Teller {
+    /// Hands over what is full as far as there is room; whether all of it went.
+    fn hand_over(&mut self) -> bool {
+        while let Some(buffer) = self.full.pop_front() {
+            let bytes = buffer.len();
+            match self.out.try_send(Part::Bytes(buffer)) {
+                Ok(()) => self.full_bytes -= bytes,
+                Err(TrySendError::Full(Part::Bytes(buffer))) => {
+                    self.full.push_front(buffer);
+                    return false;
+                }
+                Err(_) => {
+                    self.lost = true;
+                    self.full.clear();
+                    self.full_bytes = 0;
+                }
+            }
+        }
+        true
+    }
+
+    /// The buffer is full enough to go.
+    fn turn_over(&mut self) {
+        let full = std::mem::replace(&mut self.buffer, Vec::with_capacity(BUFFER_BYTES));
+        self.db = None;
+        if self.lost || full.is_empty() {
+            return;
+        }
+        self.full_bytes += full.len();
+        self.full.push_back(full);
+        self.hand_over();
+        while self.full_bytes > BEHIND_BYTES_MAX {
+            self.wait_for_room();
+        }
+    }
+
+    /// Waits until the oldest buffer has gone.
+    fn wait_for_room(&mut self) {
+        if let Some(buffer) = self.full.pop_front() {
+            self.full_bytes -= buffer.len();
+            self.lost |= self.out.send(Part::Bytes(buffer)).is_err();
+        }
+    }
+
+    fn finish(&mut self) {
+        self.turn_over();
+        while !self.full.is_empty() {
+            self.wait_for_room();
+        }
+        self.lost |= self.out.send(Part::End { keys: self.keys }).is_err();
+    }
+}
+
+impl Keeper for Teller {
+    fn keep(&mut self, db: u16, entry: EntryRef<'_>) {
+        if self.lost {
+            return;
+        }
+        if self.db != Some(db) {
+            put_select(db.into(), &mut self.buffer);
+            self.db = Some(db);
+        }
+        let access = self.access.tell(entry.clock());
+        self.encoder.entry(&entry, access, &mut self.buffer);
+        self.keys += 1;
+        if self.buffer.len() >= BUFFER_BYTES {
+            self.turn_over();
+        }
+    }
+}
+
+/// A shard's part of a snapshot that is being taken.
+#[derive(Debug)]
+pub struct Snapshot {
+    run: Arc<Run>,
+    teller: Rc<RefCell<Teller>>,
+    /// Changes since the last save when it began: they are saved by it.
+    dirty: u64,
+    /// All was told; the file is not finished yet.
+    told: bool,
+    /// The writing thread has no room before this time, unix milliseconds.
+    not_before_ms: u64,
+}
+
+impl Shard {
+    /// Begins to tell everything as it is now.
+    pub fn begin_snapshot(&mut self, run: Arc<Run>) {
+        assert!(self.snapshot.is_none(), "one at a time");
+        let out = run.parts();
+        let expires_inside = self.keyspace.iter().any(|db| db.may_expire_inside());
+        let lost = out.send(Part::Begin { expires_inside }).is_err();
+        let teller = Teller {
+            encoder: Encoder::new(self.config.rdbcompression),
+            buffer: Vec::with_capacity(BUFFER_BYTES),
+            db: None,
+            full: VecDeque::new(),
+            full_bytes: 0,
+            out,
+            keys: 0,
+            access: AccessOf::of(self),
+            lost,
+        };
+        let teller = Rc::new(RefCell::new(teller));
+        for db in 0..self.keyspace.databases() {
+            let keeper = teller.clone();
+            self.keyspace.db_mut(db).begin_tap(db as u16, keeper);
+        }
+        self.snapshot = Some(Box::new(Snapshot {
+            run,
+            teller,
+            dirty: self.dirty,
+            told: false,
+            not_before_ms: 0,
+        }));
+    }
+
+    /// The snapshot that this shard takes part in.
+    pub fn snapshot_run(&self) -> Option<Arc<Run>> {
+        self.snapshot.as_ref().map(|snapshot| snapshot.run.clone())
+    }
+
+    /// Milliseconds until a snapshot has something to do here; None if it has nothing.
+    #[inline]
+    pub(super) fn snapshot_in_ms(&self) -> Option<u64> {
+        let snapshot = self.snapshot.as_ref().filter(|snapshot| !snapshot.told)?;
+        Some(snapshot.not_before_ms.saturating_sub(self.now_ms))
+    }
+
+    /// A slice of the walk.
+    pub(super) fn snapshot_slice(&mut self) {
+        /// How soon the writing thread may have made room.
+        const ROOM_MS: u64 = 1;
+        if self.snapshot_in_ms() != Some(0) {
+            return;
+        }
+        let began = (self.ticks.read)();
+        let budget = SLICE_US * self.ticks.per_us;
+        while (self.ticks.read)().wrapping_sub(began) < budget {
+            if !self.snapshot_step() {
+                let until = self.now_ms + ROOM_MS;
+                if let Some(snapshot) = &mut self.snapshot {
+                    snapshot.not_before_ms = until;
+                }
+                break;
+            }
+        }
+    }
+
+    /// Tells a few entries; false if there is no room for more now.
+    fn snapshot_step(&mut self) -> bool {
+        let Some(snapshot) = self.snapshot.as_ref().filter(|snapshot| !snapshot.told) else {
+            return false;
+        };
+        if snapshot.run.is_cancelled() || snapshot.teller.borrow().lost {
+            self.end_taps();
+            return false;
+        }
+        if !snapshot.teller.borrow_mut().hand_over() {
+            return false;
+        }
+        let databases = 0..self.keyspace.databases();
+        let tapped = databases
+            .into_iter()
+            .find(|db| self.keyspace.db(*db).is_tapped());
+        match tapped {
+            Some(db) => {
+                self.keyspace.db_mut(db).tap_slice(STEP);
+            }
+            None => {
+                snapshot.teller.borrow_mut().finish();
+                self.end_taps();
+            }
+        }
+        true
+    }
+
+    /// Nothing more is told.
+    fn end_taps(&mut self) {
+        for db in 0..self.keyspace.databases() {
+            self.keyspace.db_mut(db).end_tap();
+        }
+        if let Some(snapshot) = &mut self.snapshot {
+            snapshot.told = true;
+        }
+    }
+
+    /// Tells all of it at once (SAVE).
+    pub fn finish_snapshot(&mut self) {
+        while self
+            .snapshot
+            .as_ref()
+            .is_some_and(|snapshot| !snapshot.told)
+        {
+            if !self.snapshot_step()
+                && let Some(snapshot) = self.snapshot.as_ref().filter(|snapshot| !snapshot.told)
+            {
+                snapshot.teller.borrow_mut().wait_for_room();
+            }
+        }
+    }
+
+    /// Takes note of a file that is finished.
+    pub fn settle_snapshot(&mut self) {
+        let Some(saved) = self.snapshot.as_ref().and_then(|s| s.run.outcome()) else {
+            return;
+        };
+        self.end_taps();
+        if let Some(snapshot) = self.snapshot.take()
+            && saved
+        {
+            self.dirty = self.dirty.saturating_sub(snapshot.dirty);
+        }
+    }
+}

@@ -1,0 +1,393 @@
+//! Snapshots as files: saved by one server and loaded by another, with as many shards or others,
+//! Ringdove or redis-server; taken while clients write.
+use crate::Ctx;
+use crate::start_stop::free_port;
+use ringdove_rig::{Conn, Options, Scratch, Server, Value, eventually};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+const SIGTERM: i32 = 15;
+
+crate::cases!(run:
+    save_points_save,
+    the_end_saves,
+    clients_are_told_of_loading,
+    a_saved_dataset_is_there_after_the_start,
+    files_go_to_redis_and_back,
+    a_snapshot_is_of_one_moment,
+    what_is_flushed_meanwhile_is_saved,
+    changes_are_counted_from_the_save,
+    one_at_a_time_and_cancelled,
+    a_failed_save_says_so,
+    a_damaged_file_stops_the_start,
+    a_file_is_checked,
+);
+
+/// A server of so many shards in a folder that outlives it.
+fn server(shards: usize, folder: &Scratch) -> Server {
+    let dir = folder.path().display();
+    let options = Options::new(env!("CARGO_BIN_EXE_ringdove"), shards);
+    Server::start(&options.with(&format!("--dir {dir}")))
+}
+
+fn redis(folder: &Scratch) -> Server {
+    let dir = folder.path().display();
+    Server::start(&Options::redis().with(&format!("--dir {dir}")))
+}
+
+fn fill(conn: &mut Conn) {
+    for n in 0..300 {
+        conn.call(&["SET", &format!("string:{n}"), &"value ".repeat(n % 40)]);
+        conn.call(&["RPUSH", &format!("list:{}", n % 7), &n.to_string(), "x"]);
+        conn.call(&["SADD", &format!("set:{}", n % 5), &n.to_string()]);
+        conn.call(&[
+            "ZADD",
+            &format!("zset:{}", n % 3),
+            &format!("{n}.5"),
+            &n.to_string(),
+        ]);
+        conn.call(&["HSET", &format!("hash:{}", n % 9), &n.to_string(), "value"]);
+        conn.call(&[
+            "XADD",
+            &format!("stream:{}", n % 4),
+            &format!("{}-1", n + 1),
+            "f",
+            "v",
+        ]);
+    }
+    conn.run("SET expires x PXAT 4102444800000");
+    conn.run("SELECT 9");
+    conn.run("SET elsewhere y");
+    conn.run("SELECT 0");
+}
+
+fn digest(conn: &mut Conn) -> String {
+    conn.run("DEBUG DIGEST").text()
+}
+
+fn a_saved_dataset_is_there_after_the_start(ctx: &Ctx) {
+    let folder = Scratch::new();
+    let mut wanted = String::new();
+    for (round, shards) in [ctx.shards, 3, 1, 2].into_iter().enumerate() {
+        let server = server(shards, &folder);
+        let mut conn = server.connect();
+        if round == 0 {
+            fill(&mut conn);
+            wanted = digest(&mut conn);
+        }
+        assert_eq!(digest(&mut conn), wanted, "{shards} shard(s)");
+        assert_eq!(
+            conn.run("PEXPIRETIME expires"),
+            Value::Int(4_102_444_800_000)
+        );
+        if round % 2 == 0 {
+            conn.run_ok("SAVE");
+        } else {
+            let before = server.info_number("rdb_saves");
+            assert_eq!(
+                conn.run("BGSAVE"),
+                Value::simple("Background saving started")
+            );
+            server.await_info("rdb_saves", before + 1);
+        }
+        assert_eq!(server.info("rdb_last_bgsave_status"), "ok");
+    }
+    let left = std::fs::read_dir(folder.path()).expect("it is there");
+    let names = left.map(|entry| entry.expect("a name").file_name());
+    assert_eq!(names.collect::<Vec<_>>(), ["dump.rdb"]);
+}
+
+fn files_go_to_redis_and_back(ctx: &Ctx) {
+    let folder = Scratch::new();
+    let first = server(ctx.shards, &folder);
+    let mut conn = first.connect();
+    fill(&mut conn);
+    let wanted = digest(&mut conn);
+    conn.run_ok("DEBUG RELOAD");
+    assert_eq!(digest(&mut conn), wanted);
+    conn.run_ok("SAVE");
+    drop(first);
+    let theirs = redis(&folder);
+    let mut conn = theirs.connect();
+    assert_eq!(digest(&mut conn), wanted);
+    conn.run_ok("CONFIG SET rdbcompression no");
+    conn.run_ok("SAVE");
+    drop(theirs);
+    let again = server(ctx.shards, &folder);
+    assert_eq!(digest(&mut again.connect()), wanted);
+    assert!(again.info_number("rdb_last_load_keys_loaded") > 300);
+}
+
+/// Ends the writers, also where the case fails.
+struct StopAtEnd<'a>(&'a AtomicBool);
+
+impl Drop for StopAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Pairs of keys of different shards are incremented together: in a snapshot they are equal.
+fn a_snapshot_is_of_one_moment(ctx: &Ctx) {
+    const PAIRS: usize = 40;
+    let folder = Scratch::new();
+    let first = server(ctx.shards, &folder);
+    let mut conn = first.connect();
+    conn.run_ok("DEBUG POPULATE 56000 filler 100");
+    for n in 0..PAIRS {
+        conn.call(&[
+            "MSET",
+            &format!("left:{n}"),
+            "0",
+            &format!("right:{n}"),
+            "0",
+        ]);
+    }
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for writer in 0..3 {
+            let (first, stop) = (&first, &stop);
+            scope.spawn(move || {
+                let mut conn = first.connect();
+                let mut at = writer;
+                while !stop.load(Ordering::Relaxed) {
+                    at = (at * 7 + 3) % PAIRS;
+                    conn.run_ok("MULTI");
+                    conn.call(&["INCR", &format!("left:{at}")]);
+                    conn.call(&["INCR", &format!("right:{at}")]);
+                    conn.run("EXEC");
+                    // Moves through the table ahead of the walk and behind it.
+                    conn.call(&["APPEND", &format!("filler:{}", at * 1400 + writer), "x"]);
+                    conn.call(&["DEL", &format!("filler:{}", at * 1300 + writer)]);
+                    conn.call(&["SET", &format!("new:{at}"), "x"]);
+                }
+            });
+        }
+        let _ends = StopAtEnd(&stop);
+        for round in 1..=3 {
+            assert_eq!(
+                conn.run("BGSAVE"),
+                Value::simple("Background saving started")
+            );
+            first.await_info("rdb_saves", round);
+        }
+    });
+    drop(first);
+    let second = server(1, &folder);
+    let mut conn = second.connect();
+    let mut total = 0;
+    for n in 0..PAIRS {
+        let left = conn.run(&format!("GET left:{n}"));
+        assert_eq!(left, conn.run(&format!("GET right:{n}")), "pair {n}");
+        total += left.text().parse::<u64>().expect("a number");
+    }
+    assert!(total > 0, "something was written before the last snapshot");
+}
+
+fn what_is_flushed_meanwhile_is_saved(ctx: &Ctx) {
+    let folder = Scratch::new();
+    let first = server(ctx.shards, &folder);
+    let mut conn = first.connect();
+    conn.run_ok("DEBUG POPULATE 100000");
+    conn.run_ok("SELECT 1");
+    conn.run_ok("DEBUG POPULATE 1000 other");
+    let wanted = digest(&mut conn);
+    // In one packet, so that hardly anything was told before the databases are emptied.
+    conn.send_bytes(b"BGSAVE\r\nSWAPDB 0 1\r\nFLUSHDB\r\nSELECT 0\r\nFLUSHDB\r\nSET new x\r\n");
+    (0..6).for_each(|_| assert!(!conn.receive().is_error()));
+    first.await_info("rdb_saves", 1);
+    assert_eq!(conn.run("DBSIZE"), Value::Int(1));
+    drop(first);
+    let second = server(ctx.shards, &folder);
+    assert_eq!(digest(&mut second.connect()), wanted);
+}
+
+fn changes_are_counted_from_the_save(ctx: &Ctx) {
+    let folder = Scratch::new();
+    let first = server(ctx.shards, &folder);
+    let mut conn = first.connect();
+    let before = conn.run("LASTSAVE").int();
+    conn.run_ok("MSET a 1 b 2 c 3");
+    assert_eq!(first.info_number("rdb_changes_since_last_save"), 3);
+    conn.run_ok("SAVE");
+    assert_eq!(first.info_number("rdb_changes_since_last_save"), 0);
+    assert!(conn.run("LASTSAVE").int() >= before);
+    conn.run_ok("SET a 2");
+    assert_eq!(first.info_number("rdb_changes_since_last_save"), 1);
+}
+
+fn one_at_a_time_and_cancelled(ctx: &Ctx) {
+    let folder = Scratch::new();
+    let first = server(ctx.shards, &folder);
+    let mut conn = first.connect();
+    conn.run_ok("DEBUG POPULATE 30000 key 2000");
+    conn.send_bytes(b"BGSAVE\r\nBGSAVE\r\nSAVE\r\nBGSAVE SCHEDULE\r\nBGSAVE CANCEL\r\n");
+    assert_eq!(conn.receive(), Value::simple("Background saving started"));
+    let busy = Value::error("ERR Background save already in progress");
+    (0..3).for_each(|_| assert_eq!(conn.receive(), busy));
+    assert_eq!(conn.receive(), Value::simple("Background saving cancelled"));
+    first.await_info("rdb_bgsave_in_progress", 0);
+    assert_eq!(first.info_number("rdb_saves"), 0);
+    let none = "ERR Background saving is currently not in progress or scheduled";
+    assert_eq!(conn.run("BGSAVE CANCEL"), Value::error(none));
+    assert_eq!(conn.run("BGSAVE NOW"), Value::error("ERR syntax error"));
+    let names = || {
+        std::fs::read_dir(folder.path())
+            .expect("it is there")
+            .count()
+    };
+    eventually("nothing is left of it", 10, || (names() == 0).then_some(()));
+    conn.run_ok("SAVE");
+}
+
+fn a_failed_save_says_so(ctx: &Ctx) {
+    let folder = Scratch::new();
+    let first = server(ctx.shards, &folder);
+    let mut conn = first.connect();
+    conn.run_ok("SET a 1");
+    // A folder where the file is to be.
+    std::fs::create_dir_all(folder.path().join("dump.rdb/inside")).expect("a folder");
+    assert!(conn.run("SAVE").is_error());
+    assert_eq!(first.info("rdb_last_bgsave_status"), "ok");
+    conn.call(&["CONFIG", "SET", "save", "3600 100"]);
+    conn.run("BGSAVE");
+    let status = || (first.info("rdb_last_bgsave_status") == "err").then_some(());
+    eventually("the snapshot fails", 10, status);
+    for line in ["SET a 2", "PING"] {
+        let refused = || conn.run(line).text().starts_with("MISCONF").then_some(());
+        eventually("writes are refused", 10, refused);
+    }
+    assert_eq!(conn.run("GET a"), Value::bulk("1"));
+    std::fs::remove_dir_all(folder.path().join("dump.rdb")).expect("it goes");
+    conn.run_ok("SAVE");
+    assert_eq!(first.info("rdb_last_bgsave_status"), "ok");
+    let taken = || (conn.run("SET a 2") == Value::ok()).then_some(());
+    eventually("writes are taken again", 10, taken);
+}
+
+fn a_damaged_file_stops_the_start(ctx: &Ctx) {
+    let folder = Scratch::new();
+    let first = server(ctx.shards, &folder);
+    let mut conn = first.connect();
+    fill(&mut conn);
+    conn.run_ok("SAVE");
+    drop(first);
+    let path = folder.path().join("dump.rdb");
+    let mut bytes = std::fs::read(&path).expect("the file");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&path, &bytes).expect("the file");
+    let dir = folder.path().display();
+    let options = Options::new(env!("CARGO_BIN_EXE_ringdove"), ctx.shards);
+    let (status, log) = options
+        .with(&format!("--dir {dir}"))
+        .run_to_end(free_port());
+    assert!(!status.success());
+    assert!(log.contains("dump.rdb: at offset"), "{log}");
+}
+
+fn a_file_is_checked(ctx: &Ctx) {
+    let folder = Scratch::new();
+    let first = server(ctx.shards, &folder);
+    let mut conn = first.connect();
+    fill(&mut conn);
+    conn.run_ok("SAVE");
+    drop(first);
+    let path = folder.path().join("dump.rdb");
+    let check = || {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_ringdove"));
+        command.arg("--check-rdb").arg(&path);
+        command.output().expect("it runs")
+    };
+    let output = check();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        output.status.success() && text.contains("stream: 4\n"),
+        "{text}"
+    );
+    let bytes = std::fs::read(&path).expect("the file");
+    std::fs::write(&path, &bytes[..bytes.len() - 9]).expect("the file");
+    let output = check();
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        !output.status.success() && text.contains("the end is missing"),
+        "{text}"
+    );
+}
+
+fn save_points_save(ctx: &Ctx) {
+    let folder = Scratch::new();
+    let first = server(ctx.shards, &folder);
+    let mut conn = first.connect();
+    conn.call(&["CONFIG", "SET", "save", "1 5"]);
+    for n in 0..20 {
+        conn.call(&["SET", &n.to_string(), "x"]);
+    }
+    first.await_info("rdb_saves", 1);
+    first.await_info("rdb_changes_since_last_save", 0);
+    assert!(folder.path().join("dump.rdb").exists());
+    first.await_info("connected_clients", 2);
+}
+
+fn the_end_saves(ctx: &Ctx) {
+    let folder = Scratch::new();
+    for (round, (points, end)) in [
+        ("", "SHUTDOWN SAVE"),
+        ("3600 1", "SHUTDOWN"),
+        ("3600 1", ""),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mut first = server(ctx.shards, &folder);
+        let mut conn = first.connect();
+        assert_eq!(conn.run("DBSIZE"), Value::Int(100 * round as i64));
+        conn.call(&["CONFIG", "SET", "save", points]);
+        for n in 0..100 {
+            conn.call(&["SET", &format!("{round}:{n}"), "x"]);
+        }
+        match end {
+            "" => first.signal(SIGTERM),
+            end => conn.send(&end.split(' ').collect::<Vec<_>>()),
+        }
+        assert!(first.await_end().success());
+    }
+    let mut last = server(ctx.shards, &folder);
+    let mut conn = last.connect();
+    assert_eq!(conn.run("DBSIZE"), Value::Int(300));
+    conn.run("SET more x");
+    conn.call(&["CONFIG", "SET", "save", "3600 1"]);
+    conn.send(&["SHUTDOWN", "NOSAVE"]);
+    last.await_end();
+    assert_eq!(
+        server(ctx.shards, &folder).connect().run("DBSIZE"),
+        Value::Int(300)
+    );
+}
+
+fn clients_are_told_of_loading(ctx: &Ctx) {
+    let folder = Scratch::new();
+    let first = server(ctx.shards, &folder);
+    first.connect().run_ok("DEBUG POPULATE 2000");
+    let wanted = digest(&mut first.connect());
+    first.connect().run_ok("SAVE");
+    drop(first);
+    let slow = format!("--dir {} --key-load-delay 2000", folder.path().display());
+    let second = Server::spawn(&ctx.options().with(&slow), free_port());
+    let loading = Value::error("LOADING Redis is loading the dataset in memory");
+    // Who comes while the server begins to listen may be turned away once.
+    let told = || {
+        let mut conn = Conn::tcp(second.address()).ok()?;
+        conn.try_send_bytes(b"GET key:1\r\n").ok()?;
+        (conn.try_receive().ok()? == loading).then_some(conn)
+    };
+    let mut conn = eventually("it says that it is loading", 20, told);
+    for line in ["SET new x", "PING", "DBSIZE", "SAVE"] {
+        assert_eq!(conn.run(line), loading, "{line}");
+    }
+    assert_eq!(second.info("loading"), "1");
+    assert!(second.info_number("loading_total_bytes") > 10_000);
+    let ready = || (conn.run("DBSIZE") == Value::Int(2000)).then_some(());
+    eventually("it is loaded", 20, ready);
+    assert_eq!(second.info("loading"), "0");
+    assert_eq!(digest(&mut second.connect()), wanted);
+}
