@@ -74,6 +74,9 @@
 //!   whatever changes one of them ([`shard::blocking`], [`net::blocking`]).
 //! - *Every shard* (FLUSHALL, DBSIZE, INFO): a part at each, the parts put together at home.
 //!
+//! With `core-direct` each shard also listens on a port of its own, as a node of a Redis Cluster
+//! ([`shard::cores`], [`net::cores`]): a cluster client then asks the owner itself.
+//!
 //! # What always holds
 //!
 //! **Who owns what.** Only its owner touches a key, an entry or a table; only its home touches a

@@ -53,6 +53,10 @@ texts! {
     UNBLOCKED = "UNBLOCKED client unblocked via CLIENT UNBLOCK";
     /// A cursor that is no number.
     BAD_CURSOR = "ERR invalid cursor";
+    /// Keys that a cluster could not serve together.
+    CROSS_SLOT = "CROSSSLOT Keys in request don't hash to the same slot";
+    /// What only a node of a cluster answers.
+    NO_CLUSTER = "ERR This instance has cluster support disabled";
     /// A write while memory is short.
     OOM = "OOM command not allowed when used memory > 'maxmemory'.";
 }

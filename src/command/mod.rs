@@ -1,5 +1,6 @@
 //! Commands: what a row of the command table says, and the families of commands.
 pub mod bitmap;
+pub mod cluster;
 pub mod connection;
 pub mod context;
 pub mod debug;
@@ -41,6 +42,7 @@ pub const FAMILIES: &[&[spec::Spec]] = &[
     generic::SCAN,
     generic::OBJECTS,
     generic::WHOLE,
+    cluster::COMMANDS,
     debug::COMMANDS,
     memory::COMMANDS,
     pubsub::COMMANDS,

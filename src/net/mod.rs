@@ -5,6 +5,7 @@ pub mod batch;
 mod block;
 pub mod blocking;
 mod care;
+pub mod cores;
 pub mod dispatch;
 pub mod engine;
 mod errand;

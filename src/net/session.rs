@@ -11,6 +11,7 @@ use std::net::SocketAddr;
 use super::blocking::Blocked;
 use super::held::{Held, Request};
 use super::pubsub::Subscriptions;
+use crate::command::context::caller;
 use crate::command::registry::RowId;
 use crate::keyspace::Keyspace;
 use crate::resp::Version;
@@ -123,6 +124,10 @@ pub mod flag {
     pub const BARRIER: u32 = 1 << 19;
     /// Has a volley that asks for keys or holds them.
     pub const VOLLEY: u32 = 1 << 20;
+    /// Has come to a shard's own port: sees the shards as the nodes of a cluster.
+    pub const CORE: u32 = 1 << 21;
+    /// The same, and what is not the shard's is redirected or refused (`core-direct-strict`).
+    pub const STRICT: u32 = 1 << 22;
     /// Any of these, and a command does not take the short way.
     pub const SLOW: u32 = NEED_AUTH
         | CLOSE_AFTER_REPLY
@@ -134,6 +139,7 @@ pub mod flag {
         | MULTI
         | PUBSUB
         | BARRIER
+        | STRICT
         | BLOCKED;
 }
 
@@ -311,6 +317,17 @@ impl Session {
     /// Whether any of these bits of [`flag`] is set.
     pub fn is(&self, flags: u32) -> bool {
         self.flags & flags != 0
+    }
+
+    /// What those who run its commands need to know of it: bits of [`caller`].
+    #[inline]
+    pub fn caller_flags(&self) -> u8 {
+        // Neighbouring bits here and there, so that a request pays a shift for all of them.
+        const _: () =
+            assert!(flag::CORE == flag::STRICT >> 1 && caller::CORE == caller::STRICT >> 1);
+        let no_touch = (self.flags / flag::NO_TOUCH) & 1;
+        let core = (self.flags / flag::CORE) & 3;
+        (no_touch as u8 * caller::NO_TOUCH) | (core as u8 * caller::CORE)
     }
 
     /// Where the next local reply goes.

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use crate::mesh::ShardId;
 use crate::server::config::Config;
+use crate::shard::cores::Cores;
 
 /// Makes the process listen as a configuration says; the error is for the log.
 type Listen = Box<dyn Fn(&Config) -> Result<(), String> + Send + Sync>;
@@ -12,6 +13,8 @@ type Listen = Box<dyn Fn(&Config) -> Result<(), String> + Send + Sync>;
 pub struct Node {
     /// Number of shards.
     pub shards: usize,
+    /// The shards as nodes of a cluster, with `core-direct`.
+    pub cores: Option<Cores>,
     /// The seed of every shard's hash function.
     pub hash_seed: [u64; 2],
     /// 40 hexadecimal digits, new with each start.
@@ -53,6 +56,7 @@ impl Node {
         let shards = config.shards as usize;
         Self {
             shards,
+            cores: Cores::of(&config),
             hash_seed,
             run_id,
             started_ms,
@@ -84,13 +88,11 @@ impl Node {
         assert!(first, "said once");
     }
 
-    /// Listens as `config` says; on an error as before. The first shard, which accepts, is called
-    /// in either case.
+    /// Listens as `config` says; on an error as before. The shards, which accept, are called in
+    /// either case.
     pub fn listen_as(&self, config: &Config) -> Result<(), String> {
         let done = self.listen.get().map_or(Ok(()), |listen| listen(config));
-        if let Some(first) = self.calls.first() {
-            (self.wake)(*first);
-        }
+        self.calls.iter().for_each(|call| (self.wake)(*call));
         done
     }
 
@@ -153,6 +155,11 @@ impl Node {
             .expect("at least one shard");
         self.connections[at].fetch_add(1, Ordering::Relaxed);
         ShardId(at as u16)
+    }
+
+    /// Counts a connection that a shard has accepted on its own port.
+    pub fn count_connection(&self, shard: ShardId) {
+        self.connections[shard.index()].fetch_add(1, Ordering::Relaxed);
     }
 
     /// A connection of `shard` is gone.

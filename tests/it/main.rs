@@ -8,6 +8,7 @@ mod blocking;
 mod commands;
 mod config;
 mod connection;
+mod cores;
 mod expiry;
 mod hostile;
 mod info;
