@@ -18,6 +18,7 @@ pub mod member_scan;
 pub mod memory;
 pub mod pubsub;
 pub mod registry;
+pub mod ringdove;
 pub mod server;
 pub mod set;
 pub mod sort;
@@ -46,6 +47,7 @@ pub const FAMILIES: &[&[spec::Spec]] = &[
     debug::COMMANDS,
     memory::COMMANDS,
     pubsub::COMMANDS,
+    ringdove::COMMANDS,
     server::COMMANDS,
     transaction::COMMANDS,
     zset::COMMANDS,

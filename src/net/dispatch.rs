@@ -128,6 +128,9 @@ impl Engine {
             if may_pause && self.is_paused(conn, command.row) {
                 return Flow::Wait(Stall::Paused);
             }
+            if self.slow & slow::SLOTS != 0 && self.waits_for_slots(conn) {
+                return Flow::Wait(Stall::Paused);
+            }
             if self.session(conn).is(flag::STRICT)
                 && let Some(redirection) = self.misplaced(conn, batch, command)
             {

@@ -69,6 +69,8 @@ pub struct Engine {
     pub(super) slow: u32,
     /// CLIENT PAUSE.
     pub(super) pause: super::pause::Pause,
+    /// Slots on their way to other shards.
+    pub(super) moves: super::slots::Moves,
     /// MONITOR.
     pub(super) monitors: super::monitor::Monitors,
     /// When connections of this shard stop waiting.
@@ -99,6 +101,8 @@ pub mod slow {
     pub const PAUSE: u32 = 1;
     /// Somebody monitors.
     pub const MONITORS: u32 = 2;
+    /// Slots move.
+    pub const SLOTS: u32 = 4;
 }
 
 impl Engine {
@@ -123,6 +127,7 @@ impl Engine {
             adopted: Vec::new(),
             slow: 0,
             pause: super::pause::Pause::default(),
+            moves: super::slots::Moves::default(),
             monitors: super::monitor::Monitors::new(shards),
             deadlines: super::blocking::Deadlines::new(),
             settling: false,
@@ -209,6 +214,10 @@ impl Engine {
             "batches end before connections"
         );
         session.flags |= flag::CLOSING;
+        if self.is_moving_slots() {
+            return self.put_off_end(conn);
+        }
+        let session = self.session(conn);
         let kept = session.kept.take();
         let out = std::mem::take(&mut session.out);
         session.fd = -1;
@@ -723,6 +732,7 @@ impl Engine {
                 self.mark_dirty(conn);
             }
         }
+        self.tell_resumed();
         any
     }
 

@@ -21,6 +21,7 @@ pub mod remote;
 pub mod session;
 #[cfg(test)]
 mod simulation;
+pub mod slots;
 mod slow;
 mod spread;
 mod steps;

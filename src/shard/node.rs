@@ -33,6 +33,8 @@ pub struct Node {
     used_peak: AtomicU64,
     /// Connections of each shard.
     connections: Box<[AtomicU32]>,
+    /// Whether slots are being moved.
+    moving: AtomicBool,
     /// Set when the server is to stop.
     pub stopping: AtomicBool,
     /// An event descriptor for each shard, by which other threads wake it.
@@ -66,6 +68,7 @@ impl Node {
             used: (0..shards).map(|_| AtomicU64::new(0)).collect(),
             used_peak: AtomicU64::new(0),
             connections: (0..shards).map(|_| AtomicU32::new(0)).collect(),
+            moving: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             calls,
             wake,
@@ -155,6 +158,17 @@ impl Node {
             .expect("at least one shard");
         self.connections[at].fetch_add(1, Ordering::Relaxed);
         ShardId(at as u16)
+    }
+
+    /// Slots are to be moved; false if some are already.
+    pub fn begin_move(&self) -> bool {
+        !self.moving.swap(true, Ordering::Relaxed)
+    }
+
+    /// The slots have moved.
+    pub fn end_move(&self) {
+        let before = self.moving.swap(false, Ordering::Relaxed);
+        assert!(before, "a move ends once");
     }
 
     /// Counts a connection that a shard has accepted on its own port.

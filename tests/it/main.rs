@@ -17,6 +17,7 @@ mod protocol;
 mod pubsub;
 mod scan;
 mod shards;
+mod slots;
 mod start_stop;
 mod transactions;
 
