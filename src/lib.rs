@@ -78,6 +78,10 @@
 //!   whatever changes one of them ([`shard::blocking`], [`net::blocking`]).
 //! - *Every shard* (FLUSHALL, DBSIZE, INFO): a part at each, the parts put together at home.
 //!
+//! With `core-direct` each shard also listens on a port of its own, as a node of a Redis Cluster
+//! ([`shard::cores`], [`net::cores`]): a cluster client then asks the owner itself. Slots move from
+//! shard to shard between two moments at which nothing is under way ([`net::slots`]).
+//!
 //! # Snapshots
 //!
 //! All shards begin at one moment, under a transaction that holds every database ([`command::server`],

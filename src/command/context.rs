@@ -21,6 +21,10 @@ pub mod caller {
     pub const HOLDS_KEYS: u8 = 4;
     /// CLIENT TRACKING: what is read is remembered.
     pub const TRACKS: u8 = 8;
+    /// The client sees the shards as nodes of a cluster, and its home as the one it speaks to.
+    pub const CORE: u8 = 16;
+    /// The same with the limits of Redis Cluster: one slot for each command, one database.
+    pub const STRICT: u8 = 32;
 }
 
 /// On whose behalf a command runs; all that crosses to the shard that executes it.
@@ -34,6 +38,13 @@ pub struct Caller {
     pub flags: u8,
     /// The shard of the client's connection.
     pub home: ShardId,
+}
+
+impl Caller {
+    /// Whether the limits of Redis Cluster hold for it.
+    pub fn is_strict(self) -> bool {
+        self.flags & caller::STRICT != 0
+    }
 }
 
 const _: () = assert!(size_of::<Caller>() <= 16, "it is copied with each command");

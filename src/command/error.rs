@@ -57,6 +57,10 @@ texts! {
     MISCONF_RDB = "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk. Commands that may modify the data set are disabled, because this instance is configured to report errors during writes if RDB snapshotting fails (stop-writes-on-bgsave-error option). Please check the Redis logs for details about the RDB error.";
     /// What needs the dataset while it is loaded.
     LOADING = "LOADING Redis is loading the dataset in memory";
+    /// Keys that a cluster could not serve together.
+    CROSS_SLOT = "CROSSSLOT Keys in request don't hash to the same slot";
+    /// What only a node of a cluster answers.
+    NO_CLUSTER = "ERR This instance has cluster support disabled";
     /// A write while memory is short.
     OOM = "OOM command not allowed when used memory > 'maxmemory'.";
 }

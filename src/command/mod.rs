@@ -1,5 +1,6 @@
 //! Commands: what a row of the command table says, and the families of commands.
 pub mod bitmap;
+pub mod cluster;
 pub mod connection;
 pub mod context;
 pub mod debug;
@@ -19,6 +20,7 @@ pub mod member_scan;
 pub mod memory;
 pub mod pubsub;
 pub mod registry;
+pub mod ringdove;
 pub mod server;
 pub mod set;
 pub mod sort;
@@ -43,9 +45,11 @@ pub const FAMILIES: &[&[spec::Spec]] = &[
     generic::SCAN,
     generic::OBJECTS,
     generic::WHOLE,
+    cluster::COMMANDS,
     debug::COMMANDS,
     memory::COMMANDS,
     pubsub::COMMANDS,
+    ringdove::COMMANDS,
     server::COMMANDS,
     transaction::COMMANDS,
     zset::COMMANDS,

@@ -372,7 +372,8 @@ impl Engine {
         watched: &[WatchedKey],
     ) {
         let mut needs = Needs::default();
-        let mut db = self.session(conn).db;
+        let session = self.session(conn);
+        let (mut db, flags) = (session.db, session.caller_flags());
         for command in &commands {
             let row = self.shard.registry.row(command.command.row);
             let (spec, route) = (row.spec, row.route);
@@ -383,7 +384,7 @@ impl Engine {
                 self.claim_everywhere(&mut needs, &[whole_db(db)]);
             } else {
                 // A command over several shards borrows the entries, though it only reads them.
-                let mode = match self.owner_of_command(command, db) {
+                let mode = match self.owner_of_command(command, db, flags) {
                     Some(_) => super::transaction::mode_of(spec),
                     None => Mode::Write,
                 };
@@ -614,8 +615,13 @@ impl Engine {
         self.send_publications();
     }
 
-    /// The only owner of a command's keys.
-    pub(super) fn owner_of_command(&mut self, command: &OwnedCommand, db: u16) -> Option<ShardId> {
+    /// The only owner of a command's keys; `flags` are the client's.
+    pub(super) fn owner_of_command(
+        &mut self,
+        command: &OwnedCommand,
+        db: u16,
+        flags: u8,
+    ) -> Option<ShardId> {
         let row = self.shard.registry.row(command.command.row);
         let (spec, route) = (row.spec, row.route);
         match route {
@@ -624,7 +630,7 @@ impl Engine {
                 let Run::At { owner, .. } = spec.run else {
                     unreachable!("routed by its kind")
                 };
-                Some(owner(&self.shard, &list(command)))
+                Some(self.owner_at(owner, &list(command), spec, flags))
             }
             Route::ManyKeys => {
                 let mut all = Owner::Nobody;

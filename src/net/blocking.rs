@@ -176,6 +176,9 @@ impl Engine {
 
     /// Ends waits whose time is over.
     pub(super) fn end_waits_that_are_due(&mut self) {
+        if self.is_moving_slots() {
+            return;
+        }
         while let Some(&(until_ms, conn)) = self.deadlines.first() {
             if until_ms > self.shard.now_ms {
                 return;
@@ -212,6 +215,22 @@ impl Engine {
         self.forget_wait(conn, true);
         self.answer(&call, output);
         true
+    }
+
+    /// A key that a client of this shard waits for has moved to another shard, and the client with
+    /// it. If its wait is over, that shard has to know.
+    pub(super) fn waits_at(&mut self, conn: ConnId, token: Token, shard: ShardId) {
+        let own = self.shard.id;
+        let blocked = self
+            .session_if(conn)
+            .and_then(|session| session.info.blocked.as_mut())
+            .filter(|blocked| blocked.token.is(&token));
+        match blocked {
+            Some(blocked) if blocked.shards.contains(&shard) => {}
+            Some(blocked) => blocked.shards.push(shard),
+            None if shard == own => self.shard.forget_waiter(&token),
+            None => self.send_errand(shard, Errand::WaitEnded(token)),
+        }
     }
 
     /// A connection waits no more. With `everywhere`, the shards that have it as a waiter are told;

@@ -157,7 +157,7 @@ impl Engine {
 
     /// Runs a command on the server's own behalf, as that of a client without a socket.
     fn run_own(&mut self, line: &'static [u8]) {
-        self.shard.node.own_connection(self.shard.id);
+        self.shard.node.count_connection(self.shard.id);
         let conn = self.connect(Peer::Unix(Box::default()), -1);
         self.shard.stats.connections_received -= 1;
         self.session(conn).flags &= !flag::NEED_AUTH;

@@ -134,6 +134,14 @@ impl Engine {
             if may_pause && self.is_paused(conn, command.row) {
                 return Flow::Wait(Stall::Paused);
             }
+            if self.slow & slow::SLOTS != 0 && self.waits_for_slots(conn) {
+                return Flow::Wait(Stall::Paused);
+            }
+            if self.session(conn).is(flag::STRICT)
+                && let Some(redirection) = self.misplaced(conn, batch, command)
+            {
+                return self.redirect(conn, command.row, &redirection, silent);
+            }
             let queued = self.session(conn).is(flag::MULTI) && self.is_queued(command.row);
             if self.slow & slow::MONITORS != 0 && !queued {
                 return self.dispatch_shown(conn, batch, command);
@@ -311,7 +319,8 @@ impl Engine {
                 let Run::At { owner, .. } = spec.run else {
                     unreachable!("routed by its kind")
                 };
-                let owner = owner(&self.shard, batch.args_of(command));
+                let flags = self.session(conn).caller_flags();
+                let owner = self.owner_at(owner, batch.args_of(command), spec, flags);
                 if spec.flags.has(Flags::PUBSUB)
                     && let Some(stall) = self.must_wait_to_publish(conn)
                 {

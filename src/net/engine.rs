@@ -77,6 +77,8 @@ pub struct Engine {
     pub(super) intake: Option<Intake>,
     /// CLIENT PAUSE.
     pub(super) pause: super::pause::Pause,
+    /// Slots on their way to other shards.
+    pub(super) moves: super::slots::Moves,
     /// MONITOR.
     pub(super) monitors: super::monitor::Monitors,
     /// When connections of this shard stop waiting.
@@ -115,6 +117,8 @@ pub mod slow {
     pub const LOADING: u32 = 4;
     /// The last snapshot failed, and nothing more is to be written (`stop-writes-on-bgsave-error`).
     pub const UNSAVED: u32 = 8;
+    /// Slots move.
+    pub const SLOTS: u32 = 16;
 }
 
 impl Engine {
@@ -142,6 +146,7 @@ impl Engine {
             slow: 0,
             intake: None,
             pause: super::pause::Pause::default(),
+            moves: super::slots::Moves::default(),
             monitors: super::monitor::Monitors::new(shards),
             deadlines: super::blocking::Deadlines::new(),
             settling: false,
@@ -231,6 +236,10 @@ impl Engine {
             "batches end before connections"
         );
         session.flags |= flag::CLOSING;
+        if self.is_moving_slots() {
+            return self.put_off_end(conn);
+        }
+        let session = self.session(conn);
         let id = session.id;
         let kept = session.kept.take();
         let out = std::mem::take(&mut session.out);
@@ -741,6 +750,7 @@ impl Engine {
             }
         }
         self.send_broadcasts();
+        self.tell_resumed();
         any
     }
 

@@ -7,6 +7,7 @@ use super::blocking::Begun;
 use super::engine::Engine;
 use super::pubsub::Told;
 use super::remote::{kind, wire};
+use super::slots::SlotsMessage;
 use crate::keyspace::OwnedEntry;
 use crate::mesh::ShardId;
 use crate::resp::encode::Output;
@@ -67,12 +68,15 @@ pub(super) enum Errand {
     Waits(Begun),
     /// The wait that has this token has ended.
     WaitEnded(Token),
+    /// About slots that move.
+    Slots(SlotsMessage),
 }
 
 impl Engine {
     /// Sends an errand to another shard.
     pub(super) fn send_errand(&mut self, to: ShardId, errand: Errand) {
         assert_ne!(to, self.shard.id, "a shard sends itself nothing");
+        self.moves.sent += u64::from(!matches!(errand, Errand::Slots(_)));
         let buf = &mut self.outgoing[to.index()].buf;
         let at = wire::begin(buf, kind::ERRAND);
         wire::put_u64(buf, wire::pack(errand));
@@ -81,6 +85,7 @@ impl Engine {
 
     /// Carries out an errand of another shard.
     pub(super) fn run_errand(&mut self, from: ShardId, errand: Errand) {
+        self.moves.received += u64::from(!matches!(errand, Errand::Slots(_)));
         match errand {
             Errand::Block { call, block } => self.block_arrived(call, block),
             Errand::Watch { call, gather, keys } => self.register(call, gather, keys),
@@ -121,6 +126,7 @@ impl Engine {
             Errand::Subscribed(number) => self.subscribed(number),
             Errand::Waits(begun) => self.wait_begun(begun),
             Errand::WaitEnded(token) => self.shard.forget_waiter(&token),
+            Errand::Slots(message) => self.on_slots(from, message),
         }
     }
 }

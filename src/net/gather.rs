@@ -82,7 +82,11 @@ impl Engine {
             return Flow::Wait(stall);
         }
         let own = self.shard.id.index();
-        for peer in (0..shards).filter(|peer| *peer != own) {
+        let alone = shards == 1 || {
+            let flags = self.session(conn).caller_flags();
+            self.is_of_this_core(row, flags)
+        };
+        for peer in (0..shards).filter(|peer| *peer != own && !alone) {
             if let Some(stall) = self.no_room(conn, ShardId(peer as u16)) {
                 return Flow::Wait(stall);
             }
@@ -93,17 +97,18 @@ impl Engine {
         }
         if !claims.is_empty() {
             let owned = super::transaction::own(batch, command);
-            self.begin_gather(conn, owned, write, &claims);
+            self.begin_gather(conn, owned, write, &claims, alone);
             return Flow::Done;
         }
         let args = batch.args_of(command);
         let call = self.remote_call(conn, 0);
         let (caller, version) = (caller_of(&call), call.version);
         let mut parts: Vec<Output> = (0..shards).map(|_| Output::default()).collect();
-        if shards == 1 {
+        if alone {
+            let parts = &mut parts[..1];
             self.run_part(row, caller, version, args, &mut parts[0]);
             let mut output = Output::default();
-            self.merge(conn, row, caller, args, &mut parts, version, &mut output);
+            self.merge(conn, row, caller, args, parts, version, &mut output);
             self.session(conn).target().append(&mut output);
             self.settle_aftermath();
             return Flow::Done;
@@ -141,15 +146,27 @@ impl Engine {
         }
         let db = self.session(conn).db;
         let owned = super::transaction::own(batch, command);
-        self.begin_gather(conn, owned, true, &[whole_db(db)]);
+        self.begin_gather(conn, owned, true, &[whole_db(db)], false);
         Flow::Done
     }
 
     /// Begins a gather as a transaction: one that reads is answered with the grants, one that writes
-    /// runs while all is held.
-    fn begin_gather(&mut self, conn: ConnId, command: OwnedCommand, write: bool, claims: &[Claim]) {
+    /// runs while all is held. One that is of this shard `alone` claims nothing elsewhere.
+    fn begin_gather(
+        &mut self,
+        conn: ConnId,
+        command: OwnedCommand,
+        write: bool,
+        claims: &[Claim],
+        alone: bool,
+    ) {
         let mut needs = Needs::default();
-        self.claim_everywhere(&mut needs, claims);
+        if alone {
+            let (_, part) = needs.part(self.shard.id);
+            part.claims.extend_from_slice(claims);
+        } else {
+            self.claim_everywhere(&mut needs, claims);
+        }
         if write {
             // Its steps take the database from the connection, which must not move on meanwhile.
             self.session(conn).flags |= flag::BARRIER;

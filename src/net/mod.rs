@@ -5,6 +5,7 @@ pub mod batch;
 mod block;
 pub mod blocking;
 mod care;
+pub mod cores;
 pub mod dispatch;
 pub mod ebb;
 #[cfg(test)]
@@ -24,6 +25,7 @@ pub mod remote;
 pub mod session;
 #[cfg(test)]
 mod simulation;
+pub mod slots;
 mod slow;
 mod spread;
 mod steps;

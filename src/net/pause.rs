@@ -26,16 +26,16 @@ impl Engine {
         let until_ms = self.shard.now_ms.saturating_add(timeout_ms);
         self.pause.all |= all;
         self.pause.until_ms = self.pause.until_ms.max(until_ms);
-        self.shard.set_paused(true);
         self.slow |= slow::PAUSE;
+        self.rest_if_paused();
     }
 
     /// Ends the pause.
     pub fn unpause(&mut self) {
         self.pause.until_ms = 0;
         self.pause.all = false;
-        self.shard.set_paused(false);
         self.slow &= !slow::PAUSE;
+        self.rest_if_paused();
         self.resumable.append(&mut self.pause.waiting);
     }
 

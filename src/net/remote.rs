@@ -198,6 +198,7 @@ impl Engine {
                 kind::TRANSACTION => {
                     self.run_batch(); // what came before is executed before
                     let message = wire::unpack(reader.u64());
+                    self.moves.received += 1;
                     self.shard.txns.handle(from, message);
                     self.work_off_transactions();
                     self.settle_aftermath();
@@ -360,6 +361,7 @@ impl Engine {
 
     /// Sends a message of the transaction machine.
     pub(super) fn send_transaction(&mut self, to: ShardId, message: Message<Carried>) {
+        self.moves.sent += 1;
         let buf = &mut self.outgoing[to.index()].buf;
         let at = wire::begin(buf, kind::TRANSACTION);
         put_u64(buf, wire::pack(message));

@@ -132,6 +132,10 @@ pub mod flag {
     pub const CACHING: u32 = 1 << 22;
     /// A command of it is running whose reply is dropped.
     pub const UNHEARD: u32 = 1 << 23;
+    /// Has come to a shard's own port: sees the shards as the nodes of a cluster.
+    pub const CORE: u32 = 1 << 24;
+    /// The same, and what is not the shard's is redirected or refused (`core-direct-strict`).
+    pub const STRICT: u32 = 1 << 25;
     /// Any of these, and a command does not take the short way.
     pub const SLOW: u32 = NEED_AUTH
         | CLOSE_AFTER_REPLY
@@ -143,6 +147,7 @@ pub mod flag {
         | MULTI
         | PUBSUB
         | BARRIER
+        | STRICT
         | BLOCKED
         | CACHING;
 }
@@ -341,23 +346,20 @@ impl Session {
         self.flags & flags != 0
     }
 
-    /// The bits of [`caller`] for its commands.
+    /// What those who run its commands need to know of it: bits of [`caller`].
     #[inline]
     pub fn caller_flags(&self) -> u8 {
-        if !self.is(flag::NO_TOUCH | flag::TRACKS) {
+        const SAID: [(u32, u8); 4] = [
+            (flag::NO_TOUCH, caller::NO_TOUCH),
+            (flag::TRACKS, caller::TRACKS),
+            (flag::CORE, caller::CORE),
+            (flag::STRICT, caller::STRICT),
+        ];
+        if !self.is(flag::NO_TOUCH | flag::TRACKS | flag::CORE | flag::STRICT) {
             return 0;
         }
-        let no_touch = if self.is(flag::NO_TOUCH) {
-            caller::NO_TOUCH
-        } else {
-            0
-        };
-        let tracks = if self.is(flag::TRACKS) {
-            caller::TRACKS
-        } else {
-            0
-        };
-        no_touch | tracks
+        let said = SAID.iter().filter(|(of_session, _)| self.is(*of_session));
+        said.fold(0, |flags, (_, of_caller)| flags | of_caller)
     }
 
     /// Where the next local reply goes.

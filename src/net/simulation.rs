@@ -1,5 +1,6 @@
 //! Several shards with their connections in one thread: bytes from clients and batches between
-//! shards arrive in an order that a seed decides, and clients go away in the middle.
+//! shards arrive in an order that a seed decides, clients go away in the middle, and slots move from
+//! shard to shard under all that.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -8,6 +9,7 @@ use super::engine::Engine;
 use super::session::{ConnId, Peer};
 use crate::command::FAMILIES;
 use crate::command::registry::Registry;
+use crate::keyspace::{SLOTS, Slot};
 use crate::mesh::ShardId;
 use crate::resp::number::parse_i64;
 use crate::server::config::Config;
@@ -51,6 +53,10 @@ struct World {
     clients: Vec<Client>,
     rng: fastrand::Rng,
     increments: i64,
+    /// The connection that moves slots, if any do, and whether it waits for an answer.
+    mover: Option<(usize, ConnId)>,
+    moving: bool,
+    moves: usize,
 }
 
 impl World {
@@ -79,6 +85,9 @@ impl World {
             clients: Vec::new(),
             rng: fastrand::Rng::with_seed(seed),
             increments: 0,
+            mover: None,
+            moving: false,
+            moves: 0,
         };
         for _ in 0..clients {
             let home = node.place_connection().index();
@@ -96,6 +105,35 @@ impl World {
         world
     }
 
+    /// From now on slots move.
+    fn let_slots_move(&mut self) {
+        let home = self.rng.usize(..SHARDS);
+        let conn = self.engines[home].connect(Peer::Unix("/mover".into()), 3);
+        self.mover = Some((home, conn));
+    }
+
+    /// Moves the slot of some key, and perhaps its neighbours.
+    fn move_some_slots(&mut self) {
+        let Some((home, conn)) = self.mover.filter(|_| !self.moving) else {
+            return;
+        };
+        let key = match self.rng.bool() {
+            true => format!("counter:{}", self.rng.usize(..KEYS)),
+            false => {
+                let whom = self.rng.usize(..self.clients.len());
+                format!("own:{whom}:{}", self.rng.usize(..KEYS))
+            }
+        };
+        let first = Slot::of(key.as_bytes()).index();
+        let last = (first + self.rng.usize(..40)).min(SLOTS - 1);
+        let to = self.rng.usize(..SHARDS);
+        let text = format!("RINGDOVE SLOTS MOVE {first}-{last} TO {to}\r\n");
+        self.moving = true;
+        self.moves += 1;
+        self.engines[home].receive(conn, text.as_bytes());
+        self.end_turn(home);
+    }
+
     /// The rest of a shard's turn.
     fn end_turn(&mut self, at: usize) {
         let engine = &mut self.engines[at];
@@ -110,6 +148,10 @@ impl World {
         engine.room_again();
         for conn in std::mem::take(&mut engine.dirty) {
             let sent = std::mem::take(&mut engine.session(conn).out.buf);
+            if self.mover == Some((at, conn)) && !sent.is_empty() {
+                assert_eq!(sent[0], b':', "{}", String::from_utf8_lossy(&sent));
+                self.moving = false;
+            }
             let mut clients = self.clients.iter_mut();
             if let Some(client) = clients.find(|c| c.home == at && c.conn == Some(conn)) {
                 client.received.extend_from_slice(&sent);
@@ -135,13 +177,16 @@ impl World {
         if may_send && self.clients[at].conn.is_some() {
             self.send(at);
         }
+        if may_send && self.rng.u8(..) < 40 {
+            self.move_some_slots();
+        }
         let turns = self.rng.usize(..SHARDS);
         self.end_turn(turns);
         let waiting = self
             .clients
             .iter()
             .any(|c| c.conn.is_some() && !c.asked.is_empty());
-        waiting || self.lanes.iter().flatten().any(|lane| !lane.is_empty())
+        waiting || self.moving || self.lanes.iter().flatten().any(|lane| !lane.is_empty())
     }
 
     /// A client sends a pipeline, often before the one before it is answered, and may go.
@@ -252,7 +297,7 @@ impl World {
     }
 
     /// Delivers everything, and returns what the first client was sent.
-    fn settle(&mut self) -> String {
+    fn answers(&mut self) -> String {
         while self.lanes.iter().flatten().any(|lane| !lane.is_empty()) {
             for (from, to) in (0..SHARDS * SHARDS).map(|n| (n / SHARDS, n % SHARDS)) {
                 self.deliver(from, to);
@@ -294,9 +339,23 @@ fn reply(bytes: &[u8]) -> Option<(i64, usize)> {
 
 #[test]
 fn pipelines_over_shards_in_any_order_of_events() {
-    let mut volleys = 0;
-    for seed in 0..60 {
+    assert_eq!(run_seeds(60, false), 0);
+}
+
+#[test]
+fn slots_move_under_pipelines_in_any_order_of_events() {
+    let moves = run_seeds(60, true);
+    assert!(moves > 100, "{moves} moves");
+}
+
+/// Runs worlds from so many seeds; how many times slots have moved.
+fn run_seeds(seeds: u64, slots_move: bool) -> usize {
+    let (mut volleys, mut moves) = (0, 0);
+    for seed in 0..seeds {
         let mut world = World::new(seed, 5);
+        if slots_move {
+            world.let_slots_move();
+        }
         for _ in 0..600 {
             world.step(true);
         }
@@ -339,8 +398,162 @@ fn pipelines_over_shards_in_any_order_of_events() {
                 .collect();
             assert!(own.is_sorted_by(|a, b| a >= b), "seed {seed}: {own:?}");
         }
+        moves += world.moves;
+        let map = world.engines[0].shard.slot_map.clone();
+        for engine in &world.engines {
+            assert!(engine.shard.slot_map == map, "seed {seed}: one map");
+            let db = engine.shard.keyspace.db(0);
+            let foreign = (0..SLOTS as u16)
+                .filter_map(Slot::new)
+                .filter(|slot| map[slot.index()] != engine.shard.id);
+            let keys: usize = foreign.map(|slot| db.count_in_slot(slot)).sum();
+            assert_eq!(keys, 0, "seed {seed}: keys are where the map says");
+        }
     }
-    assert!(volleys > 1000, "{volleys} pipelines went in volleys");
+    assert!(volleys > 500, "{volleys} pipelines went in volleys");
+    moves
+}
+
+/// Clients that wait for elements of queues, clients that push them, subscribers and publishers, all
+/// while the slots of queues and channels move.
+#[test]
+fn those_who_wait_and_subscribe_follow_the_slots() {
+    const QUEUES: usize = 4;
+    for seed in 0..60 {
+        let mut world = World::new(seed, 8);
+        world.let_slots_move();
+        // The first half waits and subscribes, one queue or several at a time.
+        let subscriber = world.clients.len() - 1;
+        let (mut pushed, mut heard) = (0i64, 0usize);
+        let mut popped: Vec<i64> = Vec::new();
+        let mut waits = [false; 4];
+        let mut published = 0;
+        world.say(subscriber, "SUBSCRIBE news:0 news:1 news:2\r\n");
+        world.settle();
+        world.clients[subscriber].received.clear();
+        for _ in 0..400 {
+            let waiter = world.rng.usize(..4);
+            if !waits[waiter] {
+                waits[waiter] = true;
+                let first = world.rng.usize(..QUEUES);
+                let queues: String = (0..=world.rng.usize(..2))
+                    .map(|n| format!(" q:{}", (first + n) % QUEUES))
+                    .collect();
+                world.say(waiter, &format!("BLPOP{queues} 0\r\n"));
+            }
+            if world.rng.u8(..) < 100 {
+                pushed += 1;
+                let (by, queue) = (4 + world.rng.usize(..3), world.rng.usize(..QUEUES));
+                world.say(by, &format!("RPUSH q:{queue} {pushed}\r\n"));
+            }
+            if world.rng.u8(..) < 60 {
+                published += 1;
+                let (by, channel) = (4 + world.rng.usize(..3), world.rng.usize(..3));
+                world.say(by, &format!("PUBLISH news:{channel} m\r\n"));
+            }
+            if world.rng.u8(..) < 60 && !world.moving {
+                let key = match world.rng.bool() {
+                    true => format!("q:{}", world.rng.usize(..QUEUES)),
+                    false => format!("news:{}", world.rng.usize(..3)),
+                };
+                let slot = Slot::of(key.as_bytes()).index();
+                let to = world.rng.usize(..SHARDS);
+                let (home, conn) = world.mover.expect("slots move");
+                let text = format!("RINGDOVE SLOTS MOVE {slot} TO {to}\r\n");
+                world.moving = true;
+                world.engines[home].receive(conn, text.as_bytes());
+                world.end_turn(home);
+            }
+            for _ in 0..world.rng.usize(..12) {
+                world.pass_something();
+            }
+            for (at, waits) in waits.iter_mut().enumerate() {
+                world.take_popped(at, &mut popped, waits);
+            }
+        }
+        world.settle();
+        for (at, waits) in waits.iter_mut().enumerate() {
+            world.take_popped(at, &mut popped, waits);
+        }
+        heard += count(&world.clients[subscriber].received, b"$7\r\nmessage\r\n");
+        assert_eq!(heard, published, "seed {seed}: every message is heard once");
+        // Everybody still waits, or everything has been popped.
+        let mut left: Vec<i64> = Vec::new();
+        if waits.iter().any(|waits| !waits) {
+            for queue in 0..QUEUES {
+                loop {
+                    world.clients[4].received.clear();
+                    world.say(4, &format!("LPOP q:{queue}\r\n"));
+                    world.settle();
+                    match reply(&world.clients[4].received) {
+                        Some((0, _)) | None => break,
+                        Some((number, _)) => left.push(number),
+                    }
+                }
+            }
+        }
+        popped.append(&mut left);
+        popped.sort_unstable();
+        let all: Vec<i64> = (1..=pushed).collect();
+        let waiting = waits.iter().filter(|waits| **waits).count();
+        assert_eq!(popped, all, "seed {seed}: {waiting} wait");
+    }
+}
+
+/// How often `what` stands in `bytes`.
+fn count(bytes: &[u8], what: &[u8]) -> usize {
+    bytes.windows(what.len()).filter(|w| *w == what).count()
+}
+
+impl World {
+    /// A client sends commands, whatever it has asked for before.
+    fn say(&mut self, at: usize, text: &str) {
+        let (home, conn) = (self.clients[at].home, self.clients[at].conn.expect("stays"));
+        self.engines[home].receive(conn, text.as_bytes());
+        self.end_turn(home);
+    }
+
+    /// One batch arrives somewhere, and some shard has a turn.
+    fn pass_something(&mut self) {
+        let (a, b) = (self.rng.usize(..SHARDS), self.rng.usize(..SHARDS));
+        if let Some(batch) = self.lanes[a][b].pop_front() {
+            self.engines[b].deliver(ShardId(a as u16), &batch);
+            self.engines[b].run_batch();
+            drop(batch);
+            self.end_turn(b);
+        }
+        let at = self.rng.usize(..SHARDS);
+        self.end_turn(at);
+    }
+
+    /// Lets everything arrive.
+    fn settle(&mut self) {
+        let mut steps = 0;
+        while self.moving || self.lanes.iter().flatten().any(|lane| !lane.is_empty()) {
+            self.pass_something();
+            steps += 1;
+            assert!(steps < 1_000_000, "it comes to an end");
+        }
+        (0..SHARDS).for_each(|at| self.end_turn(at));
+        if self.lanes.iter().flatten().any(|lane| !lane.is_empty()) {
+            self.settle();
+        }
+    }
+
+    /// Takes the answer of a BLPOP, if there is one: a queue and a number.
+    fn take_popped(&mut self, at: usize, popped: &mut Vec<i64>, waits: &mut bool) {
+        let received = &mut self.clients[at].received;
+        if received.is_empty() {
+            return;
+        }
+        let text = String::from_utf8_lossy(received).into_owned();
+        let words: Vec<&str> = text.split("\r\n").collect();
+        assert_eq!(words[0], "*2", "{text}");
+        popped.push(words[4].parse().expect("a number"));
+        assert_eq!(words.len(), 6, "one answer: {text}");
+        received.clear();
+        *waits = false;
+    }
 }
 
 /// The owner of the watched key lends before it expires, and another shard after it. The block would
@@ -357,12 +570,12 @@ fn a_watched_key_that_expires_while_exec_gathers_its_locks_refuses_it() {
             world.set_clocks(start);
             world.send_text(&format!("SET {watched} v PXAT {due}\r\n"));
             world.send_text(&format!("WATCH {watched}\r\n"));
-            assert_eq!(world.settle(), "+OK\r\n+OK\r\n");
+            assert_eq!(world.answers(), "+OK\r\n+OK\r\n");
             let block = format!("MULTI\r\n{between}GET {watched}\r\nINCR {written}\r\nEXEC\r\n");
             world.send_text(&block);
             world.deliver(home, early);
             world.set_clocks(late);
-            let reply = world.settle();
+            let reply = world.answers();
             let last = if refused {
                 "*-1\r\n"
             } else {

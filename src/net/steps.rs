@@ -141,6 +141,9 @@ impl Engine {
             if let Some(error) = self.prepare_owned(&call, &command) {
                 return Reply::new(&mut steps.out, call.version).error(error.text());
             }
+            if self.is_of_this_core(command.command.row, call.flags) {
+                return self.gather_alone(&call, &mut command, &mut steps.out);
+            }
             let shards = self.shard.node.shards;
             steps.parts = (0..shards).map(|_| Output::default()).collect();
             let own = self.shard.id;
@@ -176,7 +179,7 @@ impl Engine {
             steps.current = Some(command);
             return;
         }
-        match self.owner_of_command(&command, call.db) {
+        match self.owner_of_command(&command, call.db, call.flags) {
             Some(owner) if owner == self.shard.id => {
                 self.run_in_block(&begun, &mut command, &mut steps.out);
             }

@@ -98,7 +98,7 @@ pub struct Wiring {
     pub endpoint: Endpoint,
     /// Ring descriptors of all shards, for doorbells; filled in as shards start.
     pub rings: Arc<[AtomicI32]>,
-    /// The listening sockets. The first shard accepts.
+    /// The listening sockets. The first shard accepts, and each on its own port.
     pub ports: Arc<Ports>,
     /// An event descriptor by which other threads call the shard.
     pub calls: RawFd,
@@ -154,16 +154,16 @@ impl Reactor {
         Ok(reactor)
     }
 
-    /// Takes the listening sockets as they are now; the first shard accepts on those that are new.
+    /// Takes the listening sockets as they are now, and accepts on those that are new and its own
+    /// or, for the first shard, common.
     fn take_up_ports(&mut self) {
         let before = std::mem::replace(&mut self.ports, self.wiring.ports.current());
-        if self.engine.shard.id.0 != 0 {
-            return;
-        }
-        for (number, listener) in &self.ports {
-            if !before.iter().any(|(known, _)| known == number) {
-                self.ring
-                    .accept(listener.fd(), op::with(op::ACCEPT, (*number).into()));
+        let own = self.engine.shard.id;
+        for port in &self.ports {
+            let accepts = port.core.unwrap_or(ShardId(0)) == own;
+            if accepts && !before.iter().any(|known| known.number == port.number) {
+                let user_data = op::with(op::ACCEPT, port.number.into());
+                self.ring.accept(port.listener.fd(), user_data);
             }
         }
     }
@@ -171,6 +171,11 @@ impl Reactor {
     /// The shard, once it does not serve any more.
     pub fn shard(&mut self) -> &mut Shard {
         &mut self.engine.shard
+    }
+
+    /// A listening socket by its number.
+    fn port(&self, number: u32) -> Option<&Port> {
+        self.ports.iter().find(|port| port.number == number)
     }
 
     /// Serves until the process stops. Fails when the kernel refuses the ring: then this shard's
@@ -399,6 +404,10 @@ impl Reactor {
         }
         if done.result >= 0 && self.stop_at_ms.is_some() {
             socket::close(done.result);
+        } else if done.result >= 0 && self.port(port).is_some_and(|port| port.core.is_some()) {
+            let node = &self.engine.shard.node;
+            node.count_connection(self.engine.shard.id);
+            self.adopt(done.result, port);
         } else if done.result >= 0 {
             let shard = self.engine.shard.node.place_connection();
             if shard == self.engine.shard.id {
@@ -413,8 +422,9 @@ impl Reactor {
 
     /// Takes over a connection that was dealt to this shard and counted there.
     fn adopt(&mut self, fd: RawFd, port: u32) {
-        let listener = self.ports.iter().find(|(number, _)| *number == port);
-        let peer = match listener.and_then(|(_, listener)| listener.path()) {
+        let port = self.port(port);
+        let is_core = port.is_some_and(|port| port.core.is_some());
+        let peer = match port.and_then(|port| port.listener.path()) {
             Some(path) => Peer::Unix(path.into()),
             None => match socket::addresses(fd) {
                 Some((peer, own)) => Peer::Tcp(peer, own),
@@ -448,6 +458,9 @@ impl Reactor {
             }
         }
         let conn = self.engine.connect(peer, fd);
+        if is_core {
+            self.engine.enter_core(conn);
+        }
         if self.links.len() <= conn as usize {
             self.links.resize_with(conn as usize + 1, || None);
         }
@@ -650,9 +663,9 @@ impl Reactor {
             Ebb::Much => allocator::purge_all(),
         }
         for port in std::mem::take(&mut self.deaf) {
-            if let Some((_, listener)) = self.ports.iter().find(|(number, _)| *number == port) {
-                self.ring
-                    .accept(listener.fd(), op::with(op::ACCEPT, port.into()));
+            if let Some(Port { listener, .. }) = self.port(port) {
+                let fd = listener.fd();
+                self.ring.accept(fd, op::with(op::ACCEPT, port.into()));
             }
         }
     }

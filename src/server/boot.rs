@@ -22,7 +22,7 @@ use crate::command::registry::Registry;
 use crate::keyspace;
 use crate::mesh::{ShardId, mesh};
 use crate::net::engine::Engine;
-use crate::reactor::ports::Ports;
+use crate::reactor::ports::{Port, Ports};
 use crate::reactor::run::{Reactor, Wiring};
 use crate::reactor::{clock, socket};
 use crate::shard::node::Node;
@@ -301,14 +301,17 @@ fn announce(node: &Node, ports: &Ports, config: &Config) {
         "Running mode=standalone, port={}.",
         config.port
     ));
-    for (_, listener) in ports.current() {
+    for Port { listener, core, .. } in ports.current() {
         match (listener.address(), listener.path()) {
             (_, Some(path)) => {
                 log::notice(format_args!(
                     "The server is now ready to accept connections at {path}"
                 ));
             }
-            (Some(address), None) => log::notice(format_args!("Listening on {address}")),
+            (Some(address), None) => match core {
+                Some(shard) => log::notice(format_args!("Shard {} listens on {address}", shard.0)),
+                None => log::notice(format_args!("Listening on {address}")),
+            },
             (None, None) => {}
         }
     }

@@ -224,11 +224,15 @@ impl Saver {
     }
 
     /// Starts one, whose file a thread writes; false if there is one already. Then every shard is to
-    /// begin its part.
+    /// begin its part. While slots move the error is `ResourceBusy`.
     pub fn begin(&self, node: &Arc<Node>, now: u64, background: bool) -> io::Result<bool> {
         let mut running = locked(&self.running);
         if running.is_some() {
             return Ok(false);
+        }
+        if node.is_moving() {
+            // An entry that moved could be told twice, or by nobody.
+            return Err(io::ErrorKind::ResourceBusy.into());
         }
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
         let (parts, received) = sync_channel(BUFFERS_MAX);

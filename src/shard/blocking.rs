@@ -68,6 +68,11 @@ impl Token {
         self.0.store(false, Ordering::Release);
     }
 
+    /// Whether both are the same wait's.
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// Where it stands in memory: another one's is another while both are there.
     fn address(&self) -> usize {
         Arc::as_ptr(&self.0).addr()
@@ -219,6 +224,39 @@ impl Shard {
         if let Some(number) = self.blocking.by_token.get(&token.address()).copied() {
             self.take_waiter(number);
         }
+    }
+
+    /// Takes out those who wait for a key of slots that this shard owns no more, in their order. Who
+    /// waits for other keys of this shard, too, stays for these, in its place.
+    pub fn take_waiters_in(&mut self, moved: impl Fn(Slot) -> bool) -> Vec<Waiter> {
+        let waits = |waiter: &Waiter| waiter.keys.iter().any(|key| moved(Slot::of(key)));
+        let all = self.blocking.waiters.iter();
+        let mut numbers: Vec<u64> = all.filter(|(_, w)| waits(w)).map(|(n, _)| *n).collect();
+        numbers.sort_unstable();
+        let mut taken = Vec::with_capacity(numbers.len());
+        for number in numbers {
+            let waiter = self.take_waiter(number).expect("just seen");
+            if waiter.token.is_taken() {
+                continue;
+            }
+            if waiter.keys.iter().any(|key| !moved(Slot::of(key))) {
+                self.add_waiter(number, waiter.clone());
+            }
+            taken.push(waiter);
+        }
+        taken
+    }
+
+    /// Lets a client wait for keys that have come to this shard, besides those that it waits for here
+    /// already.
+    pub fn adopt_waiter(&mut self, waiter: Waiter) {
+        if waiter.token.is_taken() {
+            return;
+        }
+        let before = self.blocking.by_token.get(&waiter.token.address()).copied();
+        let number = before.unwrap_or_else(|| self.blocking.number());
+        self.take_waiter(number);
+        self.add_waiter(number, waiter);
     }
 
     /// A key has changed: its waiters are to be tried.

@@ -20,6 +20,7 @@ use std::collections::HashMap;
 
 use smallvec::SmallVec;
 
+use crate::keyspace::Slot;
 use crate::mesh::ShardId;
 use crate::stdx::glob;
 
@@ -151,6 +152,14 @@ fn change(table: &mut HashMap<Box<[u8]>, Counts>, name: &[u8], shard: ShardId, o
     }
 }
 
+/// A channel with subscribers, on its way to another owner.
+#[derive(Debug)]
+pub struct Owned {
+    class: Class,
+    name: Box<[u8]>,
+    counts: Counts,
+}
+
 /// What a shard knows of subscriptions.
 #[derive(Default, Debug)]
 pub struct Channels {
@@ -231,6 +240,35 @@ impl Channels {
                 .push((class, shards, channel.len(), message.len()));
         }
         reached
+    }
+
+    /// Takes out the channels of slots that this shard owns no more.
+    pub fn take_owned(&mut self, moved: impl Fn(Slot) -> bool) -> Vec<Owned> {
+        let mut taken = Vec::new();
+        for class in [Class::Channel, Class::Shard] {
+            let gone = self
+                .table(class)
+                .extract_if(|name, _| moved(Slot::of(name)));
+            taken.extend(gone.map(|(name, counts)| Owned {
+                class,
+                name,
+                counts,
+            }));
+        }
+        taken
+    }
+
+    /// Takes over channels of slots that this shard owns now.
+    pub fn adopt_owned(&mut self, channels: Vec<Owned>) {
+        for Owned {
+            class,
+            name,
+            counts,
+        } in channels
+        {
+            let before = self.table(class).insert(name, counts);
+            assert!(before.is_none(), "a channel has one owner");
+        }
     }
 
     /// Whether messages wait to be sent out.

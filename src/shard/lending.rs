@@ -15,7 +15,7 @@ use super::effects::Left;
 use super::tracking::Holder;
 use crate::command::context::Caller;
 use crate::command::registry::RowId;
-use crate::keyspace::{Lookup, OwnedEntry, Pos};
+use crate::keyspace::{Lookup, OwnedEntry, Pos, Slot};
 use crate::mesh::ShardId;
 use crate::net::batch::RemoteCall;
 use crate::resp::encode::Output;
@@ -166,6 +166,39 @@ impl Shard {
             db.take(wanted.pos, &wanted.key)
         };
         keys.iter().map(take).collect()
+    }
+
+    /// The keys of slots, in all databases.
+    pub fn keys_in_slots(&self, slots: impl Iterator<Item = Slot> + Clone) -> Vec<Wanted> {
+        let mut keys = Vec::new();
+        for (db, found) in self.keyspace.iter().enumerate() {
+            if found.is_empty() {
+                continue;
+            }
+            for slot in slots.clone() {
+                found.for_each_in_slot(slot, usize::MAX, |entry| {
+                    keys.push(Wanted {
+                        db: db as u16,
+                        pos: self.keyspace.pos(entry.key()),
+                        key: entry.key().into(),
+                    });
+                });
+            }
+        }
+        keys
+    }
+
+    /// Whoever watches a key of these slots finds it changed.
+    pub fn touch_watched_in(&mut self, moved: impl Fn(Slot) -> bool) {
+        let mut touched = Vec::new();
+        self.txns.each_watched(|db, position, _| {
+            if moved(Pos::from_bits(position).slot()) {
+                touched.push((db, position));
+            }
+        });
+        for (db, position) in touched {
+            self.txns.touched(db, position);
+        }
     }
 
     /// Puts entries into the tables. A key that was asked for twice had its entry in its first

@@ -3,6 +3,7 @@
 pub mod access;
 pub mod blocking;
 pub mod channels;
+pub mod cores;
 pub mod effects;
 pub mod expiry;
 pub mod lending;
@@ -126,6 +127,33 @@ pub fn even_slot_map(shards: usize) -> Box<[ShardId; SLOTS]> {
         *owner = ShardId((slot * shards / SLOTS) as u16);
     }
     map
+}
+
+/// Neighbouring slots with one owner.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SlotRange {
+    /// The first of them.
+    pub first: usize,
+    /// The last of them.
+    pub last: usize,
+    /// Their owner.
+    pub owner: ShardId,
+}
+
+/// A slot map as ranges, in order.
+pub fn slot_ranges(map: &[ShardId; SLOTS]) -> Vec<SlotRange> {
+    let mut ranges: Vec<SlotRange> = Vec::new();
+    for (slot, owner) in map.iter().enumerate() {
+        match ranges.last_mut() {
+            Some(range) if range.owner == *owner => range.last = slot,
+            _ => ranges.push(SlotRange {
+                first: slot,
+                last: slot,
+                owner: *owner,
+            }),
+        }
+    }
+    ranges
 }
 
 impl Shard {
@@ -286,6 +314,17 @@ pub mod testing {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ranges_cover_all_slots_in_order() {
+        let mut map = even_slot_map(3);
+        map[100] = ShardId(2);
+        let ranges = slot_ranges(&map);
+        assert_eq!(ranges.len(), 5);
+        assert_eq!((ranges[1].first, ranges[1].last), (100, 100));
+        assert!(ranges.windows(2).all(|w| w[0].last + 1 == w[1].first));
+        assert_eq!(ranges[4].last, SLOTS - 1);
+    }
 
     #[test]
     fn slots_are_shared_evenly() {

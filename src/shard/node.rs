@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use crate::mesh::ShardId;
 use crate::server::config::Config;
 use crate::server::snapshot::Saver;
+use crate::shard::cores::Cores;
 
 /// Makes the process listen as a configuration says; the error is for the log.
 type Listen = Box<dyn Fn(&Config) -> Result<(), String> + Send + Sync>;
@@ -14,6 +15,8 @@ type Listen = Box<dyn Fn(&Config) -> Result<(), String> + Send + Sync>;
 pub struct Node {
     /// Number of shards.
     pub shards: usize,
+    /// The shards as nodes of a cluster, with `core-direct`.
+    pub cores: Option<Cores>,
     /// The seed of every shard's hash function.
     pub hash_seed: [u64; 2],
     /// 40 hexadecimal digits, new with each start.
@@ -40,6 +43,8 @@ pub struct Node {
     pub saver: Saver,
     /// Whether a snapshot is written before the process ends; not said: if there are save points.
     pub saves_at_end: OnceLock<bool>,
+    /// Whether slots are being moved.
+    moving: AtomicBool,
     /// Set when the server is to stop.
     pub stopping: AtomicBool,
     /// An event descriptor for each shard, by which other threads wake it.
@@ -63,6 +68,7 @@ impl Node {
         let shards = config.shards as usize;
         Self {
             shards,
+            cores: Cores::of(&config),
             hash_seed,
             run_id,
             started_ms,
@@ -76,6 +82,7 @@ impl Node {
             connections: (0..shards).map(|_| AtomicU32::new(0)).collect(),
             saver: Saver::new(started_ms / 1000),
             saves_at_end: OnceLock::new(),
+            moving: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             calls,
             wake,
@@ -103,13 +110,11 @@ impl Node {
         assert!(first, "said once");
     }
 
-    /// Listens as `config` says; on an error as before. The first shard, which accepts, is called
-    /// in either case.
+    /// Listens as `config` says; on an error as before. The shards, which accept, are called in
+    /// either case.
     pub fn listen_as(&self, config: &Config) -> Result<(), String> {
         let done = self.listen.get().map_or(Ok(()), |listen| listen(config));
-        if let Some(first) = self.calls.first() {
-            (self.wake)(*first);
-        }
+        self.calls.iter().for_each(|call| (self.wake)(*call));
         done
     }
 
@@ -202,8 +207,24 @@ impl Node {
         ShardId(at as u16)
     }
 
-    /// Counts a client that the server itself is.
-    pub fn own_connection(&self, shard: ShardId) {
+    /// Slots are to be moved; false if some are already.
+    pub fn begin_move(&self) -> bool {
+        !self.moving.swap(true, Ordering::Relaxed)
+    }
+
+    /// Whether slots are being moved.
+    pub fn is_moving(&self) -> bool {
+        self.moving.load(Ordering::Relaxed)
+    }
+
+    /// The slots have moved.
+    pub fn end_move(&self) {
+        let before = self.moving.swap(false, Ordering::Relaxed);
+        assert!(before, "a move ends once");
+    }
+
+    /// Counts a connection that a shard has accepted on its own port.
+    pub fn count_connection(&self, shard: ShardId) {
         self.connections[shard.index()].fetch_add(1, Ordering::Relaxed);
     }
 

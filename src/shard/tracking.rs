@@ -25,6 +25,7 @@ use smallvec::SmallVec;
 
 use super::Shard;
 use super::channels::Counts;
+use crate::keyspace::Slot;
 use crate::mesh::ShardId;
 use crate::server::config::NotifyFlags;
 
@@ -214,6 +215,18 @@ impl Shard {
     pub fn forget_reads(&mut self) {
         self.tracking.keys = IndexMap::new();
         self.tracking.items = 0;
+        self.mind_listeners();
+    }
+
+    /// Slots go to another shard: who has read a key of them is told as if it had changed.
+    pub fn forget_reads_in(&mut self, is_moved: impl Fn(Slot) -> bool) {
+        for at in (0..self.tracking.keys()).rev() {
+            let (key, _) = self.tracking.keys.get_index(at).expect("within");
+            if is_moved(self.keyspace.pos(key).slot()) {
+                self.tracking.forget(at, 0);
+                self.aftermath = true;
+            }
+        }
         self.mind_listeners();
     }
 

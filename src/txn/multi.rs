@@ -317,10 +317,10 @@ impl<C> Multi<C> {
     /// WATCH of one key. Returns whether it is new, and so to be registered at its owner.
     pub fn watch(&mut self, watched: WatchedKey) -> bool {
         assert!(!self.is_queueing(), "the caller asked may_watch");
-        let known = self
-            .watched
-            .iter()
-            .any(|other| other.db == watched.db && other.key == watched.key);
+        // The owner may be another one since the key was watched first: then both know of it.
+        let known = self.watched.iter().any(|other| {
+            other.db == watched.db && other.owner == watched.owner && other.key == watched.key
+        });
         if !known {
             self.watched.push(watched);
         }

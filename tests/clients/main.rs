@@ -1,5 +1,8 @@
 //! Real clients against the server: redis-py, ioredis, node-redis, the `redis` crate, redis-cli and
-//! redis-benchmark. `install` puts the pinned Python and JavaScript clients into `target/clients`.
+//! redis-benchmark; and the cluster clients among them. `install` puts the pinned Python and
+//! JavaScript clients into `target/clients`.
+mod clusters;
+
 use redis::{Commands, RedisResult};
 use ringdove_rig::{Options, Server, Value};
 use std::path::{Path, PathBuf};

@@ -121,6 +121,10 @@ pub(super) fn hello(ctx: &mut HomeCtx<'_>) -> Outcome {
 
 fn greet(ctx: &mut HomeCtx<'_>) {
     let id = ctx.session().id as i64;
+    let mode: &[u8] = match ctx.session().is(flag::CORE) {
+        true => b"cluster",
+        false => b"standalone",
+    };
     let mut reply = ctx.reply();
     let version = if reply.is_resp3() { 3 } else { 2 };
     reply.map(7);
@@ -133,7 +137,7 @@ fn greet(ctx: &mut HomeCtx<'_>) {
     reply.bulk(b"id");
     reply.integer(id);
     reply.bulk(b"mode");
-    reply.bulk(b"standalone");
+    reply.bulk(mode);
     reply.bulk(b"role");
     reply.bulk(b"master");
     reply.bulk(b"modules");

@@ -169,6 +169,9 @@ fn quit(ctx: &mut HomeCtx<'_>) -> Outcome {
 fn select(ctx: &mut HomeCtx<'_>) -> Outcome {
     let index = parse_i64(ctx.args[1]).ok_or(Error::NOT_INTEGER)?;
     i32::try_from(index).map_err(|_| Error::NOT_INT32)?;
+    if index != 0 && ctx.session().is(flag::STRICT) {
+        return Err(Error::new("ERR SELECT is not allowed in cluster mode"));
+    }
     let databases = ctx.shard().keyspace.databases();
     let db = u16::try_from(index)
         .ok()

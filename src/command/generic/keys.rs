@@ -141,6 +141,10 @@ pub(super) fn copy(ctx: &mut Ctx<'_>) -> Outcome {
             _ => return Err(Error::SYNTAX),
         };
     }
+    if to_db != 0 && ctx.caller.is_strict() {
+        let text = "ERR Copying to another database is not allowed in cluster mode";
+        return Err(Error::new(text));
+    }
     if from == to && to_db == ctx.caller.db {
         return Err(Error::SAME_OBJECT);
     }
@@ -174,6 +178,9 @@ fn copy_key(ctx: &mut Ctx<'_>, from: &[u8], to: &[u8], to_db: u16, replace: bool
 
 pub(super) fn move_(ctx: &mut Ctx<'_>) -> Outcome {
     let (key, pos, caller) = (ctx.args[1], ctx.pos, ctx.caller);
+    if caller.is_strict() {
+        return Err(Error::new("ERR MOVE is not allowed in cluster mode"));
+    }
     let shard = &mut *ctx.shard;
     let to_db = database(shard, ctx.args[2])?;
     if to_db == caller.db {

@@ -6,7 +6,7 @@
 //! how slots are dealt, an element that is there from start to end is returned whatever happens in
 //! between, and once.
 
-use crate::command::context::{Ctx, MergeCtx, PartCtx};
+use crate::command::context::{Ctx, MergeCtx, PartCtx, caller};
 use crate::command::error::{Error, Outcome};
 use crate::keyspace::{CURSOR_END, SLOTS, Slot, cursor_slot, slot_cursor};
 use crate::mesh::ShardId;
@@ -96,6 +96,17 @@ pub(super) fn scan_owner(shard: &Shard, args: &[&[u8]]) -> ShardId {
     }
 }
 
+/// The first cursor from this one on that is this shard's.
+fn begin_of_run(shard: &Shard, cursor: u64) -> u64 {
+    let first = cursor_slot(cursor).index();
+    if shard.slot_map[first] == shard.id {
+        return cursor;
+    }
+    let others = shard.slot_map[first..].iter();
+    let length = others.take_while(|o| **o != shard.id).count();
+    slot_cursor(first + length)
+}
+
 /// The first cursor from this one on that is not this shard's.
 fn end_of_run(shard: &Shard, cursor: u64) -> u64 {
     let first = cursor_slot(cursor).index();
@@ -106,9 +117,13 @@ fn end_of_run(shard: &Shard, cursor: u64) -> u64 {
 }
 
 pub(super) fn scan(ctx: &mut Ctx<'_>) -> Outcome {
-    let cursor = parse_cursor(ctx.args[1]).ok_or(Error::BAD_CURSOR)?;
+    let mut cursor = parse_cursor(ctx.args[1]).ok_or(Error::BAD_CURSOR)?;
     let scan = Scan::parse(&ctx.args[2..])?;
     let shard = &*ctx.shard;
+    let one_node = ctx.caller.flags & caller::CORE != 0;
+    if one_node && cursor < CURSOR_END {
+        cursor = begin_of_run(shard, cursor);
+    }
     let mut found = 0;
     let mut keys = Output::default();
     let mut next = CURSOR_END;
@@ -129,7 +144,10 @@ pub(super) fn scan(ctx: &mut Ctx<'_>) -> Outcome {
             }
         });
     }
-    let next = if next == CURSOR_END { 0 } else { next };
+    if one_node && next < CURSOR_END {
+        next = begin_of_run(shard, next);
+    }
+    let next = if next >= CURSOR_END { 0 } else { next };
     ctx.reply.array(2);
     ctx.reply.bulk_integer(next as i64);
     ctx.reply.array(found);

@@ -8,6 +8,7 @@ use super::scan::number;
 use crate::command::context::{HomeCtx, MergeCtx, PartCtx};
 use crate::command::error::{Error, Outcome};
 use crate::mesh::ShardId;
+use crate::net::session::flag;
 use crate::resp::number::parse_i64;
 use crate::shard::Shard;
 
@@ -84,6 +85,9 @@ fn swapped(shard: &Shard, args: &[&[u8]]) -> Result<(u16, u16), Error> {
 
 pub(super) fn swapdb_check(ctx: &mut HomeCtx<'_>) -> Outcome {
     let args = ctx.args;
+    if ctx.session().is(flag::STRICT) {
+        return Err(Error::new("ERR SWAPDB is not allowed in cluster mode"));
+    }
     swapped(ctx.shard(), args).map(|_| ())
 }
 

@@ -154,7 +154,7 @@ fn apply(
 }
 
 fn reload(ctx: &mut PartCtx<'_>) -> Outcome {
-    ctx.engine.shard.reload_config();
+    ctx.engine.reload_config();
     Ok(())
 }
 

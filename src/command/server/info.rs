@@ -8,6 +8,8 @@ use crate::command::context::{MergeCtx, PartCtx};
 use crate::command::error::Outcome;
 use crate::command::registry::Registry;
 use crate::command::spec::{Acl, Flags, Group, Run, Spec};
+use crate::mesh::ShardId;
+use crate::net::session::flag;
 use crate::server::boot::{REDIS_VERSION, VERSION};
 use crate::server::config::{Config, Supervised, print_percentile};
 use crate::server::facts;
@@ -95,8 +97,10 @@ fn merge(ctx: &mut MergeCtx<'_>) -> Outcome {
     let parts: Vec<Report> = ctx.parts.iter().map(|p| Report::read(&p.buf)).collect();
     let mut all = Report::default();
     parts.iter().for_each(|part| all.add(part));
+    let core = ctx.engine.session(ctx.conn).is(flag::CORE);
     let shard = &ctx.engine.shard;
     let mut text = Text {
+        core: core.then_some(shard.id),
         out: String::with_capacity(4096),
         config: &shard.config,
         node: &shard.node,
@@ -118,6 +122,8 @@ fn merge(ctx: &mut MergeCtx<'_>) -> Outcome {
 
 /// The text that is being written, and what it is written from.
 struct Text<'a> {
+    /// The shard that is spoken of, where it is one node of a cluster for the client.
+    core: Option<ShardId>,
     out: String,
     config: &'a Config,
     node: &'a Node,
@@ -176,7 +182,11 @@ impl Text<'_> {
         self.field("redis_git_sha1", "00000000");
         self.field("redis_git_dirty", 0);
         self.field("redis_build_id", "0000000000000000");
-        self.field("redis_mode", "standalone");
+        let mode = match self.core {
+            Some(_) => "cluster",
+            None => "standalone",
+        };
+        self.field("redis_mode", mode);
         self.field("os", facts::system());
         self.field("arch_bits", usize::BITS);
         self.field("monotonic_clock", "time stamp counter");
@@ -186,7 +196,7 @@ impl Text<'_> {
         self.field("process_id", std::process::id());
         self.field("process_supervised", supervised);
         self.field("run_id", &self.node.run_id);
-        self.field("tcp_port", self.config.port);
+        self.field("tcp_port", self.port());
         self.field("server_time_usec", self.now_us);
         self.field("uptime_in_seconds", uptime_s);
         self.field("uptime_in_days", uptime_s / (24 * 3600));
@@ -197,6 +207,14 @@ impl Text<'_> {
         self.field("config_file", config_file);
         self.field("io_threads_active", 0);
         self.field("shards", self.node.shards);
+    }
+
+    /// The port that the client speaks to.
+    fn port(&self) -> u16 {
+        match (self.core, &self.node.cores) {
+            (Some(shard), Some(cores)) => cores.port(shard),
+            _ => self.config.port,
+        }
     }
 
     fn clients(&mut self) {
@@ -509,7 +527,7 @@ impl Text<'_> {
 
     fn cluster(&mut self) {
         self.head("Cluster");
-        self.field("cluster_enabled", 0);
+        self.field("cluster_enabled", u8::from(self.core.is_some()));
     }
 
     fn keyspace(&mut self) {
@@ -527,7 +545,8 @@ impl Text<'_> {
 
     fn shards(&mut self) {
         self.head("Shards");
-        for (at, part) in self.parts.iter().enumerate() {
+        let first = self.core.map_or(0, ShardId::index);
+        for (at, part) in (first..).zip(self.parts) {
             let c = &part.counters;
             self.line(format_args!(
                 "shard{at}:connections={},keys={},used_memory={},ops_per_sec={},commands={},hops={},\

@@ -58,6 +58,7 @@ pub(super) const LASTSAVE: Spec = Spec {
 };
 
 const IN_PROGRESS: Error = Error::fixed("ERR Background save already in progress");
+const SLOTS_MOVE: Error = Error::fixed("ERR Slots are being moved: try again when they have");
 /// Redis says no more; the log says why.
 const FAILED: Error = Error::fixed("ERR");
 
@@ -72,6 +73,7 @@ fn begin(ctx: &mut HomeCtx<'_>, background: bool) -> Outcome {
     match node.saver.begin(&node, shard.now_ms / 1000, background) {
         Ok(true) => Ok(()),
         Ok(false) => Err(IN_PROGRESS),
+        Err(error) if error.kind() == std::io::ErrorKind::ResourceBusy => Err(SLOTS_MOVE),
         Err(error) => {
             log::warning(format_args!("Cannot start a snapshot: {error}"));
             Err(FAILED)

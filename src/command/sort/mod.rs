@@ -253,6 +253,12 @@ fn run(ctx: &mut Ctx<'_>, may_store: bool) -> Outcome {
     let (args, caller) = (ctx.args, ctx.caller);
     let pos = ctx.shard.pos(args[1]);
     let mut options = Options::parse(&args[2..], may_store)?;
+    if caller.is_strict()
+        && let Some(option) = options.refused_by_clusters()
+    {
+        let text = format!("ERR {option} option of SORT denied in Cluster mode.");
+        return Err(Error::new(text));
+    }
     let source = ctx.shard.read(caller, pos, args[1]);
     let sorted = match source {
         None => Vec::new(),

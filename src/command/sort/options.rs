@@ -78,6 +78,14 @@ pub(super) struct Options<'a> {
 }
 
 impl<'a> Options<'a> {
+    /// The option that Redis Cluster refuses: one that leads to keys which may be elsewhere.
+    pub(super) fn refused_by_clusters(&self) -> Option<&'static str> {
+        if let By::Lookup(_) = self.by {
+            return Some("BY");
+        }
+        (!self.get.is_empty()).then_some("GET")
+    }
+
     /// Reads the arguments behind the key.
     pub(super) fn parse(mut args: &[&'a [u8]], may_store: bool) -> Result<Self, Error> {
         let mut options = Self {

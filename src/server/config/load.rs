@@ -409,6 +409,7 @@ impl Loader {
             self.launch.warnings.push(warning);
             config.databases = 1;
         }
+        crate::shard::cores::core_ports(config).map_err(StartError::whole)?;
         config.settle();
         Ok(self.launch)
     }

@@ -20,6 +20,19 @@ directives! {
     spin_before_sleep_us: u64 = 0, "spin-before-sleep-us", 0, Acts, number(0, 1_000_000);
     /// Milliseconds above which a turn of a shard counts as a stall and is named in the log; 0: never.
     stall_threshold_ms: u64 = 10, "stall-threshold-ms", 0, Acts, number(0, i32::MAX);
+    /// Let each shard listen on a port of its own, too, as one node of a Redis Cluster.
+    core_direct: bool = false, "core-direct", IMMUTABLE, Acts, yes_no;
+    /// Port of the first shard, the others follow; 0: the one after `port`.
+    core_direct_port_base: u16 = 0, "core-direct-port-base", IMMUTABLE, Acts, number(0, 65_535);
+    /// Redirect a key of another shard that comes to a shard's own port (MOVED), and refuse keys of
+    /// several slots (CROSSSLOT) and databases but 0 there, as Redis Cluster does, instead of serving
+    /// them.
+    core_direct_strict: bool = false, "core-direct-strict", 0, Acts, yes_no;
+    /// Ports of the shards as clients reach them, where they are mapped: separated by commas, and
+    /// counted on from the last. Empty: those that the shards listen on.
+    core_direct_announce_ports: Text = Text::new(), "core-direct-announce-ports", 0, Acts, text(check_announced_ports);
+    /// What node ids are made of; empty: the working directory and the ports.
+    core_direct_seed: Text = Text::new(), "core-direct-seed", IMMUTABLE, Acts, text;
 
     // Network.
     /// Addresses to listen on.
@@ -421,13 +434,13 @@ directives! {
     /// Bytes that a link of the bus may buffer; 0: no limit.
     cluster_link_sendbuf_limit: u64 = 0, "cluster-link-sendbuf-limit", 0, Later, memory(0, u64::MAX);
     /// Address that the node announces.
-    cluster_announce_ip: Text = Text::new(), "cluster-announce-ip", 0, Later, text;
+    cluster_announce_ip: Text = Text::new(), "cluster-announce-ip", 0, Acts, text(check_announced_ip);
     /// IPv4 address for clients.
     cluster_announce_client_ipv4: Text = Text::new(), "cluster-announce-client-ipv4", 0, Later, text;
     /// IPv6 address for clients.
     cluster_announce_client_ipv6: Text = Text::new(), "cluster-announce-client-ipv6", 0, Later, text;
     /// Host name that the node announces.
-    cluster_announce_hostname: Text = Text::new(), "cluster-announce-hostname", 0, Later, text(check_hostname);
+    cluster_announce_hostname: Text = Text::new(), "cluster-announce-hostname", 0, Acts, text(check_hostname);
     /// Name of the node in logs.
     cluster_announce_human_nodename: Text = Text::new(), "cluster-announce-human-nodename", 0, Later, text(check_nodename);
     /// Port that the node announces.
@@ -441,7 +454,7 @@ directives! {
     /// TLS port for clients.
     cluster_announce_client_tls_port: u16 = 0, "cluster-announce-client-tls-port", 0, Later, number(0, 65_535);
     /// How clients are told to find a node.
-    cluster_preferred_endpoint_type: EndpointType = EndpointType::Ip, "cluster-preferred-endpoint-type", 0, Later, choice;
+    cluster_preferred_endpoint_type: EndpointType = EndpointType::Ip, "cluster-preferred-endpoint-type", 0, Acts, choice;
     /// Count what each slot costs.
     cluster_slot_stats_enabled: bool = false, "cluster-slot-stats-enabled", 0, Later, yes_no;
     /// Percent of commands checked for use on a cluster.
@@ -575,6 +588,21 @@ fn check_cluster_config_file(text: &[u8]) -> Result<(), &'static str> {
     (!text.is_empty())
         .then_some(())
         .ok_or("cluster-config-file can't be empty")
+}
+
+/// It stands in replies that are lines, and in CLUSTER NODES between blanks and commas.
+fn check_announced_ip(text: &[u8]) -> Result<(), &'static str> {
+    let allowed = |b: &u8| b.is_ascii_alphanumeric() || b".:-_%".contains(b);
+    text.iter()
+        .all(allowed)
+        .then_some(())
+        .ok_or("cluster-announce-ip must be an IP address")
+}
+
+fn check_announced_ports(text: &[u8]) -> Result<(), &'static str> {
+    crate::shard::cores::parse_announced_ports(text)
+        .map(|_| ())
+        .ok_or("argument must be ports between 1 and 65535, separated by commas")
 }
 
 fn check_hostname(text: &[u8]) -> Result<(), &'static str> {

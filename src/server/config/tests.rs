@@ -76,6 +76,9 @@ fn samples(row: &Row) -> Vec<String> {
         Shape::Number { min, max, .. } => vec![(*min).max(0).to_string(), max.to_string()],
         Shape::Choice { names, .. } => names().iter().map(|name| name.to_string()).collect(),
         Shape::Text { .. } if row.name == "proc-title-template" => vec!["x {port} {title}".into()],
+        Shape::Text { .. } if row.name == "core-direct-announce-ports" => {
+            vec!["31000,32000".into(), String::new()]
+        }
         Shape::Text { check: Some(_), .. } => vec!["plain".into()],
         Shape::Text { .. } => vec!["plain".into(), "with\"quote'\\and blank\x07\u{e9}".into()],
         Shape::Compound { .. } => match row.name {

@@ -13,7 +13,7 @@ mod wire;
 
 pub use os::{end_process, is_alive, raise_descriptor_limit, rss_bytes, signal};
 pub use rng::Rng;
-pub use server::{Kind, Options, Scratch, Server};
+pub use server::{Kind, Options, Scratch, Server, free_ports};
 pub use watch::{Latency, Watch};
 pub use wire::{Conn, Value, encode, inline_args};
 

@@ -1,0 +1,451 @@
+//! Slots move from shard to shard while the server runs (RINGDOVE SLOTS MOVE).
+//!
+//! Who owns a slot is known everywhere without asking, and much that is under way rests on it: claims
+//! of transactions, places in lanes, volleys. So a move does not race with any of it. It happens
+//! between two moments of the whole process: no command is under way anywhere then, all shards change
+//! their maps, and what belongs to the slots goes over as it is. Clients find their commands a little
+//! later, under the new map, and nothing else.
+//!
+//! ```text
+//! leader (home of the client that asks)        every shard
+//!   Pause  ──►   takes up no command any more; puts off what ends by itself
+//!   Ask    ──►   Told: whether its clients wait for nothing, and how much it has sent and received
+//!     ... until all are quiet, and two rounds in a row show the same numbers, sent = received
+//!   Take   ──►   changes its map; who owned a slot sends what belongs to it: Cargo ──► new owner
+//!          ◄──   Taken, and Arrived from the new owner
+//!   Resume ──►   goes on
+//!          ◄──   Resumed, when commands that waited have been taken up: the next step may begin
+//! ```
+//!
+//! # Why it is right
+//! - *Nothing is under way.* A quiet shard has answered all its clients, runs no transaction and
+//!   coordinates none, and holds and parks nothing for others. What travels without an answer
+//!   (a subscription that ends, a watch that ends, waiters that a change has made ready, and what
+//!   these lead to) is counted where it is sent and where it arrives: sums that agree in two rounds
+//!   one after the other, with nothing quiet in between disturbed, say that the lanes are empty of it
+//!   (Mattern, "Algorithms for distributed termination detection", 1987, the four-counter method).
+//!   Nothing new begins: commands wait in their connections, expiry rests as under CLIENT PAUSE,
+//!   waits do not time out, and connections that end are let go of afterwards.
+//! - *The maps agree* whenever commands run: Resume follows when all have changed theirs and the
+//!   cargo has arrived.
+//! - *What outlives its command*: entries go over as they are, expiries and access clocks included.
+//!   Subscriber counts of channels go to the channel's new owner. Clients that wait for a key go over
+//!   in their order, and their homes are told where they wait now. Whoever watches a key of the slot
+//!   finds it changed, as when Redis Cluster moves a slot; whoever has one of its keys in a cache is
+//!   told to ask again. While a snapshot is made slots stay where they are. SCAN's cursors name positions, not shards.
+//!
+//! # Bounds
+//! A request is cut into steps of [`STEP_SLOTS`] slots, with everybody going on in between: a pause
+//! lasts for the longest command under way, some rounds, and the move of that many slots' keys (well
+//! under a microsecond a key). One request runs at a time.
+
+use super::engine::{Engine, slow};
+use super::errand::Errand;
+use super::session::{ConnId, flag};
+use crate::command::error::Error;
+use crate::keyspace::{OwnedEntry, SLOTS, Slot};
+use crate::mesh::ShardId;
+use crate::resp::encode::Reply;
+use crate::shard::blocking::{Token, Waiter};
+use crate::shard::channels::Owned;
+use crate::shard::lending::Wanted;
+
+/// Slots that move in one pause.
+const STEP_SLOTS: usize = 16;
+
+/// What shards say to each other about it.
+pub(super) enum SlotsMessage {
+    /// Take up nothing more.
+    Pause,
+    /// Say how things are with you.
+    Ask,
+    /// How things are.
+    Told(Told),
+    /// These slots are `to`'s from now on.
+    Take { first: u16, last: u16, to: ShardId },
+    /// Done; whether cargo is on its way.
+    Taken { cargo: bool },
+    /// What belongs to the slots, and the shard that leads the move.
+    Cargo {
+        leader: ShardId,
+        take: (u16, u16),
+        cargo: Box<Cargo>,
+    },
+    /// Cargo is in its place: so many keys.
+    Arrived { keys: usize },
+    /// A client of yours waits at this shard now.
+    WaitsAt {
+        conn: ConnId,
+        token: Token,
+        shard: ShardId,
+    },
+    /// Go on.
+    Resume,
+    /// Commands that waited have been taken up.
+    Resumed,
+}
+
+/// How things are with a shard.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Told {
+    quiet: bool,
+    /// Messages without a reply of their own, since the start.
+    sent: u64,
+    received: u64,
+}
+
+/// What belongs to slots.
+#[derive(Default)]
+pub(super) struct Cargo {
+    keys: Vec<Wanted>,
+    entries: Vec<Option<OwnedEntry>>,
+    channels: Vec<Owned>,
+    waiters: Vec<Waiter>,
+}
+
+/// A shard's part in moves.
+#[derive(Default)]
+pub(super) struct Moves {
+    /// Whether the shard has paused.
+    paused: bool,
+    /// Connections whose commands wait for the end of it.
+    waiting: Vec<ConnId>,
+    /// Connections that have ended meanwhile.
+    gone: Vec<ConnId>,
+    /// Who is to hear that the commands have been taken up.
+    resumed: Option<ShardId>,
+    /// Messages without a reply of their own, to and from other shards.
+    pub(super) sent: u64,
+    pub(super) received: u64,
+    /// The move that this shard leads.
+    leading: Option<Box<Leading>>,
+}
+
+/// A request that is being carried out.
+struct Leading {
+    conn: ConnId,
+    seq: u32,
+    /// Slots from here on have yet to move.
+    next: usize,
+    last: usize,
+    to: ShardId,
+    /// Shards that have not answered yet.
+    missing: usize,
+    /// Their answers so far, and the sums of the round before if all were quiet in it.
+    told: Told,
+    before: Option<(u64, u64)>,
+    /// Cargo that was announced less cargo that has arrived.
+    cargo: isize,
+    /// Keys that have moved.
+    keys: usize,
+}
+
+impl Engine {
+    /// Begins to move the slots from `first` to `last`; the reply is the number of keys that moved.
+    pub fn move_slots(
+        &mut self,
+        conn: ConnId,
+        first: Slot,
+        last: Slot,
+        to: ShardId,
+    ) -> Result<(), Error> {
+        if !self.shard.node.begin_move() {
+            return Err(Error::new("ERR slots are being moved already"));
+        }
+        // Looked at after the move is known: who begins a snapshot looks the other way round.
+        if self.shard.node.saver.running().is_some() {
+            self.shard.node.end_move();
+            return Err(Error::new(
+                "ERR a snapshot is being made: slots can move when it is done",
+            ));
+        }
+        let session = self.session(conn);
+        session.flags |= flag::BARRIER;
+        let seq = session.hold(false);
+        self.moves.leading = Some(Box::new(Leading {
+            conn,
+            seq,
+            next: first.index(),
+            last: last.index(),
+            to,
+            missing: 0,
+            told: Told::default(),
+            before: None,
+            cargo: 0,
+            keys: 0,
+        }));
+        self.next_step();
+        Ok(())
+    }
+
+    /// Whether a command must wait for the end of a move; if so its connection is remembered.
+    pub(super) fn waits_for_slots(&mut self, conn: ConnId) -> bool {
+        let waits = self.moves.paused && self.session(conn).volley_left == 0;
+        if waits {
+            self.moves.waiting.push(conn);
+        }
+        waits
+    }
+
+    /// Whether what ends by itself is to be put off.
+    pub(super) fn is_moving_slots(&self) -> bool {
+        self.moves.paused
+    }
+
+    /// A connection has ended during a move: it is let go of afterwards.
+    pub(super) fn put_off_end(&mut self, conn: ConnId) {
+        self.moves.gone.push(conn);
+    }
+
+    /// Expiry rests while clients are paused or slots move.
+    pub(super) fn rest_if_paused(&mut self) {
+        let paused = self.slow & (slow::PAUSE | slow::SLOTS) != 0;
+        self.shard.set_paused(paused);
+    }
+
+    /// Skips what is at its place already, and pauses everybody for the next slots; or ends.
+    fn next_step(&mut self) {
+        let leading = self.moves.leading.as_mut().expect("it leads");
+        let (to, last) = (leading.to, leading.last);
+        let map = &self.shard.slot_map;
+        while leading.next <= last && map[leading.next] == to {
+            leading.next += 1;
+        }
+        if leading.next > last {
+            return self.end_move();
+        }
+        leading.before = None;
+        self.tell_all(|| SlotsMessage::Pause);
+        self.ask_all();
+    }
+
+    fn end_move(&mut self) {
+        let leading = self.moves.leading.take().expect("it leads");
+        self.shard.node.end_move();
+        let session = self.session(leading.conn);
+        let version = session.version;
+        session.complete(leading.seq, |out| {
+            Reply::new(out, version).integer(leading.keys as i64);
+        });
+        self.answered(leading.conn);
+    }
+
+    fn ask_all(&mut self) {
+        let leading = self.moves.leading.as_mut().expect("it leads");
+        leading.missing = self.shard.node.shards;
+        leading.told = Told {
+            quiet: true,
+            ..Told::default()
+        };
+        self.tell_all(|| SlotsMessage::Ask);
+    }
+
+    fn tell_all(&mut self, message: impl Fn() -> SlotsMessage) {
+        for shard in 0..self.shard.node.shards {
+            self.tell_shard(ShardId(shard as u16), message());
+        }
+    }
+
+    fn tell_shard(&mut self, to: ShardId, message: SlotsMessage) {
+        if to == self.shard.id {
+            return self.on_slots(to, message);
+        }
+        self.send_errand(to, Errand::Slots(message));
+    }
+
+    /// A message about moves.
+    pub(super) fn on_slots(&mut self, from: ShardId, message: SlotsMessage) {
+        match message {
+            SlotsMessage::Pause => {
+                self.moves.paused = true;
+                self.slow |= slow::SLOTS;
+                self.rest_if_paused();
+            }
+            SlotsMessage::Ask => {
+                let told = Told {
+                    quiet: self.is_quiet(),
+                    sent: self.moves.sent,
+                    received: self.moves.received,
+                };
+                self.tell_shard(from, SlotsMessage::Told(told));
+            }
+            SlotsMessage::Told(told) => self.told(told),
+            SlotsMessage::Take { first, last, to } => {
+                let cargo = self.take_slots(from, first, last, to);
+                self.tell_shard(from, SlotsMessage::Taken { cargo });
+            }
+            SlotsMessage::Taken { cargo } => {
+                let leading = self.moves.leading.as_mut().expect("it leads");
+                leading.missing -= 1;
+                leading.cargo += isize::from(cargo);
+                self.resume_if_moved();
+            }
+            SlotsMessage::Cargo {
+                leader,
+                take: (first, last),
+                cargo,
+            } => {
+                // It may come before the word of the leader.
+                let own = self.shard.id;
+                self.shard.slot_map[usize::from(first)..=usize::from(last)].fill(own);
+                let keys = self.unload(*cargo);
+                self.tell_shard(leader, SlotsMessage::Arrived { keys });
+            }
+            SlotsMessage::Arrived { keys } => {
+                let leading = self.moves.leading.as_mut().expect("it leads");
+                leading.cargo -= 1;
+                leading.keys += keys;
+                self.resume_if_moved();
+            }
+            SlotsMessage::WaitsAt { conn, token, shard } => self.waits_at(conn, token, shard),
+            SlotsMessage::Resume => {
+                self.end_slots_pause();
+                self.moves.resumed = Some(from);
+            }
+            SlotsMessage::Resumed => {
+                let leading = self.moves.leading.as_mut().expect("it leads");
+                leading.missing -= 1;
+                if leading.missing == 0 {
+                    self.next_step();
+                }
+            }
+        }
+    }
+
+    /// Whether no command of this shard's clients is under way, nor anything for others here.
+    fn is_quiet(&self) -> bool {
+        let leading = self.moves.leading.as_ref().map(|leading| leading.conn);
+        let own = self.running.is_empty()
+            && self.stepping.is_empty()
+            && self.volleys.is_empty()
+            && self.gathers.is_empty();
+        own && self.shard.txns.is_drained()
+            && !self.shard.blocking.has_ready()
+            && self.sessions().all(|(conn, session)| {
+                // A client that waits for a key, or for this move, has one place taken by that.
+                let waits = session.info.blocked.is_some() || leading == Some(conn);
+                session.waiting == u32::from(waits)
+            })
+    }
+
+    /// A shard has told how things are with it.
+    fn told(&mut self, told: Told) {
+        let leading = self.moves.leading.as_mut().expect("it leads");
+        leading.missing -= 1;
+        leading.told.quiet &= told.quiet;
+        leading.told.sent += told.sent;
+        leading.told.received += told.received;
+        if leading.missing > 0 {
+            return;
+        }
+        let Told {
+            quiet,
+            sent,
+            received,
+        } = leading.told;
+        let still = (quiet && sent == received).then_some((sent, received));
+        if still.is_none() || still != leading.before {
+            leading.before = still;
+            return self.ask_all();
+        }
+        let (first, to) = (leading.next, leading.to);
+        let last = leading.last.min(first + STEP_SLOTS - 1);
+        leading.next = last + 1;
+        leading.missing = self.shard.node.shards;
+        let (first, last) = (first as u16, last as u16);
+        self.tell_all(|| SlotsMessage::Take { first, last, to });
+    }
+
+    /// Changes the map; sends off what this shard owned. Whether there was anything to be sent.
+    fn take_slots(&mut self, leader: ShardId, first: u16, last: u16, to: ShardId) -> bool {
+        let own = self.shard.id;
+        let range = usize::from(first)..=usize::from(last);
+        assert!(*range.end() < SLOTS && to.index() < self.shard.node.shards);
+        let mut moved = [false; SLOTS];
+        let owned = range
+            .clone()
+            .filter(|slot| self.shard.slot_map[*slot] == own);
+        owned.for_each(|slot| moved[slot] = true);
+        self.shard.slot_map[range].fill(to);
+        if to == own || !moved.contains(&true) {
+            return false;
+        }
+        let is_moved = |slot: Slot| moved[slot.index()];
+        let keys = self.shard.keys_in_slots(
+            (first..=last)
+                .filter_map(Slot::new)
+                .filter(|s| is_moved(*s)),
+        );
+        let entries = self.shard.take_entries(&keys);
+        self.shard.touch_watched_in(is_moved);
+        self.shard.forget_reads_in(is_moved);
+        let waiters = self.shard.take_waiters_in(is_moved);
+        let channels = self.shard.channels.take_owned(is_moved);
+        for waiter in &waiters {
+            let (conn, token) = (waiter.call.conn, waiter.token.clone());
+            let shard = to;
+            self.tell_shard(
+                waiter.call.home,
+                SlotsMessage::WaitsAt { conn, token, shard },
+            );
+        }
+        let cargo = Box::new(Cargo {
+            keys,
+            entries,
+            channels,
+            waiters,
+        });
+        let take = (first, last);
+        self.tell_shard(
+            to,
+            SlotsMessage::Cargo {
+                leader,
+                take,
+                cargo,
+            },
+        );
+        true
+    }
+
+    /// Puts what belongs to slots into its place; how many keys.
+    fn unload(&mut self, cargo: Cargo) -> usize {
+        let Cargo {
+            keys,
+            mut entries,
+            channels,
+            waiters,
+        } = cargo;
+        let count = entries.iter().flatten().count();
+        self.shard.put_entries(&keys, &mut entries);
+        self.shard.channels.adopt_owned(channels);
+        waiters
+            .into_iter()
+            .for_each(|waiter| self.shard.adopt_waiter(waiter));
+        count
+    }
+
+    fn resume_if_moved(&mut self) {
+        let leading = self.moves.leading.as_mut().expect("it leads");
+        if leading.missing == 0 && leading.cargo == 0 {
+            leading.missing = self.shard.node.shards;
+            self.tell_all(|| SlotsMessage::Resume);
+        }
+    }
+
+    /// Connections have gone on: whoever leads a move may want to hear of it.
+    pub(super) fn tell_resumed(&mut self) {
+        if let Some(leader) = self.moves.resumed.take() {
+            self.tell_shard(leader, SlotsMessage::Resumed);
+        }
+    }
+
+    fn end_slots_pause(&mut self) {
+        self.moves.paused = false;
+        self.slow &= !slow::SLOTS;
+        self.rest_if_paused();
+        self.resumable.append(&mut self.moves.waiting);
+        for conn in std::mem::take(&mut self.moves.gone) {
+            self.disconnected(conn);
+        }
+    }
+}
