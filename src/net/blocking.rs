@@ -9,8 +9,8 @@
 //! # Service
 //! After whatever has changed a key, its waiters are tried by running their commands again, here,
 //! against the keys of this shard: those of other shards have had their own occasion. A command that
-//! writes to a key of another shard (BLMOVE) is a transaction, whose claims are queued before
-//! anything else can touch the key. A key that a transaction holds is tried when that is over.
+//! writes to a key of another shard (BLMOVE) is a transaction, and who waits behind it is tried when
+//! that is over. So is a key that any transaction holds: it may be lent, and look empty.
 //!
 //! # The end
 //! Time, CLIENT UNBLOCK and the end of the connection are the home's: it takes the token and answers.
@@ -282,7 +282,16 @@ impl Engine {
     fn try_waiters_of(&mut self, db: u16, key: &[u8]) -> bool {
         let pos = self.shard.pos(key);
         let mut from = 0;
-        loop {
+        while let Some((number, waiter)) = self.shard.blocking.first_from(db, key, from) {
+            from = number + 1;
+            let (wanted, even_if_gone) = (waiter.wait.kind, waiter.wait.even_if_gone);
+            // Before anything is looked up: what is lent would be missed.
+            if !self.shard.txns.is_idle() {
+                let waiter = waiter.clone();
+                if !self.may_try(&waiter, db, key) {
+                    return false;
+                }
+            }
             let now_ms = self.shard.now_ms;
             let entry = self.shard.keyspace.db(usize::from(db));
             let kind = match entry.lookup(pos, key, now_ms) {
@@ -292,22 +301,11 @@ impl Engine {
             if kind.is_none() && !self.shard.blocking.any_even_if_gone() {
                 return true;
             }
-            let Some((number, waiter)) = self.shard.blocking.first_from(db, key, from) else {
-                return true;
-            };
-            from = number + 1;
-            let fits = kind == Some(waiter.wait.kind) || waiter.wait.even_if_gone;
-            if !fits {
-                continue;
+            if (kind == Some(wanted) || even_if_gone) && !self.try_waiter(number) {
+                return false;
             }
-            if !self.shard.txns.is_idle() {
-                let waiter = waiter.clone();
-                if !self.may_try(&waiter, db, key) {
-                    return false;
-                }
-            }
-            self.try_waiter(number);
         }
+        true
     }
 
     /// Whether no transaction holds what a waiter's command needs here.
@@ -335,17 +333,18 @@ impl Engine {
         }
     }
 
-    /// Runs a waiter's command again.
-    fn try_waiter(&mut self, number: u64) {
+    /// Runs a waiter's command again. False if that is a transaction, whose claims need not be
+    /// queued yet: those behind it have to wait for what it leaves.
+    fn try_waiter(&mut self, number: u64) -> bool {
         let waiter = self.shard.take_waiter(number).expect("just found");
         if waiter.token.is_taken() {
-            return;
+            return true;
         }
         let own = self.shard.id;
         let destination = waiter.wait.destination;
         let destination = destination.map(|at| waiter.command.arg(at as usize));
         if destination.is_some_and(|key| self.shard.owner(Slot::of(key)) != own) {
-            return self.serve_with_others(number, waiter);
+            return !self.serve_with_others(number, waiter);
         }
         let mut output = Output::default();
         self.shard.blocking.trying = Some(Trying {
@@ -355,18 +354,21 @@ impl Engine {
         run_again(&mut self.shard, &waiter.call, &waiter.command, &mut output);
         let mut trying = self.shard.blocking.trying.take().expect("set above");
         if self.shard.blocking.request.take().is_some() {
-            return self.shard.add_waiter(number, waiter);
+            self.shard.add_waiter(number, waiter);
+            return true;
         }
         // An error has not asked for the token; without it somebody else answers.
         if !output.is_empty() && trying.win() {
             self.answer(&waiter.call, output);
         }
+        true
     }
 
-    /// Serves a waiter whose command writes to a key of another shard, as a transaction of this one.
-    fn serve_with_others(&mut self, number: u64, waiter: Waiter) {
+    /// Serves a waiter whose command writes to a key of another shard, as a transaction of this one;
+    /// false if somebody else serves it.
+    fn serve_with_others(&mut self, number: u64, waiter: Waiter) -> bool {
         if !waiter.token.take() {
-            return;
+            return false;
         }
         let mut needs = Needs::default();
         let row: RowId = waiter.command.command.row;
@@ -381,6 +383,7 @@ impl Engine {
             needs,
             Job::Serve(number, Box::new(waiter)),
         );
+        true
     }
 
     /// The transaction of [`serve_with_others`](Self::serve_with_others) holds everything. If there

@@ -289,9 +289,9 @@ impl World {
         }
     }
 
-    /// The first client sends something and waits for nothing.
-    fn send_text(&mut self, text: &str) {
-        let (home, conn) = (self.clients[0].home, self.clients[0].conn.expect("stays"));
+    /// A client sends something and waits for nothing.
+    fn send_text(&mut self, at: usize, text: &str) {
+        let (home, conn) = (self.clients[at].home, self.clients[at].conn.expect("stays"));
         self.engines[home].receive(conn, text.as_bytes());
         self.end_turn(home);
     }
@@ -568,11 +568,11 @@ fn a_watched_key_that_expires_while_exec_gathers_its_locks_refuses_it() {
             let (early, other) = ((home + 1) % SHARDS, (home + 2) % SHARDS);
             let (watched, written) = (world.key_of(early), world.key_of(other));
             world.set_clocks(start);
-            world.send_text(&format!("SET {watched} v PXAT {due}\r\n"));
-            world.send_text(&format!("WATCH {watched}\r\n"));
+            world.send_text(0, &format!("SET {watched} v PXAT {due}\r\n"));
+            world.send_text(0, &format!("WATCH {watched}\r\n"));
             assert_eq!(world.answers(), "+OK\r\n+OK\r\n");
             let block = format!("MULTI\r\n{between}GET {watched}\r\nINCR {written}\r\nEXEC\r\n");
-            world.send_text(&block);
+            world.send_text(0, &block);
             world.deliver(home, early);
             world.set_clocks(late);
             let reply = world.answers();
@@ -588,4 +588,45 @@ fn a_watched_key_that_expires_while_exec_gathers_its_locks_refuses_it() {
             }
         }
     }
+}
+
+/// Three clients at three shards; `k` is a key of the first one's, `m` of the second one's.
+fn three_clients() -> (World, String, String) {
+    let world = World::new(1, 3);
+    let homes: Vec<usize> = world.clients.iter().map(|client| client.home).collect();
+    assert_eq!(homes, [0, 1, 2], "connections are dealt in turn");
+    let (k, m) = (world.key_of(0), world.key_of(1));
+    (world, k, m)
+}
+
+/// A list that somebody waits for is lent on, to who does nothing with it, before the push that
+/// filled it is served. While it is lent it looks empty, and when it is back nothing has changed.
+#[test]
+fn a_key_that_is_lent_is_not_taken_for_empty_by_who_waits_for_it() {
+    let (mut world, k, m) = three_clients();
+    world.send_text(0, &format!("BLPOP {k} 0\r\n"));
+    world.send_text(1, &format!("MULTI\r\nRPUSH {k} a\r\nSET {m} x\r\nEXEC\r\n"));
+    world.deliver(1, 0);
+    world.send_text(2, &format!("RENAMENX {k} {m}\r\n"));
+    world.deliver(2, 0);
+    world.deliver(0, 1);
+    let element = format!("*2\r\n${}\r\n{k}\r\n$1\r\na\r\n", k.len());
+    assert_eq!(world.answers(), element);
+}
+
+/// The service of the first is a transaction, for it writes to another shard's key. The second does
+/// not take the element meanwhile.
+#[test]
+fn who_waits_behind_a_move_to_another_shard_does_not_pass_it() {
+    let (mut world, k, m) = three_clients();
+    world.send_text(0, &format!("BLMOVE {k} {m} LEFT RIGHT 0\r\n"));
+    assert_eq!(world.answers(), "");
+    world.send_text(2, &format!("BLPOP {k} 0\r\n"));
+    assert_eq!(world.answers(), "");
+    let other = format!("{{{m}}}");
+    world.send_text(
+        1,
+        &format!("MULTI\r\nRPUSH {k} a\r\nSET {other} x\r\nEXEC\r\n"),
+    );
+    assert_eq!(world.answers(), "$1\r\na\r\n");
 }

@@ -9,6 +9,7 @@ use ringdove::command::registry::Registry;
 use crate::cluster::{Cluster, Wires};
 use crate::linear::Event;
 use crate::model::{Answer, Cmd, Key, Op, SetHow, Step, key_name, token};
+use crate::wire::{parse, put_command, words};
 
 /// No CLIENT PAUSE is as long.
 const LONGEST_PAUSE_MS: u64 = 20;
@@ -101,21 +102,6 @@ pub(crate) struct World {
     values: usize,
 }
 
-/// Writes a command as clients do.
-fn put_command(out: &mut Vec<u8>, args: &[Vec<u8>]) {
-    out.extend_from_slice(format!("*{}\r\n", args.len()).as_bytes());
-    for arg in args {
-        out.extend_from_slice(format!("${}\r\n", arg.len()).as_bytes());
-        out.extend_from_slice(arg);
-        out.extend_from_slice(b"\r\n");
-    }
-}
-
-/// Words as arguments.
-fn words(text: &str) -> Vec<Vec<u8>> {
-    text.split(' ').map(|w| w.as_bytes().to_vec()).collect()
-}
-
 fn simple(text: &str) -> Answer {
     Answer::Simple(text.into())
 }
@@ -185,39 +171,6 @@ fn args_of(cmd: &Cmd) -> Vec<Vec<u8>> {
         Cmd::SwapDb(a, b) => words(&format!("SWAPDB {a} {b}")),
         Cmd::Select => unreachable!("its database is not in it"),
     }
-}
-
-/// One reply from the front of `bytes`, and its length. `None`: it is not whole.
-fn parse(bytes: &[u8]) -> Option<(Answer, usize)> {
-    let end = bytes.windows(2).position(|two| two == b"\r\n")?;
-    let line = String::from_utf8_lossy(&bytes[1..end]).into_owned();
-    let number = || line.parse::<i64>().expect("a number");
-    let mut at = end + 2;
-    let answer = match bytes[0] {
-        b'+' => Answer::Simple(line),
-        b'-' => Answer::Error(line),
-        b':' => Answer::Number(number()),
-        b'$' if number() < 0 => Answer::Null,
-        b'*' if number() < 0 => Answer::NullArray,
-        b'$' => {
-            let length = number() as usize;
-            let value = bytes.get(at..at + length)?.to_vec();
-            bytes.get(at + length..at + length + 2)?;
-            at += length + 2;
-            Answer::Bulk(value)
-        }
-        b'*' => {
-            let mut all = Vec::new();
-            for _ in 0..number() {
-                let (one, length) = parse(&bytes[at..])?;
-                all.push(one);
-                at += length;
-            }
-            Answer::Array(all)
-        }
-        other => Answer::Error(format!("no reply begins with {}", char::from(other))),
-    };
-    Some((answer, at))
 }
 
 impl World {
@@ -371,7 +324,7 @@ impl World {
             let socket = self.clients[client].socket;
             let received = std::mem::take(&mut self.cluster.sockets[socket].received);
             let mut rest = &received[..];
-            while let Some((answer, length)) = parse_some(rest) {
+            while let Some((answer, length)) = parse(rest) {
                 rest = &rest[length..];
                 self.answered(client, answer)?;
             }
@@ -707,11 +660,6 @@ impl World {
             _ => Cmd::Scan,
         }
     }
-}
-
-/// One reply, if there is a whole one.
-fn parse_some(bytes: &[u8]) -> Option<(Answer, usize)> {
-    (!bytes.is_empty()).then(|| parse(bytes))?
 }
 
 /// How many requests ended how, for the report of a run.

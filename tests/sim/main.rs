@@ -1,16 +1,25 @@
 //! Many shards in one thread, from a seed, under every order of messages.
 //!
-//! Two worlds. In one (`cluster`, `clients`) the real engines serve clients that use commands on
+//! Three worlds. In one (`cluster`, `clients`) the real engines serve clients that use commands on
 //! one key, several and whole databases, blocks, WATCH, pipelines, expiries, and break off at any
 //! moment; every history is explained by a server that does one thing after the other (`linear`,
-//! `model`), or found impossible. In the other (`world`, `toy`) the transaction machine drives a
-//! toy shard, in which faults can be planted, and its histories are checked without a search
-//! (`history`).
+//! `model`), or found impossible. In another (`blocking`) clients of the same engines wait for lists
+//! and sorted sets, push and move elements and break off; no element may be lost or given twice, no
+//! wake-up be lost, nobody be passed over. In the third (`world`, `toy`) the transaction machine
+//! drives a toy shard, in which faults can be planted, and its histories are checked without a
+//! search (`history`).
 //!
-//! `RINGDOVE_SIM_SEEDS=100000` sets how many seeds are run (default 1000), `RINGDOVE_SIM_FIRST` the
-//! first of them with engines, `RINGDOVE_SIM_SEED=7` runs one and prints its history. A failure
-//! names its seed.
+//! `RINGDOVE_SIM_SEEDS=100000` sets how many seeds are run (1000 where it is not set, 400 of those
+//! that wait), `RINGDOVE_SIM_FIRST` the first of them with engines, `RINGDOVE_SIM_SEED=7` runs one
+//! and prints its history. A failure names its seed, a long run tells how far it is:
+//!
+//! ```text
+//! RINGDOVE_SIM_SEEDS=100000 cargo test --release --test sim the_engines -- --nocapture
+//! RINGDOVE_SIM_SEEDS=20000 cargo test --release --test sim who_waits -- --nocapture
+//! RINGDOVE_SIM_SEED=14608 cargo test --test sim the_engines -- --nocapture
+//! ```
 
+mod blocking;
 mod clients;
 mod cluster;
 mod history;
@@ -19,6 +28,7 @@ mod linear;
 mod linear_test;
 mod model;
 mod toy;
+mod wire;
 mod world;
 
 use history::Anomaly;
@@ -146,6 +156,13 @@ impl Drop for Named {
     }
 }
 
+/// Tells who waits for a long run how far it is.
+fn report(done: u64, of: u64, failed: u64) {
+    if done.is_multiple_of(10_000) && done < of {
+        println!("{done} of {of} seeds, {failed} failed");
+    }
+}
+
 /// Runs one seed with real engines. `Ok(false)`: the search for an order would take too long.
 fn run_engines(world: &mut clients::World) -> Result<bool, String> {
     world.run().map_err(|failure| format!("{failure:?}"))?;
@@ -188,6 +205,7 @@ fn the_engines_are_one_server() {
                 failed += 1;
             }
         }
+        report(seed - first + 1, seeds, failed);
         for engine in &world.cluster.engines {
             let totals = engine.shard.txns.totals();
             gave_way += totals.gave_way;
@@ -206,4 +224,65 @@ fn the_engines_are_one_server() {
     assert_eq!(failed, 0, "seeds that are no one server");
     assert!(gave_way > 0 && parked > 0 && cancelled > 0 && refused > 0 && lost > 0);
     assert!(undecided * 50 <= seeds, "too many are undecided");
+}
+
+/// Runs one seed with clients that wait.
+fn run_blocking(world: &mut blocking::World) -> Result<(), String> {
+    let result = world.run();
+    result.map_err(|what| format!("{what}\n{:?}", world.setting))
+}
+
+#[test]
+fn who_waits_is_served_once_and_in_order() {
+    let registry = cluster::Cluster::registry();
+    if let Some(seed) = number("RINGDOVE_SIM_SEED") {
+        let mut world = blocking::World::new(seed, None, &registry);
+        let result = run_blocking(&mut world);
+        println!("{}", world.story.join("\n"));
+        assert_eq!(result, Ok(()));
+        return;
+    }
+    let seeds = number("RINGDOVE_SIM_SEEDS").unwrap_or(400);
+    let first = number("RINGDOVE_SIM_FIRST").unwrap_or(0);
+    let mut totals = blocking::Totals::default();
+    let mut failed = 0;
+    for seed in first..first + seeds {
+        let _named = Named(seed);
+        let mut world = blocking::World::new(seed, None, &registry);
+        if let Err(what) = run_blocking(&mut world) {
+            println!("RINGDOVE_SIM_SEED={seed}: {what}");
+            failed += 1;
+        }
+        totals.add(&world.totals);
+        report(seed - first + 1, seeds, failed);
+    }
+    println!("{seeds} seeds from {first}: {totals:?}");
+    assert_eq!(failed, 0, "seeds in which somebody is served wrongly");
+    assert!(totals.waited > 0 && totals.timed_out > 0 && totals.moved > 0);
+    assert!(totals.unblocked > 0 && totals.lost > 0);
+}
+
+/// The same few clients again and again: in each run one of them goes, one step later.
+#[test]
+fn a_client_may_go_at_any_step() {
+    let registry = cluster::Cluster::registry();
+    let mut runs = 0;
+    for seed in 0..3 {
+        let mut setting = blocking::Setting::small();
+        let mut last = u64::MAX;
+        for step in 1.. {
+            if step > last {
+                break;
+            }
+            let _named = Named(seed);
+            setting.hangup_at = Some(step);
+            let mut world = blocking::World::new(seed, Some(setting.clone()), &registry);
+            if let Err(what) = run_blocking(&mut world) {
+                panic!("seed {seed}: {what}\n{}", world.story.join("\n"));
+            }
+            last = world.step;
+            runs += 1;
+        }
+    }
+    println!("{runs} runs");
 }
