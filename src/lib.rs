@@ -39,7 +39,8 @@
 //! | [`shard`] | what one core owns: databases, clock, counters, expiry; how commands come to keys |
 //! | [`keyspace`] | the tables: entries in the order of slot and hash, in bounded segments |
 //! | [`types`] | the structures that collections are made of |
-//! | [`server`] | around it all: start and end, configuration, log, what the host offers |
+//! | [`log`] | what outlives the process: records of what writes did, in blocks; what is certain to survive; recovery. A state machine like [`net`]: buffers to write come out, results go in |
+//! | [`server`] | around it all: start and end, configuration, messages, what the host offers |
 //! | [`stdx`] | what the standard library lacks |
 //!
 //! # One turn of the loop
@@ -105,7 +106,7 @@
 //!
 //! **A pure core.** Below the reactor nothing reads a clock or draws a random number by itself, and
 //! nothing there waits: time is set once a turn, chance comes from a seed. So tests drive the very
-//! code that serves. (The log and what INFO asks of the host are the exceptions; neither changes
+//! code that serves. (Messages ([`server::log`]) and what INFO asks of the host are the exceptions; neither changes
 //! what a key holds.)
 //!
 //! **Hostile input.** What a client sends is answered or ends its connection; it is never a reason
@@ -134,6 +135,7 @@
 //! protocol between shards, and `tests/sim` runs it under every order of messages.
 pub mod command;
 pub mod keyspace;
+pub mod log;
 pub mod mesh;
 pub mod net;
 pub mod reactor;

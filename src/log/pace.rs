@@ -1,0 +1,55 @@
+//! When a log is flushed: `appendfsync`.
+
+use super::writer::{How, Writer};
+
+/// `appendfsync`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Policy {
+    /// Replies wait for the sync of what they did.
+    Always,
+    /// A sync in every second in which something was written.
+    EverySecond,
+    /// The device decides.
+    No,
+}
+
+/// Milliseconds between two syncs of `everysec`.
+const SECOND_MS: u64 = 1000;
+/// The same for `no`: what Linux lets go by before it writes out what a program has not synced.
+const SELDOM_MS: u64 = 30_000;
+/// With this much in whole blocks a write begins before the sync is due, so that the sync has
+/// little left to do and memory stays bounded: large enough that writes are cheap.
+const WRITE_BYTES: usize = 256 * 1024;
+
+impl Policy {
+    fn pause_ms(self) -> u64 {
+        match self {
+            Self::Always => 0,
+            Self::EverySecond => SECOND_MS,
+            Self::No => SELDOM_MS,
+        }
+    }
+}
+
+/// When the last sync of a shard's log began.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Pace {
+    synced_ms: u64,
+}
+
+impl Pace {
+    /// The flush that is due now, if any. The caller begins it at once.
+    pub fn due(&mut self, policy: Policy, writer: &Writer, now_ms: u64) -> Option<How> {
+        if now_ms >= self.next_ms(policy, writer)? {
+            self.synced_ms = now_ms;
+            return Some(How::Sync);
+        }
+        (writer.waiting_whole_bytes() >= WRITE_BYTES).then_some(How::Whole)
+    }
+
+    /// When the next sync is due, in Unix milliseconds.
+    pub fn next_ms(&self, policy: Policy, writer: &Writer) -> Option<u64> {
+        let due = writer.is_dirty() && !writer.is_flushing() && !writer.has_failed();
+        due.then_some(self.synced_ms + policy.pause_ms())
+    }
+}
