@@ -108,9 +108,12 @@ pub mod arbiter;
 pub mod block;
 pub mod commit;
 pub mod in_flight;
+pub mod manifest;
+pub mod message;
 pub mod pace;
 pub mod record;
 pub mod recover;
+pub mod shard_log;
 pub mod writer;
 
 use crate::mesh::ShardId;

@@ -19,7 +19,7 @@ const SECOND_MS: u64 = 1000;
 const SELDOM_MS: u64 = 30_000;
 /// With this much in whole blocks a write begins before the sync is due, so that the sync has
 /// little left to do and memory stays bounded: large enough that writes are cheap.
-const WRITE_BYTES: usize = 256 * 1024;
+pub const WRITE_BYTES: usize = 256 * 1024;
 
 impl Policy {
     fn pause_ms(self) -> u64 {
@@ -31,20 +31,30 @@ impl Policy {
     }
 }
 
-/// When the last sync of a shard's log began.
-#[derive(Clone, Copy, Debug, Default)]
+/// When a shard's log is flushed.
+#[derive(Clone, Copy, Debug)]
 pub struct Pace {
+    /// When the last sync began.
     synced_ms: u64,
+    write_bytes: usize,
 }
 
 impl Pace {
+    /// Writes begin with so many bytes: [`WRITE_BYTES`], but for tests.
+    pub fn new(write_bytes: usize) -> Self {
+        Self {
+            synced_ms: 0,
+            write_bytes,
+        }
+    }
+
     /// The flush that is due now, if any. The caller begins it at once.
     pub fn due(&mut self, policy: Policy, writer: &Writer, now_ms: u64) -> Option<How> {
         if now_ms >= self.next_ms(policy, writer)? {
             self.synced_ms = now_ms;
             return Some(How::Sync);
         }
-        (writer.waiting_whole_bytes() >= WRITE_BYTES).then_some(How::Whole)
+        (writer.waiting_whole_bytes() >= self.write_bytes).then_some(How::Whole)
     }
 
     /// When the next sync is due, in Unix milliseconds.

@@ -5,6 +5,9 @@
 //! come; the few after them are held in a [`Tail`]. When all shards are read, [`cut`] decides on the
 //! tails together: each log ends before its first transaction that is not whole.
 //!
+//! To repair is another reading ([`Reader::salvage`]): each log ends before the first damage, and what
+//! depends on something behind such an end is given up too ([`longest_cut`]).
+//!
 //! A log is *sealed* when the cut is recorded: what stands behind is no part of it any more, and
 //! everything before it must be there. So recovery comes to the same end however often it runs.
 //!
@@ -91,6 +94,8 @@ pub struct Reader {
     behind: u64,
     durable: Lsn,
     committed: Lsn,
+    /// Damage ends the log instead of being an error.
+    salvaging: bool,
 }
 
 impl Reader {
@@ -111,6 +116,16 @@ impl Reader {
             behind: 0,
             durable: sealed.unwrap_or(first),
             committed: sealed.unwrap_or(first),
+            salvaging: false,
+        }
+    }
+
+    /// Every record up to the first damage, whether it is certain or not.
+    pub fn salvage(identity: Identity, first: Lsn, sealed: Option<Lsn>) -> Self {
+        Self {
+            committed: sealed.unwrap_or(Lsn(u64::MAX)),
+            salvaging: true,
+            ..Self::new(identity, first, sealed)
         }
     }
 
@@ -155,7 +170,7 @@ impl Reader {
             let found = examine(block, self.identity, place);
             match found {
                 Found::Data(head) => {
-                    if self.sealed.is_none() {
+                    if self.sealed.is_none() && !self.salvaging {
                         self.durable = self.durable.max(head.durable);
                         self.committed = self.committed.max(head.committed);
                     }
@@ -229,6 +244,12 @@ impl Reader {
                     at += record.end.since(lsn) as usize;
                     replay(&record);
                 }
+                Decoded::Wrong(what) if self.salvaging => {
+                    self.stop(self.last, what);
+                    self.behind += self.end().since(lsn);
+                    self.bytes.truncate(at);
+                    break;
+                }
                 Decoded::Wrong(what) if lsn < self.committed => {
                     return Err(self.damage(lsn, what));
                 }
@@ -254,6 +275,9 @@ impl Reader {
     /// All segments are read. What is left is what only all shards together can decide on.
     pub fn finish(self) -> Result<Tail, Damage> {
         let end = self.end();
+        if self.salvaging {
+            return Ok(self.into_tail());
+        }
         if end < self.durable {
             let what = self.hole.map_or("the end of the file", |hole| hole.what);
             return Err(self.damage(end, what));
@@ -261,31 +285,47 @@ impl Reader {
         if self.sealed.is_some_and(|sealed| self.from != sealed) {
             return Err(self.damage(self.from, "a record that goes on"));
         }
-        let mut records = Vec::new();
+        if let Decoded::Wrong(what) = self.first_odd() {
+            return Err(self.damage(self.from, what));
+        }
+        Ok(self.into_tail())
+    }
+
+    /// The first thing in the tail that is no whole record.
+    fn first_odd(&self) -> Decoded<'_> {
         let mut at = 0;
-        while self.sealed.is_none() {
+        loop {
             let lsn = self.from.plus(at);
             match decode(&self.bytes[at..], lsn) {
-                Decoded::Record(record) => {
-                    let next = at + record.end.since(lsn) as usize;
-                    let part = match record.kind {
-                        Kind::Part { txn, participants } => Some((txn, participants)),
-                        _ => None,
-                    };
-                    records.push(Held {
-                        lsn,
-                        bytes: at..next,
-                        part,
-                    });
-                    at = next;
-                }
-                Decoded::Partial => break,
-                Decoded::Wrong(what) => return Err(self.damage(lsn, what)),
+                Decoded::Record(record) => at += record.end.since(lsn) as usize,
+                other => return other,
             }
         }
+    }
+
+    fn into_tail(self) -> Tail {
+        let mut records = Vec::new();
+        let mut at = 0;
+        let open = self.sealed.is_none();
+        // Behind the end of a sealed log nothing counts.
+        let bytes = if open { &self.bytes[..] } else { &[] };
+        while let Decoded::Record(record) = decode(&bytes[at..], self.from.plus(at)) {
+            let lsn = record.lsn;
+            let next = at + record.end.since(lsn) as usize;
+            let part = match record.kind {
+                Kind::Part { txn, participants } => Some((txn, participants)),
+                _ => None,
+            };
+            records.push(Held {
+                lsn,
+                bytes: at..next,
+                part,
+            });
+            at = next;
+        }
         let lsn = self.from.plus(at);
-        let rest = end.since(lsn) + self.behind;
-        let torn = (self.sealed.is_none() && rest > 0).then(|| Torn {
+        let rest = self.end().since(lsn) + self.behind;
+        let torn = (open && rest > 0).then(|| Torn {
             lsn,
             bytes: rest,
             place: self.hole.map_or(self.last, |hole| hole.place),
@@ -293,15 +333,14 @@ impl Reader {
                 .hole
                 .map_or("the beginning of a record", |hole| hole.what),
         });
-        Ok(Tail {
+        Tail {
             identity: self.identity,
             place: self.last,
-            from: self.from,
             end: lsn,
             bytes: self.bytes,
             records,
             torn,
-        })
+        }
     }
 }
 
@@ -318,7 +357,6 @@ struct Held {
 pub struct Tail {
     identity: Identity,
     place: Place,
-    from: Lsn,
     end: Lsn,
     bytes: Vec<u8>,
     records: Vec<Held>,
@@ -351,16 +389,13 @@ impl Tail {
         }
     }
 
-    /// Its parts from one LSN up to another.
-    fn parts(&self, from: Lsn, to: Lsn) -> impl Iterator<Item = (Lsn, &TxnId, &Participants)> {
-        let first = self.records.partition_point(|held| held.lsn < from);
-        let behind = self.records[first..].iter();
-        behind
-            .take_while(move |held| held.lsn < to)
-            .filter_map(|held| {
-                let (txn, participants) = held.part.as_ref()?;
-                Some((held.lsn, txn, participants))
-            })
+    /// Its parts, in order.
+    fn parts(&self) -> Vec<PartAt> {
+        let part = |held: &Held| {
+            let (txn, participants) = held.part.as_ref()?;
+            Some((held.lsn, *txn, participants.clone()))
+        };
+        self.records.iter().filter_map(part).collect()
     }
 }
 
@@ -392,58 +427,77 @@ impl Passed {
     }
 }
 
+/// A part of a transaction in a log: its LSN, the transaction, the shards that have parts.
+pub type PartAt = (Lsn, TxnId, Participants);
+
 /// Where each log ends: `tails` are those of all shards of an epoch, in their order. The longest
 /// logs such that every transaction in them is there whole.
 pub fn cut(tails: &[Tail], passed: &Passed) -> Result<Vec<Lsn>, Damage> {
-    let mut cuts: Vec<Lsn> = tails.iter().map(|tail| tail.end).collect();
-    let mut parts: FxHashMap<TxnId, Vec<(ShardId, Lsn)>> = FxHashMap::default();
-    for tail in tails {
-        for (lsn, txn, _) in tail.parts(tail.from, tail.end) {
-            let at = (tail.identity.shard, lsn);
-            parts.entry(*txn).or_default().push(at);
+    let ends = tails.iter().map(|tail| tail.end).collect();
+    let logs: Vec<Vec<PartAt>> = tails.iter().map(Tail::parts).collect();
+    let cuts = longest_cut(ends, &logs, |txn, shard| passed.has(txn, shard));
+    check_passed(tails, passed, &logs, &cuts)?;
+    Ok(cuts)
+}
+
+/// Where logs with these ends and these parts, in order, are cut so that every transaction in them
+/// is whole. `passed` tells of parts that are there besides.
+///
+/// Each transaction that is not whole cuts the logs that have a part of it, and each part behind a
+/// cut makes its transaction one of these: every part is looked at once.
+pub fn longest_cut(
+    ends: Vec<Lsn>,
+    logs: &[Vec<PartAt>],
+    passed: impl Fn(&TxnId, ShardId) -> bool,
+) -> Vec<Lsn> {
+    let mut cuts = ends;
+    let mut found: FxHashMap<&TxnId, Vec<(ShardId, Lsn)>> = FxHashMap::default();
+    for (shard, log) in (0..).map(ShardId).zip(logs) {
+        for (lsn, txn, _) in log {
+            found.entry(txn).or_default().push((shard, *lsn));
         }
     }
-    // Each transaction that is not whole cuts the logs that have a part of it; each part behind a
-    // cut makes its transaction one of these.
     let mut work: Vec<(ShardId, Lsn)> = Vec::new();
-    for tail in tails {
-        for (lsn, txn, participants) in tail.parts(tail.from, tail.end) {
-            let there = |shard: &ShardId| {
-                parts[txn].iter().any(|(s, _)| s == shard) || passed.has(txn, *shard)
-            };
+    for (shard, log) in (0..).map(ShardId).zip(logs) {
+        for (lsn, txn, participants) in log {
+            let there =
+                |shard: &ShardId| found[txn].iter().any(|(s, _)| s == shard) || passed(txn, *shard);
             if !participants.iter().all(there) {
-                work.push((tail.identity.shard, lsn));
+                work.push((shard, *lsn));
             }
         }
     }
     while let Some((shard, at)) = work.pop() {
-        let before = cuts[shard.index()];
+        let before = std::mem::replace(&mut cuts[shard.index()], at);
         if at >= before {
+            cuts[shard.index()] = before;
             continue;
         }
-        cuts[shard.index()] = at;
-        for (_, txn, _) in tails[shard.index()].parts(at, before) {
-            work.extend(parts[txn].iter().filter(|(s, _)| *s != shard));
+        let log = &logs[shard.index()];
+        let first = log.partition_point(|(lsn, ..)| *lsn < at);
+        for (_, txn, _) in log[first..].iter().take_while(|(lsn, ..)| *lsn < before) {
+            work.extend(found[txn].iter().filter(|(s, _)| *s != shard));
         }
     }
-    check_passed(tails, passed, &parts, &cuts)?;
-    Ok(cuts)
+    cuts
 }
 
 /// A transaction that one log knows to survive survives in all.
 fn check_passed(
     tails: &[Tail],
     passed: &Passed,
-    parts: &FxHashMap<TxnId, Vec<(ShardId, Lsn)>>,
+    logs: &[Vec<PartAt>],
     cuts: &[Lsn],
 ) -> Result<(), Damage> {
+    let mut there: FxHashMap<(&TxnId, ShardId), bool> = FxHashMap::default();
+    for ((shard, log), cut) in (0..).map(ShardId).zip(logs).zip(cuts) {
+        for (lsn, txn, _) in log {
+            there.insert((txn, shard), lsn < cut);
+        }
+    }
     for (txn, (all, seen)) in &passed.transactions {
-        let survives = |shard: &ShardId| {
-            let there = parts.get(txn).into_iter().flatten();
-            seen.contains(shard)
-                || there
-                    .clone()
-                    .any(|(s, lsn)| s == shard && *lsn < cuts[s.index()])
+        let survives = |shard: &&ShardId| {
+            seen.contains(shard) || there.get(&(txn, **shard)).copied().unwrap_or(false)
         };
         let Some(missing) = all.iter().find(|shard| !survives(shard)) else {
             continue;

@@ -4,13 +4,14 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use ringdove::log::arbiter::Arbiter;
 use ringdove::log::block::{Block, Found, Head, Place, examine};
-use ringdove::log::commit::{Commit, Part, Report, Settled};
-use ringdove::log::pace::{Pace, Policy};
+use ringdove::log::commit::Settled;
+use ringdove::log::message::Message as LogMessage;
+use ringdove::log::pace::Policy;
 use ringdove::log::record::{Kind, Participants};
 use ringdove::log::recover::{Passed, Reader, cut};
-use ringdove::log::writer::{Failed, Flush, How, SEGMENT_BLOCKS_MIN, Writer};
+use ringdove::log::shard_log::{ARBITER, Keys, ShardLog, Unit};
+use ringdove::log::writer::{Flush, SEGMENT_BLOCKS_MIN};
 use ringdove::log::{Identity, Lsn};
 use ringdove::mesh::ShardId;
 use ringdove::txn::TxnId;
@@ -66,8 +67,8 @@ enum Message {
         participants: Participants,
         payload: Vec<u8>,
     },
-    Report(Report),
-    Settled(Settled),
+    /// Of their logs, as bytes.
+    Log(Vec<u8>),
 }
 
 /// A flush that is being carried out.
@@ -80,9 +81,11 @@ struct UnderWay {
 }
 
 struct Shard {
-    writer: Writer,
-    commit: Commit,
-    pace: Pace,
+    identity: Identity,
+    /// What waits is the place in `appended`.
+    log: ShardLog<usize>,
+    /// What has been answered.
+    answered: Vec<bool>,
     under_way: Option<UnderWay>,
     appended: Vec<Item>,
     /// Where the block begins that the last flush left as the tail, and its place.
@@ -118,7 +121,6 @@ pub(crate) struct World {
     generations: Vec<Generation>,
     shards: Vec<Shard>,
     lanes: BTreeMap<(u16, u16), VecDeque<Message>>,
-    arbiter: Arbiter,
     policy: Policy,
     segment_blocks: u32,
     largest: usize,
@@ -138,7 +140,6 @@ impl World {
             generations: Vec::new(),
             shards: Vec::new(),
             lanes: BTreeMap::new(),
-            arbiter: Arbiter::new(1),
             policy: Policy::Always,
             segment_blocks: SEGMENT_BLOCKS_MIN,
             largest: 0,
@@ -187,6 +188,7 @@ impl World {
             .map(|shard| before.and_then(|g| g.sealed.as_ref()?.get(shard).copied()))
             .map(Option::unwrap_or_default)
             .collect();
+        let write_bytes = self.rng.usize(1..20_000);
         self.shards = (0..count as u16)
             .map(|shard| {
                 let identity = Identity {
@@ -196,9 +198,10 @@ impl World {
                 };
                 let first = from[usize::from(shard)];
                 Shard {
-                    writer: Writer::new(identity, self.segment_blocks, first),
-                    commit: Commit::new(first),
-                    pace: Pace::default(),
+                    identity,
+                    log: ShardLog::new(identity, self.segment_blocks, first, self.policy)
+                        .with_write_bytes(write_bytes),
+                    answered: Vec::new(),
                     under_way: None,
                     appended: Vec::new(),
                     tail: None,
@@ -207,7 +210,6 @@ impl World {
             })
             .collect();
         self.lanes.clear();
-        self.arbiter = Arbiter::new(count);
         self.generations.push(Generation {
             epoch,
             shards: count as u16,
@@ -279,20 +281,23 @@ impl World {
     fn append(&mut self, shard: usize, kind: Kind, payload: Vec<u8>) {
         let db = self.rng.u16(..16);
         let at = &mut self.shards[shard];
-        let lsns = at.writer.append(db, &kind, &payload).expect("not too long");
-        if let Kind::Part { txn, participants } = &kind {
-            let part = Part {
-                txn: *txn,
-                participants: participants.clone(),
-                end: lsns.end,
-            };
-            at.commit.appended(lsns.start, part);
-        }
+        let key = self.rng.u64(..20);
+        let any = self.rng.u8(..20) == 0;
+        let unit = Unit {
+            db,
+            kind: &kind,
+            keys: if any { Keys::Any } else { Keys::These(&[key]) },
+            payload: &payload,
+        };
+        let end = at.log.append(&unit).expect("not too long");
+        assert_eq!(at.log.in_flight().of_key(key), Some(end), "a read waits");
+        at.log.wait(end, at.appended.len());
+        at.answered.push(false);
         at.appended.push(Item {
             kind,
             db,
             payload,
-            end: lsns.end,
+            end,
         });
         self.tally.appended += 1;
     }
@@ -323,46 +328,47 @@ impl World {
                     self.append(usize::from(to), Kind::Part { txn, participants }, payload);
                 }
             }
-            Message::Report(report) => {
-                let mut answers = Vec::new();
-                let mut arbiter = std::mem::replace(&mut self.arbiter, Arbiter::new(0));
-                arbiter.report(ShardId(from), report, |to, settled| {
-                    answers.push((to, settled))
-                });
-                self.arbiter = arbiter;
-                for (to, settled) in answers {
-                    self.send(0, to, Message::Settled(settled));
-                }
+            Message::Log(bytes) => {
+                let message = LogMessage::decode(&mut &bytes[..]);
+                let to = usize::from(to);
+                self.shards[to].log.handle(ShardId(from), message);
+                self.drain(to);
             }
-            Message::Settled(settled) => self.shards[usize::from(to)].commit.settled(settled),
+        }
+    }
+
+    /// Carries out what a log has to say.
+    fn drain(&mut self, shard: usize) {
+        while let Some((to, message)) = self.shards[shard].log.next_message() {
+            let mut bytes = Vec::new();
+            message.encode(&mut bytes);
+            self.send(shard, to, Message::Log(bytes));
+        }
+        while let Some(index) = self.shards[shard].log.next_released() {
+            let answered = &mut self.shards[shard].answered[index];
+            assert!(!std::mem::replace(answered, true), "answered once");
+        }
+        while let Some(index) = self.shards[shard].log.next_lost() {
+            assert!(!self.shards[shard].answered[index], "it is not answered");
         }
     }
 
     fn name(&self, shard: usize, segment: u64) -> Name {
-        let identity = self.shards[shard].writer.identity();
+        let identity = self.shards[shard].identity;
         (identity.epoch, identity.shard.0, segment)
     }
 
     fn prepare(&mut self, shard: usize) {
-        let next = self.shards[shard].writer.next_segment();
-        if next > self.shards[shard].writer.segment() + 1 {
+        let Some(next) = self.shards[shard].log.wants_segment() else {
             return;
-        }
+        };
         let name = self.name(shard, next);
         self.disk.create(name, self.segment_blocks, &mut self.rng);
-        self.shards[shard].writer.segment_prepared();
+        self.shards[shard].log.segment_prepared();
     }
 
     fn begin_flush(&mut self, shard: usize) {
-        let at = &mut self.shards[shard];
-        let how = match at.pace.due(self.policy, &at.writer, self.now_ms) {
-            Some(how) => how,
-            // Segments are too small here for the pace to ask for this.
-            None if self.rng.bool() && self.policy != Policy::Always => How::Whole,
-            None => return,
-        };
-        let watermark = at.commit.watermark();
-        let Some(mut flush) = at.writer.begin(how, watermark) else {
+        let Some(mut flush) = self.shards[shard].log.begin(self.now_ms * 1000) else {
             return;
         };
         self.note_tail(shard, &mut flush);
@@ -381,7 +387,7 @@ impl World {
 
     /// Counts tails that are written again; the planted fault puts them where they stood.
     fn note_tail(&mut self, shard: usize, flush: &mut Flush) {
-        let identity = self.shards[shard].writer.identity();
+        let identity = self.shards[shard].identity;
         let before = self.shards[shard].tail.take();
         let mut blocks: Vec<(u32, usize)> = Vec::new();
         for (position, range) in &flush.extents {
@@ -452,32 +458,36 @@ impl World {
         let at = &mut self.shards[shard];
         let failed = under_way.failed && self.fault != Fault::TriesAgain;
         self.tally.failures += usize::from(under_way.failed);
-        let result = if failed { Err(Failed) } else { Ok(()) };
-        at.writer.ended(under_way.flush, result);
+        let result = if failed { Err(5) } else { Ok(()) };
+        at.log.ended(under_way.flush, result, self.now_ms * 1000);
         at.failed = failed;
-        let durable = at.writer.durable();
-        if let Some(report) = at.commit.flushed(durable) {
-            if self.fault == Fault::SettlesWhole {
-                return self.settle_whole(shard, report);
-            }
-            self.send(shard, ShardId(0), Message::Report(report));
+        if self.fault == Fault::SettlesWhole {
+            self.settle_whole(shard);
         }
+        self.drain(shard);
     }
 
-    /// The planted fault: what all participants have reported is settled.
-    fn settle_whole(&mut self, _: usize, report: Report) {
+    /// The planted fault: what is durable at all participants is settled.
+    fn settle_whole(&mut self, shard: usize) {
         let durable = |world: &Self, txn: &TxnId, shard: &ShardId| {
             let at = &world.shards[shard.index()];
             let part = |item: &&Item| matches!(&item.kind, Kind::Part { txn: t, .. } if t == txn);
             let part = at.appended.iter().find(part);
-            part.is_some_and(|item| item.end <= at.writer.durable())
+            part.is_some_and(|item| item.end <= at.log.stats().durable)
         };
-        for part in report.parts {
-            let all = &part.participants;
-            if !all.iter().all(|shard| durable(self, &part.txn, shard)) {
+        let parts: Vec<(TxnId, Participants)> = self.shards[shard]
+            .appended
+            .iter()
+            .filter_map(|item| match &item.kind {
+                Kind::Part { txn, participants } => Some((*txn, participants.clone())),
+                _ => None,
+            })
+            .collect();
+        for (txn, all) in parts {
+            if !all.iter().all(|shard| durable(self, &txn, shard)) {
                 continue;
             }
-            for shard in all {
+            for shard in &all {
                 // Up to the first part that is not whole itself.
                 let mut through = None;
                 for item in &self.shards[shard.index()].appended {
@@ -489,9 +499,9 @@ impl World {
                     }
                 }
                 if let Some(through) = through {
-                    self.shards[shard.index()]
-                        .commit
-                        .settled(Settled { through });
+                    let message = LogMessage::Settled(Settled { through });
+                    self.shards[shard.index()].log.handle(ARBITER, message);
+                    self.drain(shard.index());
                 }
             }
         }
@@ -507,11 +517,16 @@ impl World {
                 self.go_on(shard);
             }
             self.deliver();
-            let quiet = |s: &Shard| s.failed || (!s.writer.is_dirty() && s.under_way.is_none());
+            let durable = |s: &Shard| s.log.stats().durable == s.log.stats().lsn;
+            let quiet = |s: &Shard| s.failed || (durable(s) && s.under_way.is_none());
             if self.shards.iter().all(quiet) && self.lanes.is_empty() {
-                let certain = |s: &Shard| s.commit.watermark() == s.writer.end();
+                let certain = |s: &Shard| {
+                    s.log.is_drained()
+                        && s.log.in_flight().is_empty()
+                        && s.answered.iter().all(|a| *a)
+                };
                 let failed = self.shards.iter().any(|s| s.failed);
-                let at_rest = failed || (self.arbiter.is_idle() && self.shards.iter().all(certain));
+                let at_rest = failed || self.shards.iter().all(certain);
                 return if at_rest { Ok(()) } else { Err(Wrong::Stuck) };
             }
         }
@@ -587,8 +602,9 @@ impl World {
     /// Each log begins as it was written, and holds everything that was certain.
     fn check_acknowledged(&mut self, recovered: &[Vec<Item>]) -> Result<(), Wrong> {
         for (shard, (at, items)) in self.shards.iter().zip(recovered).enumerate() {
-            let watermark = at.commit.watermark();
-            let certain = at.appended.partition_point(|item| item.end <= watermark);
+            let answered = at.answered.iter().filter(|answered| **answered).count();
+            let certain = at.answered.partition_point(|answered| *answered);
+            assert_eq!(answered, certain, "answers come in the order of the log");
             self.tally.certain += certain;
             if let Some(index) = (0..items.len()).find(|&i| at.appended.get(i) != Some(&items[i])) {
                 return Err(Wrong::Differs { shard, index });
