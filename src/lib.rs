@@ -40,6 +40,7 @@
 //! | [`keyspace`] | the tables: entries in the order of slot and hash, in bounded segments |
 //! | [`types`] | the structures that collections are made of |
 //! | [`log`] | what outlives the process: records of what writes did, in blocks; what is certain to survive; recovery. A state machine like [`net`]: buffers to write come out, results go in |
+//! | [`storage`] | the files of the logs: directory, lock, manifest, segments; looking at them when no server runs |
 //! | [`server`] | around it all: start and end, configuration, messages, what the host offers |
 //! | [`stdx`] | what the standard library lacks |
 //!
@@ -125,7 +126,7 @@
 //!   that Rust's types cannot say across the engine's calls. One function lends, one rule keeps it sound.
 //! - `mesh::ring`: the slots of a ring are handed from one thread to the other by position.
 //! - `net::remote::wire`: memory that changes hands with a message.
-//! - `reactor` and parts of `server`: io_uring and system calls.
+//! - `reactor`, parts of `server` and `storage`: io_uring and system calls.
 //! - `command::bitmap::bits`: code for CPU features that are found at run time.
 //!
 //! # Where to read on
@@ -143,5 +144,6 @@ pub mod resp;
 pub mod server;
 pub mod shard;
 pub mod stdx;
+pub mod storage;
 pub mod txn;
 pub mod types;
