@@ -11,7 +11,7 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::Error;
-use crate::log::block::BLOCK_BYTES;
+use crate::log::block::{BLOCK_BYTES, Found, Place, examine};
 use crate::log::manifest::{Generation, Manifest};
 use crate::log::record::Record;
 use crate::log::recover::{Reader, Tail};
@@ -22,6 +22,8 @@ const LOCK: &str = "ringdove.lock";
 const MANIFEST: &str = "ringdove.manifest";
 /// What is being made has this at the end of its name.
 const NEW: &str = "new";
+/// And this what was a segment and may become one again.
+const SPARE: &str = "spare";
 /// Zeros are written so many bytes at a time.
 const ZEROS_BYTES: usize = 1 << 20;
 /// The largest manifest that is read: far above what a thousand shards and starts need.
@@ -49,6 +51,9 @@ impl Directory {
     /// Opens the directory, which is made if it is not there, and removes what was left half made.
     pub fn open(path: &Path) -> Result<Self, Error> {
         fs::create_dir_all(path).map_err(Error::io("create", path))?;
+        if let Some(parent) = path.parent().filter(|parent| *parent != Path::new("")) {
+            sync_directory(parent)?; // the name of the directory itself
+        }
         let lock = lock(path)?;
         for entry in fs::read_dir(path).map_err(Error::io("read", path))? {
             let entry = entry.map_err(Error::io("read", path))?.path();
@@ -83,16 +88,9 @@ impl Directory {
             .and_then(|()| file.sync_all())
             .map_err(Error::io("write", &new))?;
         fs::rename(&new, &path).map_err(Error::io("rename", &new))?;
-        self.sync()?;
+        sync_directory(&self.path)?;
         self.manifest = manifest;
         Ok(())
-    }
-
-    /// Makes new and removed names durable.
-    fn sync(&self) -> Result<(), Error> {
-        File::open(&self.path)
-            .and_then(|directory| directory.sync_all())
-            .map_err(Error::io("sync", &self.path))
     }
 
     /// The segments of a log that are there, in order.
@@ -186,13 +184,61 @@ impl Directory {
         manifest.seal(cuts);
         manifest.begin(shards, segment_blocks);
         self.store_manifest(manifest)?;
+        self.recycle()?;
         Ok(self.manifest.generations.last().expect("it was just begun"))
+    }
+
+    /// Segments of which a sealed log uses nothing become spare: those prepared ahead, and those
+    /// behind a cut. Their blocks tell their epoch, so nobody takes them for new ones.
+    fn recycle(&self) -> Result<(), Error> {
+        for generation in &self.manifest.generations {
+            for (shard, log) in (0..).map(ShardId).zip(&generation.logs) {
+                let Some(end) = log.to else { continue };
+                let identity = generation.identity(shard);
+                for segment in self.segments(identity)? {
+                    let path = self.segment_path(identity, segment);
+                    if !begins_before(&path, identity, segment, end)? {
+                        let spare = added(&path, SPARE);
+                        fs::rename(&path, spare).map_err(Error::io("rename", &path))?;
+                    }
+                }
+            }
+        }
+        Ok(())
     }
 }
 
-/// Prepares a segment in the directory `path`: a file of its full size, zeros written to all of it,
-/// so that a write to it later changes nothing but data. Durable when this returns; what was made is
-/// removed when it fails, for want of space for example.
+/// Whether a segment holds something of its log before `end`.
+fn begins_before(path: &Path, identity: Identity, segment: u64, end: Lsn) -> Result<bool, Error> {
+    let mut header = [0; BLOCK_BYTES];
+    let read = File::open(path).and_then(|file| file.read_exact_at(&mut header, 0));
+    match read {
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(false),
+        read => read.map_err(Error::io("read", path))?,
+    }
+    let place = Place {
+        segment,
+        position: 0,
+    };
+    Ok(matches!(examine(&header, identity, place), Found::Header(header) if header.first < end))
+}
+
+fn added(path: &Path, extension: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".");
+    name.push(extension);
+    name.into()
+}
+
+fn sync_directory(path: &Path) -> Result<(), Error> {
+    File::open(path)
+        .and_then(|directory| directory.sync_all())
+        .map_err(Error::io("sync", path))
+}
+
+/// Prepares a segment in the directory `path`: a spare file of the right size, or a new one with zeros
+/// written to all of it, so that a write to it later changes nothing but data. Durable when this
+/// returns; what was made is removed when it fails, for want of space for example.
 pub fn prepare(
     path: &Path,
     identity: Identity,
@@ -200,17 +246,37 @@ pub fn prepare(
     blocks: u32,
 ) -> Result<Segment, Error> {
     let name = segment_name(identity, segment);
-    let new = path.join(format!("{name}.{NEW}"));
-    if let Err(source) = fill(&new, u64::from(blocks) * BLOCK_BYTES as u64) {
-        let _ = fs::remove_file(&new); // it is removed at the next start otherwise
-        return Err(Error::io("prepare", &new)(source));
-    }
+    let bytes = u64::from(blocks) * BLOCK_BYTES as u64;
+    let made = match find_spare(path, bytes).map_err(Error::io("read", path))? {
+        Some(spare) => spare,
+        None => {
+            let new = path.join(format!("{name}.{NEW}"));
+            if let Err(source) = fill(&new, bytes) {
+                let _ = fs::remove_file(&new); // it is removed at the next start otherwise
+                return Err(Error::io("prepare", &new)(source));
+            }
+            new
+        }
+    };
     let at = path.join(name);
-    fs::rename(&new, &at).map_err(Error::io("rename", &new))?;
-    File::open(path)
-        .and_then(|directory| directory.sync_all())
-        .map_err(Error::io("sync", path))?;
+    fs::rename(&made, &at).map_err(Error::io("rename", &made))?;
+    sync_directory(path)?;
     open_direct(&at).map_err(Error::io("open", &at))
+}
+
+/// A spare file of so many bytes.
+fn find_spare(path: &Path, bytes: u64) -> io::Result<Option<PathBuf>> {
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        let spare = entry.path();
+        let is_spare = spare
+            .extension()
+            .is_some_and(|extension| extension == SPARE);
+        if is_spare && entry.metadata()?.len() == bytes {
+            return Ok(Some(spare));
+        }
+    }
+    Ok(None)
 }
 
 fn fill(path: &Path, bytes: u64) -> io::Result<()> {
@@ -395,6 +461,31 @@ pub(super) mod tests {
         let directory = Directory::open(&folder.0).expect("nobody else has it");
         assert!(read(&directory, 0) == (wanted, ends));
         assert_eq!(read(&directory, 1).0, ["d"]);
+    }
+
+    #[test]
+    fn segments_that_are_not_used_are_used_again() {
+        let folder = Folder::new("directory-spare");
+        let mut directory = Directory::open(&folder.0).expect("a new directory");
+        let mut cuts = Vec::new();
+        for run in 0..4 {
+            directory
+                .begin(&cuts, 1, BLOCKS)
+                .expect("it can be written");
+            let spare = find_spare(&folder.0, u64::from(BLOCKS) * BLOCK_BYTES as u64);
+            assert_eq!(
+                spare.expect("readable").is_some(),
+                run > 0,
+                "one was prepared ahead"
+            );
+            write_log(&directory, ShardId(0), &[effects("some"), effects("more")]);
+            let (texts, ends) = read(&directory, run);
+            assert_eq!(texts, ["some", "more"]);
+            cuts = ends;
+        }
+        let files = fs::read_dir(&folder.0).expect("a folder").count();
+        // Lock, manifest, a segment that is used for each run, one that was prepared ahead.
+        assert_eq!(files, 2 + 4 + 1);
     }
 
     #[test]

@@ -8,6 +8,7 @@
 //!     ringdove.lock        locked while a server uses the directory
 //!     ringdove.manifest    which logs there are; replaced as a whole
 //!     3-0-12.log           epoch 3, shard 0, segment 12
+//!     *.spare              was a segment, and will be one again
 //!     *.new                what was being made when a process ended; removed
 //! ```
 pub mod check;
