@@ -40,7 +40,9 @@
 //! | [`keyspace`] | the tables: entries in the order of slot and hash, in bounded segments |
 //! | [`types`] | the structures that collections are made of |
 //! | [`rdb`] | snapshots: their format, read and written |
-//! | [`server`] | around it all: start and end, configuration, log, what the host offers |
+//! | [`log`] | what outlives the process: records of what writes did, in blocks; what is certain to survive; recovery. A state machine like [`net`]: buffers to write come out, results go in |
+//! | [`storage`] | the files of the logs: directory, lock, manifest, segments; looking at them when no server runs |
+//! | [`server`] | around it all: start and end, configuration, messages, what the host offers |
 //! | [`stdx`] | what the standard library lacks |
 //!
 //! # One turn of the loop
@@ -125,7 +127,7 @@
 //!
 //! **A pure core.** Below the reactor nothing reads a clock or draws a random number by itself, and
 //! nothing there waits: time is set once a turn, chance comes from a seed. So tests drive the very
-//! code that serves. (The log and what INFO asks of the host are the exceptions; neither changes
+//! code that serves. (Messages ([`server::log`]) and what INFO asks of the host are the exceptions; neither changes
 //! what a key holds.)
 //!
 //! **Hostile input.** What a client sends is answered or ends its connection; it is never a reason
@@ -144,7 +146,7 @@
 //!   that Rust's types cannot say across the engine's calls. One function lends, one rule keeps it sound.
 //! - `mesh::ring`: the slots of a ring are handed from one thread to the other by position.
 //! - `net::remote::wire`: memory that changes hands with a message.
-//! - `reactor` and parts of `server`: io_uring and system calls.
+//! - `reactor`, parts of `server` and `storage`: io_uring and system calls.
 //! - `command::bitmap::bits`: code for CPU features that are found at run time.
 //!
 //! # Where to read on
@@ -154,6 +156,7 @@
 //! protocol between shards, and `tests/sim` runs it under every order of messages.
 pub mod command;
 pub mod keyspace;
+pub mod log;
 pub mod mesh;
 pub mod net;
 pub mod rdb;
@@ -162,5 +165,6 @@ pub mod resp;
 pub mod server;
 pub mod shard;
 pub mod stdx;
+pub mod storage;
 pub mod txn;
 pub mod types;

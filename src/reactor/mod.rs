@@ -2,6 +2,7 @@
 //! io_uring, libc and core_affinity on the way of a request.
 pub mod clock;
 pub mod listener;
+pub mod log_writes;
 pub mod ports;
 pub mod ring;
 pub mod run;

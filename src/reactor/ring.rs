@@ -12,8 +12,10 @@ use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::atomic::{AtomicU16, Ordering};
 
-use io_uring::types::{BufRingEntry, Fd, SubmitArgs, Timespec};
+use io_uring::types::{BufRingEntry, Fd, FsyncFlags, SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue, opcode, squeue};
+
+use crate::log::block::{BLOCK_BYTES, Block};
 
 /// Submission entries: more are submitted in between.
 const SQ_ENTRIES: u32 = 1024;
@@ -273,6 +275,46 @@ impl Ring {
         self.push(entry.flags(squeue::Flags::SKIP_SUCCESS).user_data(failed));
     }
 
+    /// Sees to it that the next so many operations are submitted together: a chain of them is one
+    /// only then.
+    pub fn reserve(&mut self, operations: usize) {
+        assert!(operations < SQ_ENTRIES as usize, "a chain fits the ring");
+        while self.failure.is_none() {
+            let sq = self.ring.submission();
+            if sq.capacity() - sq.len() >= operations {
+                return;
+            }
+            drop(sq);
+            self.enter(0, None);
+        }
+    }
+
+    /// Writes blocks to a file from this byte on; completes with the number of bytes written. The
+    /// blocks must stay in place until then. With `chained` the next operation begins when all of it
+    /// is written, and is cancelled if it is not.
+    pub fn write_blocks(
+        &mut self,
+        file: RawFd,
+        blocks: &[Block],
+        offset: u64,
+        chained: bool,
+        user_data: u64,
+    ) {
+        let bytes = (blocks.len() * BLOCK_BYTES) as u32;
+        let entry = opcode::Write::new(Fd(file), blocks.as_ptr().cast(), bytes)
+            .offset(offset)
+            .build();
+        self.push(entry.flags(link(chained)).user_data(user_data));
+    }
+
+    /// Makes what has been written to a file durable; `chained` as above.
+    pub fn sync_data(&mut self, file: RawFd, chained: bool, user_data: u64) {
+        let entry = opcode::Fsync::new(Fd(file))
+            .flags(FsyncFlags::DATASYNC)
+            .build();
+        self.push(entry.flags(link(chained)).user_data(user_data));
+    }
+
     /// Submits everything and, with `wait`, sleeps until something completes or the time is over.
     pub fn enter(&mut self, want: usize, timeout: Option<std::time::Duration>) {
         let (submitter, mut sq, _) = self.ring.split();
@@ -340,6 +382,14 @@ impl Ring {
         }
         buffers.drain(..).for_each(|id| self.buffers.add(id));
         self.buffers.publish();
+    }
+}
+
+fn link(chained: bool) -> squeue::Flags {
+    if chained {
+        squeue::Flags::IO_LINK
+    } else {
+        squeue::Flags::empty()
     }
 }
 

@@ -7,6 +7,7 @@
 
 use std::ffi::OsString;
 use std::io;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicI32;
@@ -27,6 +28,7 @@ use crate::reactor::run::{Reactor, Wiring};
 use crate::reactor::{clock, socket};
 use crate::shard::node::Node;
 use crate::shard::{Shard, Ticks};
+use crate::storage::check::{self, Verdict};
 
 /// The version of Redis whose behaviour clients may expect, as INFO and HELLO tell it.
 pub const REDIS_VERSION: &str = "7.4.0";
@@ -50,6 +52,18 @@ pub fn main(args: &[OsString]) -> ExitCode {
         Ok(Startup::CheckRdb(file)) if check_rdb::run(&file) => ExitCode::SUCCESS,
         Ok(Startup::CheckRdb(_)) => ExitCode::FAILURE,
         Ok(Startup::CheckSystem) => ExitCode::from(check_system::run() as u8),
+        Ok(Startup::CheckLog { fix, path }) => check_log(&path, fix),
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn check_log(path: &Path, fix: bool) -> ExitCode {
+    match check::check(path, fix, &mut io::stdout().lock()) {
+        Ok(Verdict::Whole | Verdict::Fixed) => ExitCode::SUCCESS,
+        Ok(Verdict::Damaged) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("{error}");
             ExitCode::FAILURE

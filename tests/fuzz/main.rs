@@ -8,6 +8,7 @@
 //! belongs in the corpus afterwards.
 #[path = "../diff/differences.rs"]
 mod differences;
+mod log;
 mod mutate;
 mod rdb;
 
@@ -184,4 +185,13 @@ fn commands() {
         alive(&pair.ours, b"all of it");
         assert_eq!(size(&pair.ours), size(&pair.reference));
     }
+}
+
+/// Segments of a log, damaged.
+#[test]
+fn log_recovery() {
+    let seed = Rng::from_environment(0x10c);
+    eprintln!("RINGDOVE_TEST_SEED={seed}");
+    log::recovery(seed, iterations());
+    log::strange_transactions();
 }

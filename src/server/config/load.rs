@@ -30,6 +30,7 @@ Usage: ringdove [/path/to/ringdove.conf] [options] [-]
        ringdove -h or --help
        ringdove --check-system
        ringdove --check-rdb FILE
+       ringdove --check-aof [--fix] /path/to/appendonlydir
 
 Examples:
        ringdove (run the server with default conf)
@@ -53,6 +54,13 @@ pub enum Startup {
     CheckSystem,
     /// Read a snapshot and say what is in it.
     CheckRdb(PathBuf),
+    /// Look at the logs in a directory, and repair them if that is asked for.
+    CheckLog {
+        /// Whether to cut off what is damaged.
+        fix: bool,
+        /// The directory.
+        path: PathBuf,
+    },
 }
 
 /// The configuration to start with.
@@ -163,6 +171,19 @@ impl fmt::Display for StartError {
 
 impl std::error::Error for StartError {}
 
+fn check_log(args: &[&[u8]]) -> Result<Startup, StartError> {
+    let (fix, path) = match *args {
+        [path] => (false, path),
+        [b"--fix", path] => (true, path),
+        _ => {
+            let usage = "Usage: ringdove --check-aof [--fix] /path/to/appendonlydir";
+            return Err(StartError::whole(usage));
+        }
+    };
+    let path = as_path(path).to_owned();
+    Ok(Startup::CheckLog { fix, path })
+}
+
 /// Reads the arguments (without the program's name) and the files that they name.
 pub fn load(args: &[OsString]) -> Result<Startup, StartError> {
     let args: Vec<&[u8]> = args.iter().map(|arg| arg.as_bytes()).collect();
@@ -173,6 +194,7 @@ pub fn load(args: &[OsString]) -> Result<Startup, StartError> {
         Some(&b"--check-rdb") if args.len() == 2 => {
             return Ok(Startup::CheckRdb(as_path(args[1]).to_owned()));
         }
+        Some(&b"--check-aof") => return check_log(&args[1..]),
         _ => {}
     }
     let file = args.first().filter(|arg| !arg.starts_with(b"-")).copied();
@@ -524,9 +546,24 @@ mod tests {
         assert!(matches!(load("-h"), Startup::Help));
         assert!(matches!(load("--help"), Startup::Help));
         assert!(matches!(load("--check-system"), Startup::CheckSystem));
-        let check = ["--check-rdb", "x.rdb"].map(OsString::from);
-        let check = super::load(&check).expect("an option");
-        assert!(matches!(check, Startup::CheckRdb(file) if file == *"x.rdb"));
+        let rdb = ["--check-rdb", "x.rdb"].map(OsString::from);
+        let rdb = super::load(&rdb).expect("an option");
+        assert!(matches!(rdb, Startup::CheckRdb(file) if file == *"x.rdb"));
+        let check = |args: &[&str]| {
+            let args: Vec<_> = args.iter().map(OsString::from).collect();
+            super::load(&args)
+        };
+        for (args, wanted) in [
+            (&["--check-aof", "a b"][..], false),
+            (&["--check-aof", "--fix", "a b"][..], true),
+        ] {
+            let Ok(Startup::CheckLog { fix, path }) = check(args) else {
+                panic!("{args:?}");
+            };
+            assert_eq!((fix, path), (wanted, "a b".into()));
+        }
+        assert!(check(&["--check-aof"]).is_err());
+        assert!(check(&["--check-aof", "--fix", "a", "b"]).is_err());
     }
 
     #[test]

@@ -1,0 +1,65 @@
+//! When a log is flushed: `appendfsync`.
+
+use super::writer::{How, Writer};
+
+/// `appendfsync`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Policy {
+    /// Replies wait for the sync of what they did.
+    Always,
+    /// A sync in every second in which something was written.
+    EverySecond,
+    /// The device decides.
+    No,
+}
+
+/// Milliseconds between two syncs of `everysec`.
+const SECOND_MS: u64 = 1000;
+/// The same for `no`: what Linux lets go by before it writes out what a program has not synced.
+const SELDOM_MS: u64 = 30_000;
+/// With this much in whole blocks a write begins before the sync is due, so that the sync has
+/// little left to do and memory stays bounded: large enough that writes are cheap.
+pub const WRITE_BYTES: usize = 256 * 1024;
+
+impl Policy {
+    fn pause_ms(self) -> u64 {
+        match self {
+            Self::Always => 0,
+            Self::EverySecond => SECOND_MS,
+            Self::No => SELDOM_MS,
+        }
+    }
+}
+
+/// When a shard's log is flushed.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// When the last sync began.
+    synced_ms: u64,
+    write_bytes: usize,
+}
+
+impl Pace {
+    /// Writes begin with so many bytes: [`WRITE_BYTES`], but for tests.
+    pub fn new(write_bytes: usize) -> Self {
+        Self {
+            synced_ms: 0,
+            write_bytes,
+        }
+    }
+
+    /// The flush that is due now, if any. The caller begins it at once.
+    pub fn due(&mut self, policy: Policy, writer: &Writer, now_ms: u64) -> Option<How> {
+        if now_ms >= self.next_ms(policy, writer)? {
+            self.synced_ms = now_ms;
+            return Some(How::Sync);
+        }
+        (writer.waiting_whole_bytes() >= self.write_bytes).then_some(How::Whole)
+    }
+
+    /// When the next sync is due, in Unix milliseconds.
+    pub fn next_ms(&self, policy: Policy, writer: &Writer) -> Option<u64> {
+        let due = writer.is_dirty() && !writer.is_flushing() && !writer.has_failed();
+        due.then_some(self.synced_ms + policy.pause_ms())
+    }
+}

@@ -1,0 +1,474 @@
+//! The log of one shard as the shard sees it: units in; flushes, messages and released replies out.
+//!
+//! In a turn of the shard's loop: what is answered by what it did is told to
+//! [`append`](ShardLog::append) and waits ([`wait`](ShardLog::wait)) if `appendfsync` is `always`;
+//! then [`begin`](ShardLog::begin) gives what is to be written with the turn's sends, and
+//! [`ended`](ShardLog::ended) takes what became of it. After each call the shard drains
+//! [`next_message`](ShardLog::next_message) and [`next_released`](ShardLog::next_released).
+//!
+//! `W` is what waits: a reply, or a place for one.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::arbiter::Arbiter;
+use super::commit::{Commit, Part};
+use super::in_flight::InFlight;
+use super::message::Message;
+use super::pace::{Pace, Policy, WRITE_BYTES};
+use super::record::Kind;
+use super::writer::{Failed, Flush, TooLong, Writer};
+use super::{Identity, Lsn};
+use crate::mesh::ShardId;
+use crate::txn::{DbIndex, Position};
+
+/// The shard whose log decides for all.
+pub const ARBITER: ShardId = ShardId(0);
+/// Bytes that wait for a flush, at most: far above what comes in one. A disk that does not keep up
+/// holds back the connections that write.
+pub const WAITING_BYTES_MAX: u64 = 64 << 20;
+
+/// What one atomic unit did to this shard.
+#[derive(Clone, Copy, Debug)]
+pub struct Unit<'a> {
+    /// The database that its commands begin in.
+    pub db: DbIndex,
+    /// Whether it is part of a transaction.
+    pub kind: &'a Kind,
+    /// The keys that it wrote.
+    pub keys: Keys<'a>,
+    /// Its effects, as RESP commands.
+    pub payload: &'a [u8],
+}
+
+/// Keys that a unit wrote.
+#[derive(Clone, Copy, Debug)]
+pub enum Keys<'a> {
+    /// These.
+    These(&'a [Position]),
+    /// Perhaps every one.
+    Any,
+}
+
+/// Why writes are refused. It holds the system's error, which Redis's MISCONF tells.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Refusal {
+    /// There is no segment to write to: for want of space, mostly. Over when there is one.
+    NoSegment(i32),
+    /// A write or sync has failed, here or in another shard's log. Only a restart ends it: nobody
+    /// knows what is on the disk.
+    Failed(i32),
+}
+
+/// For INFO.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct Stats {
+    /// Where the log ends.
+    pub lsn: Lsn,
+    /// Everything below is durable.
+    pub durable: Lsn,
+    /// Everything below is certain to survive.
+    pub committed: Lsn,
+    /// Segments that were begun in this epoch.
+    pub segments: u64,
+    /// Flushes that were carried out.
+    pub flushes: u64,
+    /// Microseconds that the last of them took.
+    pub last_flush_us: u64,
+    /// Microseconds that all of them took.
+    pub flush_us: u64,
+    /// Bytes that wait for a flush.
+    pub waiting_bytes: u64,
+}
+
+/// The log of one shard.
+pub struct ShardLog<W> {
+    writer: Writer,
+    commit: Commit,
+    in_flight: InFlight,
+    pace: Pace,
+    policy: Policy,
+    /// What waits for each LSN.
+    waiting: BTreeMap<Lsn, Vec<W>>,
+    released: VecDeque<W>,
+    messages: VecDeque<(ShardId, Message)>,
+    /// At the shard that is the arbiter.
+    arbiter: Option<Arbiter>,
+    refusal: Option<Refusal>,
+    began_us: u64,
+    stats: Stats,
+}
+
+impl<W> ShardLog<W> {
+    /// The log of a shard in an epoch that begins at `first`.
+    pub fn new(identity: Identity, segment_blocks: u32, first: Lsn, policy: Policy) -> Self {
+        let shards = usize::from(identity.shards);
+        Self {
+            writer: Writer::new(identity, segment_blocks, first),
+            commit: Commit::new(first),
+            in_flight: InFlight::new(first),
+            pace: Pace::new(WRITE_BYTES),
+            policy,
+            waiting: BTreeMap::new(),
+            released: VecDeque::new(),
+            messages: VecDeque::new(),
+            arbiter: (identity.shard == ARBITER).then(|| Arbiter::new(shards)),
+            refusal: None,
+            began_us: 0,
+            stats: Stats::default(),
+        }
+    }
+
+    /// Writes that no sync asks for begin with so many bytes, for tests with small segments.
+    #[must_use]
+    pub fn with_write_bytes(self, write_bytes: usize) -> Self {
+        Self {
+            pace: Pace::new(write_bytes),
+            ..self
+        }
+    }
+
+    /// `appendfsync`.
+    pub fn policy(&self) -> Policy {
+        self.policy
+    }
+
+    /// `CONFIG SET appendfsync`. Replies that wait go on waiting.
+    pub fn set_policy(&mut self, policy: Policy) {
+        self.policy = policy;
+    }
+
+    /// Why a write must be refused before it runs, if it must.
+    #[inline]
+    pub fn refusal(&self) -> Option<Refusal> {
+        self.refusal
+    }
+
+    /// Whether writes must wait until the disk has caught up.
+    #[inline]
+    pub fn is_full(&self) -> bool {
+        self.writer.waiting_bytes() > WAITING_BYTES_MAX
+    }
+
+    /// Logs a unit. Returns the LSN that a reply to it, or a reader of what it wrote, waits for.
+    pub fn append(&mut self, unit: &Unit<'_>) -> Result<Lsn, TooLong> {
+        let lsns = self.writer.append(unit.db, unit.kind, unit.payload)?;
+        let end = lsns.end;
+        match unit.keys {
+            Keys::These(keys) => keys.iter().for_each(|&key| self.in_flight.wrote(key, end)),
+            Keys::Any => self.in_flight.wrote_all(end),
+        }
+        if let Kind::Part { txn, participants } = unit.kind {
+            let part = Part {
+                txn: *txn,
+                participants: participants.clone(),
+                end,
+            };
+            self.commit.appended(lsns.start, part);
+        }
+        Ok(end)
+    }
+
+    /// Everything below is certain to survive.
+    #[inline]
+    pub fn watermark(&self) -> Lsn {
+        self.commit.watermark()
+    }
+
+    /// Keys whose last write is not certain to survive.
+    pub fn in_flight(&self) -> &InFlight {
+        &self.in_flight
+    }
+
+    /// Keeps what waits for an LSN; it comes back by [`next_released`](Self::next_released).
+    pub fn wait(&mut self, lsn: Lsn, waiter: W) {
+        assert!(lsn <= self.writer.end(), "it was logged before");
+        if lsn <= self.watermark() {
+            self.released.push_back(waiter);
+        } else {
+            self.waiting.entry(lsn).or_default().push(waiter);
+        }
+    }
+
+    /// What waits no more, in the order of the log.
+    pub fn next_released(&mut self) -> Option<W> {
+        self.released.pop_front()
+    }
+
+    /// After a failure: what waits in vain. What it did may be there after a restart, or not.
+    pub fn next_lost(&mut self) -> Option<W> {
+        if !matches!(self.refusal, Some(Refusal::Failed(_))) {
+            return None;
+        }
+        let mut first = self.waiting.first_entry()?;
+        let waiter = first.get_mut().pop();
+        if first.get().is_empty() {
+            first.remove();
+        }
+        waiter
+    }
+
+    /// The segment that is to be prepared, if one is: always one ahead of the one written to.
+    pub fn wants_segment(&self) -> Option<u64> {
+        let next = self.writer.next_segment();
+        (next <= self.writer.segment() + 1 && !self.writer.has_failed()).then_some(next)
+    }
+
+    /// The segment that was wanted is there.
+    pub fn segment_prepared(&mut self) {
+        self.writer.segment_prepared();
+        if matches!(self.refusal, Some(Refusal::NoSegment(_))) {
+            self.refusal = None;
+        }
+    }
+
+    /// The segment that was wanted could not be prepared. Writes are refused as soon as there is no
+    /// room in what is left.
+    pub fn segment_failed(&mut self, error: i32) {
+        if self.writer.is_starved() && self.refusal.is_none() {
+            self.refusal = Some(Refusal::NoSegment(error));
+        }
+    }
+
+    /// The log of another shard has failed: transactions with it will never be whole, so this log
+    /// stops too.
+    pub fn fail(&mut self, error: i32) {
+        self.refusal = Some(Refusal::Failed(error));
+    }
+
+    /// What is to be written now, if anything. Time is Unix time in microseconds.
+    pub fn begin(&mut self, now_us: u64) -> Option<Flush> {
+        if matches!(self.refusal, Some(Refusal::Failed(_))) {
+            return None;
+        }
+        let how = self.pace.due(self.policy, &self.writer, now_us / 1000)?;
+        let flush = self.writer.begin(how, self.commit.watermark())?;
+        self.began_us = now_us;
+        Some(flush)
+    }
+
+    /// When to ask again at the latest, in Unix milliseconds.
+    pub fn next_ms(&self) -> Option<u64> {
+        self.pace.next_ms(self.policy, &self.writer)
+    }
+
+    /// A flush has been carried out, or has failed with an error of the system.
+    pub fn ended(&mut self, flush: Flush, result: Result<(), i32>, now_us: u64) {
+        self.writer.ended(flush, result.map_err(|_| Failed));
+        if let Err(error) = result {
+            return self.fail(error);
+        }
+        self.stats.flushes += 1;
+        self.stats.last_flush_us = now_us.saturating_sub(self.began_us);
+        self.stats.flush_us += self.stats.last_flush_us;
+        if let Some(report) = self.commit.flushed(self.writer.durable()) {
+            let own = self.writer.identity().shard;
+            let message = Message::Report(report);
+            if own == ARBITER {
+                self.handle(own, message);
+            } else {
+                self.messages.push_back((ARBITER, message));
+            }
+        }
+        self.release();
+    }
+
+    /// A message from the log of another shard.
+    pub fn handle(&mut self, from: ShardId, message: Message) {
+        match message {
+            Message::Settled(settled) => {
+                self.commit.settled(settled);
+                self.release();
+            }
+            Message::Report(report) => {
+                let own = self.writer.identity().shard;
+                let mut arbiter = self.arbiter.take().expect("reports go to the arbiter");
+                let mut settled_here = None;
+                arbiter.report(from, report, |to, settled| {
+                    if to == own {
+                        settled_here = Some(settled);
+                    } else {
+                        self.messages.push_back((to, Message::Settled(settled)));
+                    }
+                });
+                self.arbiter = Some(arbiter);
+                if let Some(settled) = settled_here {
+                    self.commit.settled(settled);
+                    self.release();
+                }
+            }
+        }
+    }
+
+    /// What goes to the log of another shard.
+    pub fn next_message(&mut self) -> Option<(ShardId, Message)> {
+        self.messages.pop_front()
+    }
+
+    fn release(&mut self) {
+        let watermark = self.commit.watermark();
+        self.in_flight.passed(watermark);
+        while let Some(first) = self.waiting.first_entry()
+            && *first.key() <= watermark
+        {
+            self.released.extend(first.remove());
+        }
+    }
+
+    /// Whether all that was logged is certain to survive, and nothing is under way.
+    pub fn is_drained(&self) -> bool {
+        self.watermark() == self.writer.end()
+            && !self.writer.is_flushing()
+            && self.messages.is_empty()
+            && self.arbiter.as_ref().is_none_or(Arbiter::is_idle)
+    }
+
+    /// For INFO.
+    pub fn stats(&self) -> Stats {
+        Stats {
+            lsn: self.writer.end(),
+            durable: self.writer.durable(),
+            committed: self.watermark(),
+            segments: self.writer.segment() + 1,
+            waiting_bytes: self.writer.waiting_bytes(),
+            ..self.stats
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::txn::TxnId;
+
+    fn log(shard: u16, shards: u16, policy: Policy) -> ShardLog<u32> {
+        let identity = Identity {
+            shard: ShardId(shard),
+            shards,
+            epoch: 1,
+        };
+        let mut log = ShardLog::new(identity, 8, Lsn(0), policy);
+        log.segment_prepared();
+        log
+    }
+
+    fn write(log: &mut ShardLog<u32>, kind: &Kind, key: Position, waiter: u32) {
+        let unit = Unit {
+            db: 0,
+            kind,
+            keys: Keys::These(&[key]),
+            payload: b"SET",
+        };
+        let end = log.append(&unit).expect("short");
+        log.wait(end, waiter);
+    }
+
+    fn released(log: &mut ShardLog<u32>) -> Vec<u32> {
+        std::iter::from_fn(|| log.next_released()).collect()
+    }
+
+    #[test]
+    fn writes_that_come_during_a_flush_share_the_next() {
+        let mut log = log(0, 1, Policy::Always);
+        write(&mut log, &Kind::Effects, 1, 1);
+        let flush = log.begin(10).expect("due");
+        write(&mut log, &Kind::Effects, 2, 2);
+        write(&mut log, &Kind::Effects, 3, 3);
+        assert!(log.begin(20).is_none());
+        assert_eq!(released(&mut log), []);
+        log.ended(flush, Ok(()), 150);
+        assert_eq!(released(&mut log), [1]);
+        assert!(log.in_flight().of_key(1).is_none() && log.in_flight().of_key(2).is_some());
+        let flush = log.begin(160).expect("due");
+        log.ended(flush, Ok(()), 300);
+        assert_eq!(released(&mut log), [2, 3]);
+        assert!(log.is_drained() && log.begin(310).is_none());
+        let stats = log.stats();
+        assert_eq!(
+            (stats.flushes, stats.last_flush_us, stats.flush_us),
+            (2, 140, 280)
+        );
+    }
+
+    #[test]
+    fn a_transaction_is_released_when_both_parts_are_durable() {
+        let mut logs = [log(0, 2, Policy::Always), log(1, 2, Policy::Always)];
+        let txn = TxnId {
+            number: 1,
+            coordinator: ShardId(0),
+        };
+        let participants = [ShardId(0), ShardId(1)].into_iter().collect();
+        let kind = Kind::Part { txn, participants };
+        for log in &mut logs {
+            write(log, &kind, 1, 1);
+            write(log, &Kind::Effects, 2, 2);
+        }
+        let flush = logs[1].begin(0).expect("due");
+        logs[1].ended(flush, Ok(()), 0);
+        let (to, message) = logs[1].next_message().expect("a report");
+        assert_eq!(to, ARBITER);
+        logs[0].handle(ShardId(1), message);
+        assert!(released(&mut logs[1]).is_empty() && logs[0].next_message().is_none());
+        let flush = logs[0].begin(0).expect("due");
+        logs[0].ended(flush, Ok(()), 0);
+        assert_eq!(released(&mut logs[0]), [1, 2]);
+        let (to, message) = logs[0].next_message().expect("an answer");
+        assert_eq!(to, ShardId(1));
+        logs[1].handle(ShardId(0), message);
+        assert_eq!(released(&mut logs[1]), [1, 2]);
+        assert!(logs.iter().all(ShardLog::is_drained));
+    }
+
+    #[test]
+    fn after_a_failure_writes_are_refused_for_good() {
+        let mut log = log(0, 1, Policy::Always);
+        write(&mut log, &Kind::Effects, 1, 1);
+        let flush = log.begin(0).expect("due");
+        assert_eq!(log.next_lost(), None);
+        log.ended(flush, Err(libc::EIO), 0);
+        assert_eq!(log.refusal(), Some(Refusal::Failed(libc::EIO)));
+        assert_eq!((log.next_lost(), log.next_lost()), (Some(1), None));
+        log.segment_prepared();
+        assert_eq!(log.refusal(), Some(Refusal::Failed(libc::EIO)));
+        assert!(log.wants_segment().is_none());
+    }
+
+    #[test]
+    fn without_space_writes_are_refused_until_there_is_some() {
+        let mut log = log(0, 1, Policy::Always);
+        assert_eq!(log.wants_segment(), Some(1));
+        let unit = Unit {
+            db: 0,
+            kind: &Kind::Effects,
+            keys: Keys::Any,
+            payload: &[0; 40_000],
+        };
+        log.append(&unit).expect("short");
+        let flush = log.begin(0).expect("due");
+        log.segment_failed(libc::ENOSPC);
+        assert_eq!(log.refusal(), None, "there is room in the first segment");
+        log.ended(flush, Ok(()), 0);
+        log.segment_failed(libc::ENOSPC);
+        assert_eq!(log.refusal(), Some(Refusal::NoSegment(libc::ENOSPC)));
+        log.segment_prepared();
+        assert_eq!(log.refusal(), None);
+        let flush = log.begin(0).expect("it goes on");
+        log.ended(flush, Ok(()), 0);
+        assert!(log.is_drained());
+    }
+
+    #[test]
+    fn every_second_has_one_sync() {
+        let mut log = log(0, 1, Policy::EverySecond);
+        let second = 1_000_000;
+        write(&mut log, &Kind::Effects, 1, 1);
+        let flush = log.begin(5 * second).expect("none for long");
+        log.ended(flush, Ok(()), 5 * second);
+        write(&mut log, &Kind::Effects, 1, 2);
+        assert!(log.begin(5 * second + 999_000).is_none());
+        assert_eq!(log.next_ms(), Some(6000));
+        let flush = log.begin(6 * second).expect("a second later");
+        log.ended(flush, Ok(()), 6 * second);
+        assert_eq!(released(&mut log), [1, 2]);
+        assert_eq!(log.next_ms(), None, "nothing to do");
+    }
+}

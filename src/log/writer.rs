@@ -1,0 +1,594 @@
+//! The writer of one shard's log: records in, flushes out.
+//!
+//! Records are laid out in blocks as they come. [`Writer::begin`] turns what has gathered into a
+//! [`Flush`], at most one at a time; what comes meanwhile shares the next (group commit). The
+//! reactor carries the flush out and hands it back with [`Writer::ended`].
+//!
+//! Positions of a segment are in one of these states:
+//!
+//! - *fresh*: not written in this use of the segment, from `fresh` on;
+//! - *taken*: holds bytes that are nowhere else;
+//! - *tail*: the last block of the last flush when it was less than half full: the next flush writes
+//!   its bytes again, to another position, with more behind them;
+//! - *retired*: a tail of which another copy is written but not durable;
+//! - *spare*: a tail of which another copy is durable. It is written before a fresh one is.
+//!
+//! Invariants: only fresh and spare positions are written, so the only durable copy of a byte never
+//! is. There is at most one tail, one retired and one spare position, and every other one that was
+//! written is at least half full: hence the bound on the size of the log.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+
+use smallvec::SmallVec;
+
+use super::block::{Block, Head, Header, PAYLOAD_BYTES, Place};
+use super::record::{self, Kind};
+use super::{Identity, Lsn};
+use crate::txn::DbIndex;
+
+/// A last block with fewer bytes is written again with what comes next. Half of a block, head and
+/// all: so blocks hold at most twice the bytes of their records.
+const HALF_BYTES: usize = super::block::BLOCK_BYTES / 2;
+/// Blocks in one flush, at most: 1 MiB is a millisecond or less, which what comes meanwhile waits.
+pub const FLUSH_BLOCKS_MAX: usize = 256;
+/// Buffers that are kept for the next flush have at most so many blocks.
+const KEPT_BLOCKS_MAX: usize = 128;
+/// A segment has at least so many blocks: its header, two positions for the tail, and one more.
+pub const SEGMENT_BLOCKS_MIN: u32 = 4;
+
+/// How a flush ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum How {
+    /// Everything, with a sync: it is durable then.
+    Sync,
+    /// Whole blocks only, without a sync: a later `Sync` makes them durable.
+    Whole,
+}
+
+/// What is to be written and synced.
+pub struct Flush {
+    /// The segment that is written to.
+    pub segment: u64,
+    /// Where to: position of the first block, and which of `blocks`. In any order, or together.
+    pub extents: SmallVec<[(u32, Range<usize>); 3]>,
+    /// What is written.
+    pub blocks: Vec<Block>,
+    /// Segments to sync when all is written.
+    pub syncs: SmallVec<[u64; 2]>,
+    /// Where the log ends that is on the disk then.
+    end: Lsn,
+    how: How,
+}
+
+/// What a failure leaves: the writer has stopped.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Failed;
+
+/// A record that is longer than a record may be: 4 GiB.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TooLong;
+
+/// The writer of one shard's log in one epoch.
+pub struct Writer {
+    identity: Identity,
+    /// Blocks of a segment.
+    segment_blocks: u32,
+    segment: u64,
+    /// Segments that may be written to: below this number.
+    prepared: u64,
+    /// Whether the segment's header has been given to a flush.
+    opened: bool,
+    fresh: u32,
+    spare: Option<u32>,
+    retired: Option<u32>,
+    /// Where the bytes at the start of `filling` are durable already.
+    tail: Option<u32>,
+    /// What is to be written, a flush each: every block but the last of all is full.
+    filling: VecDeque<Vec<Block>>,
+    /// Of the first byte in `filling`.
+    filling_from: Lsn,
+    /// Bytes in the last block of `filling`.
+    fill: usize,
+    /// Where the log ends.
+    end: Lsn,
+    /// Up to where it has been given to a flush.
+    begun: Lsn,
+    durable: Lsn,
+    /// Segments with bytes that no sync has covered yet.
+    unsynced: SmallVec<[u64; 2]>,
+    flushing: bool,
+    failed: bool,
+    /// Memory for the next flush.
+    kept: Vec<Block>,
+}
+
+impl Writer {
+    /// The writer of a log that begins at `first` with segment 0.
+    pub fn new(identity: Identity, segment_blocks: u32, first: Lsn) -> Self {
+        assert!(segment_blocks >= SEGMENT_BLOCKS_MIN, "room for a tail");
+        Self {
+            identity,
+            segment_blocks,
+            segment: 0,
+            prepared: 0,
+            opened: false,
+            fresh: 1,
+            spare: None,
+            retired: None,
+            tail: None,
+            filling: VecDeque::new(),
+            filling_from: first,
+            fill: 0,
+            end: first,
+            begun: first,
+            durable: first,
+            unsynced: SmallVec::new(),
+            flushing: false,
+            failed: false,
+            kept: Vec::new(),
+        }
+    }
+
+    /// Whose log it is.
+    pub fn identity(&self) -> Identity {
+        self.identity
+    }
+
+    /// Where the log ends: what the next record's LSN is.
+    pub fn end(&self) -> Lsn {
+        self.end
+    }
+
+    /// Everything below is durable.
+    pub fn durable(&self) -> Lsn {
+        self.durable
+    }
+
+    /// Bytes that no flush has taken yet.
+    pub fn waiting_bytes(&self) -> u64 {
+        self.end.since(self.begun)
+    }
+
+    /// Bytes in whole blocks that no flush has taken yet.
+    pub fn waiting_whole_bytes(&self) -> usize {
+        let blocks: usize = self.filling.iter().map(Vec::len).sum();
+        blocks.saturating_sub(1) * PAYLOAD_BYTES
+    }
+
+    /// Whether a sync has something to do.
+    pub fn is_dirty(&self) -> bool {
+        self.durable < self.end
+    }
+
+    /// Whether a flush is being carried out.
+    pub fn is_flushing(&self) -> bool {
+        self.flushing
+    }
+
+    /// Whether a flush has failed: nothing is written any more.
+    pub fn has_failed(&self) -> bool {
+        self.failed
+    }
+
+    /// The segment that is written to now.
+    pub fn segment(&self) -> u64 {
+        self.segment
+    }
+
+    /// The number of the segment that is to be prepared next.
+    pub fn next_segment(&self) -> u64 {
+        self.prepared
+    }
+
+    /// The segment [`next_segment`](Self::next_segment) is there: a file of the right size, of
+    /// zeros or of blocks of an earlier use.
+    pub fn segment_prepared(&mut self) {
+        self.prepared += 1;
+    }
+
+    /// Whether what waits cannot be written for want of a segment.
+    pub fn is_starved(&self) -> bool {
+        !self.flushing && self.waiting_bytes() > 0 && !self.has_room()
+    }
+
+    fn has_room(&self) -> bool {
+        self.segment < self.prepared
+            && (self.fresh < self.segment_blocks
+                || self.spare.is_some()
+                || self.segment + 1 < self.prepared)
+    }
+
+    /// Appends a record. Returns its LSN and that of the byte after it; a reply waits for the
+    /// latter.
+    pub fn append(
+        &mut self,
+        db: DbIndex,
+        kind: &Kind,
+        payload: &[u8],
+    ) -> Result<Range<Lsn>, TooLong> {
+        let from = self.end;
+        let head = record::head(from, db, kind, payload).ok_or(TooLong)?;
+        self.put(&head);
+        self.put(payload);
+        Ok(from..self.end)
+    }
+
+    fn put(&mut self, mut bytes: &[u8]) {
+        self.end = self.end.plus(bytes.len());
+        while !bytes.is_empty() {
+            if self.filling.is_empty() || self.fill == PAYLOAD_BYTES {
+                self.add_block();
+            }
+            let last = self.filling.back_mut().and_then(|blocks| blocks.last_mut());
+            let block = last.expect("just seen to");
+            let room = &mut block.payload()[self.fill..];
+            let (now, later) = bytes.split_at(bytes.len().min(room.len()));
+            room[..now.len()].copy_from_slice(now);
+            self.fill += now.len();
+            bytes = later;
+        }
+    }
+
+    fn add_block(&mut self) {
+        self.fill = 0;
+        match self.filling.back_mut() {
+            Some(blocks) if blocks.len() < FLUSH_BLOCKS_MAX => blocks.push(Block::ZERO),
+            _ => {
+                let mut blocks = std::mem::take(&mut self.kept);
+                blocks.push(Block::ZERO);
+                self.filling.push_back(blocks);
+            }
+        }
+    }
+
+    /// Begins a flush of what has gathered. `None`: one is under way, there is nothing to do, there
+    /// is no segment, or the writer has failed.
+    ///
+    /// `committed` is what the blocks say of the whole: everything below is certain to survive.
+    pub fn begin(&mut self, how: How, committed: Lsn) -> Option<Flush> {
+        if self.flushing || self.failed {
+            return None;
+        }
+        let last = self.filling.len() == 1;
+        let mut blocks = match (self.filling.front(), how) {
+            (Some(first), How::Whole) if last && self.fill < PAYLOAD_BYTES => first.len() - 1,
+            (Some(first), _) if self.begun < self.end => first.len(),
+            _ => 0,
+        };
+        if blocks == 0 {
+            return self.begin_sync(how);
+        }
+        if self.fresh == self.segment_blocks && self.spare.is_none() {
+            if self.segment + 1 >= self.prepared {
+                return self.begin_sync(how);
+            }
+            self.roll();
+        }
+        if self.segment >= self.prepared {
+            return None;
+        }
+        let room = (self.segment_blocks - self.fresh) as usize;
+        // A spare position takes the tail's next copy, or a flush of a single block: then it is one
+        // write. A longer one goes to fresh positions as a whole.
+        let to_spare = self.spare.is_some() && (self.tail.is_some() || blocks == 1 || room == 0);
+        blocks = blocks.min(room + usize::from(to_spare));
+        assert!(blocks > 0, "there is room");
+        Some(self.take(blocks, to_spare, how, committed))
+    }
+
+    /// A flush without blocks, when all is written and a sync is due.
+    fn begin_sync(&mut self, how: How) -> Option<Flush> {
+        if how != How::Sync || self.unsynced.is_empty() {
+            return None;
+        }
+        self.flushing = true;
+        Some(Flush {
+            segment: self.segment,
+            extents: SmallVec::new(),
+            blocks: Vec::new(),
+            syncs: std::mem::take(&mut self.unsynced),
+            end: self.begun,
+            how,
+        })
+    }
+
+    /// Goes on in the next segment. What the tail holds is written again there: its copy in the old
+    /// one stays.
+    fn roll(&mut self) {
+        self.segment += 1;
+        self.opened = false;
+        self.fresh = 1;
+        (self.spare, self.retired, self.tail) = (None, None, None);
+    }
+
+    /// The flush of so many blocks.
+    fn take(&mut self, count: usize, to_spare: bool, how: How, committed: Lsn) -> Flush {
+        let mut blocks = self.filling.pop_front().expect("blocks are there");
+        if count < blocks.len() {
+            self.filling.push_front(blocks.split_off(count));
+        }
+        let from = self.filling_from;
+        let all = self.filling.is_empty();
+        let last = if all { self.fill } else { PAYLOAD_BYTES };
+        let end = from.plus((count - 1) * PAYLOAD_BYTES + last);
+        assert_eq!(all, end == self.end, "every block but the last is full");
+        let mut extents = SmallVec::<[(u32, Range<usize>); 3]>::new();
+        let fresh = usize::from(to_spare)..count;
+        if to_spare {
+            extents.push((self.spare.take().expect("there is one"), 0..1));
+        }
+        if !fresh.is_empty() {
+            extents.push((self.fresh, fresh.clone()));
+        }
+        for (position, range) in &extents {
+            for (at, index) in range.clone().enumerate() {
+                let place = Place {
+                    segment: self.segment,
+                    position: position + at as u32,
+                };
+                let head = Head {
+                    lsn: from.plus(index * PAYLOAD_BYTES),
+                    fill: if index + 1 == count {
+                        last
+                    } else {
+                        PAYLOAD_BYTES
+                    } as u16,
+                    durable: self.durable.min(end),
+                    committed: committed.min(self.durable),
+                };
+                blocks[index].seal(self.identity, place, head);
+            }
+        }
+        let (last_at, range) = extents.last().expect("at least one block");
+        let last_at = last_at + range.len() as u32 - 1;
+        self.fresh += fresh.len() as u32;
+        if let Some(tail) = self.tail.take() {
+            assert!(self.retired.is_none(), "one tail is followed by one copy");
+            self.retired = Some(tail);
+        }
+        self.filling_from = end;
+        if all && last < HALF_BYTES && how == How::Sync {
+            self.tail = Some(last_at);
+            self.filling_from = from.plus((count - 1) * PAYLOAD_BYTES);
+            self.add_block();
+            self.fill = last;
+            let again = self.filling.back_mut().and_then(|blocks| blocks.last_mut());
+            again.expect("just added").clone_from(&blocks[count - 1]);
+        } else if all {
+            self.fill = 0;
+        }
+        if !self.opened {
+            self.opened = true;
+            let header = Header {
+                first: from,
+                blocks: self.segment_blocks,
+            };
+            extents.push((0, count..count + 1));
+            blocks.push(Block::header(self.identity, self.segment, header));
+        }
+        if self.unsynced.last() != Some(&self.segment) {
+            self.unsynced.push(self.segment);
+        }
+        let syncs = match how {
+            How::Sync => std::mem::take(&mut self.unsynced),
+            How::Whole => SmallVec::new(),
+        };
+        self.begun = end;
+        self.flushing = true;
+        Flush {
+            segment: self.segment,
+            extents,
+            blocks,
+            syncs,
+            end,
+            how,
+        }
+    }
+
+    /// A flush has been carried out: every byte of it written and every sync completed, or not.
+    /// Any failure is final.
+    pub fn ended(&mut self, flush: Flush, result: Result<(), Failed>) {
+        assert!(std::mem::take(&mut self.flushing), "it was under way");
+        if result.is_err() {
+            self.failed = true;
+            return;
+        }
+        if flush.how == How::Sync {
+            assert!(
+                flush.end >= self.durable,
+                "flushes come one after the other"
+            );
+            self.durable = flush.end;
+            if let Some(retired) = self.retired.take() {
+                assert!(self.spare.is_none(), "its copy went to the spare position");
+                self.spare = Some(retired);
+            }
+        }
+        let mut blocks = flush.blocks;
+        if self.kept.capacity() == 0 && blocks.capacity() <= KEPT_BLOCKS_MAX {
+            blocks.clear();
+            self.kept = blocks;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::block::{BLOCK_BYTES, Found, examine};
+    use crate::log::recover::Reader;
+    use crate::mesh::ShardId;
+
+    const IDENTITY: Identity = Identity {
+        shard: ShardId(1),
+        shards: 2,
+        epoch: 4,
+    };
+
+    fn write_to(files: &mut Vec<Vec<u8>>, blocks: u32, flush: &Flush) {
+        let at = flush.segment as usize;
+        if files.len() <= at {
+            files.resize(at + 1, vec![0; blocks as usize * BLOCK_BYTES]);
+        }
+        for (position, range) in &flush.extents {
+            for (index, block) in flush.blocks[range.clone()].iter().enumerate() {
+                let from = (*position as usize + index) * BLOCK_BYTES;
+                files[at][from..from + BLOCK_BYTES].copy_from_slice(&block.0);
+            }
+        }
+    }
+
+    fn read(files: &[Vec<u8>]) -> (Vec<Vec<u8>>, Lsn) {
+        let mut reader = Reader::new(IDENTITY, Lsn(0), None);
+        let mut payloads = Vec::new();
+        for (number, bytes) in (0..).zip(files) {
+            reader
+                .segment(number, bytes, &mut |r| payloads.push(r.payload.to_vec()))
+                .expect("nothing is damaged");
+        }
+        let tail = reader.finish().expect("nothing is damaged");
+        assert_eq!(tail.torn(), None);
+        tail.replay(tail.end(), |r| payloads.push(r.payload.to_vec()));
+        (payloads, tail.end())
+    }
+
+    /// The log of flushes of every size: what the files hold at any moment is what was written, and
+    /// no segment takes more than twice the bytes of its records, and one block.
+    #[test]
+    fn small_flushes_take_at_most_twice_the_bytes_of_the_records() {
+        let mut rng = fastrand::Rng::with_seed(3);
+        for (round, largest) in [10, 100, 700, 2100, 3000, 5000, 20_000, 300_000]
+            .into_iter()
+            .cycle()
+            .take(48)
+            .enumerate()
+        {
+            let blocks = rng.u32(SEGMENT_BLOCKS_MIN..60);
+            let mut writer = Writer::new(IDENTITY, blocks, Lsn(0));
+            let (mut files, mut wanted) = (Vec::new(), Vec::new());
+            for step in 0..300 {
+                for _ in 0..rng.usize(1..4) {
+                    let payload = vec![step as u8; rng.usize(..largest)];
+                    writer.append(0, &Kind::Effects, &payload).expect("short");
+                    wanted.push(payload);
+                }
+                while writer.next_segment() < writer.segment() + 2 {
+                    writer.segment_prepared();
+                }
+                let how = match rng.u8(..4) {
+                    0 if round % 2 == 1 => How::Whole,
+                    _ => How::Sync,
+                };
+                let Some(flush) = writer.begin(how, writer.durable()) else {
+                    continue;
+                };
+                write_to(&mut files, blocks, &flush);
+                writer.ended(flush, Ok(()));
+            }
+            while writer.is_dirty() {
+                writer.segment_prepared();
+                let flush = writer.begin(How::Sync, writer.durable()).expect("due");
+                write_to(&mut files, blocks, &flush);
+                writer.ended(flush, Ok(()));
+            }
+            let (payloads, end) = read(&files);
+            assert_eq!((payloads.len(), end), (wanted.len(), writer.end()));
+            assert!(payloads == wanted);
+            let taken = |file: &Vec<u8>| {
+                let zero = |block: &&[u8]| block.iter().any(|&byte| byte != 0);
+                file.chunks_exact(BLOCK_BYTES).skip(1).filter(zero).count()
+            };
+            let bytes: usize = files.iter().map(|file| taken(file) * BLOCK_BYTES).sum();
+            let over = 2 * files.len() * BLOCK_BYTES; // the tail and the spare position of each
+            assert!(
+                bytes as u64 <= 2 * end.0 + over as u64,
+                "{bytes} bytes for {end} of records, flushes of up to {largest}"
+            );
+        }
+    }
+
+    /// Between two flushes every block that was durable and not superseded stays as it is.
+    #[test]
+    fn the_only_durable_copy_is_never_overwritten() {
+        let mut rng = fastrand::Rng::with_seed(5);
+        let blocks = 24;
+        let mut writer = Writer::new(IDENTITY, blocks, Lsn(0));
+        let (mut files, mut ends) = (Vec::<Vec<u8>>::new(), Vec::new());
+        for _ in 0..3000 {
+            let largest = [60, 900, 9000][rng.usize(..3)];
+            let payload = vec![7; rng.usize(..largest)];
+            ends.push(
+                writer
+                    .append(0, &Kind::Effects, &payload)
+                    .expect("short")
+                    .end,
+            );
+            while writer.next_segment() < writer.segment() + 2 {
+                writer.segment_prepared();
+            }
+            let Some(flush) = writer.begin(How::Sync, writer.durable()) else {
+                continue;
+            };
+            // As if every byte of the flush were torn: all that was durable is still there.
+            let mut torn = files.clone();
+            let durable = writer.durable();
+            if let Some(file) = torn.get_mut(flush.segment as usize) {
+                for (position, range) in &flush.extents {
+                    let from = *position as usize * BLOCK_BYTES;
+                    file[from..from + range.len() * BLOCK_BYTES].fill(0xAA);
+                }
+            }
+            let mut reader = Reader::new(IDENTITY, Lsn(0), None);
+            for (number, bytes) in (0..).zip(&torn) {
+                reader.segment(number, bytes, &mut |_| {}).expect("whole");
+            }
+            let whole = ends.partition_point(|end| *end <= durable);
+            let wanted = whole.checked_sub(1).map_or(Lsn(0), |last| ends[last]);
+            assert_eq!(reader.finish().expect("whole").end(), wanted);
+            write_to(&mut files, blocks, &flush);
+            writer.ended(flush, Ok(()));
+            if files.len() > 4 {
+                return;
+            }
+        }
+    }
+
+    #[test]
+    fn a_failure_is_final() {
+        let mut writer = Writer::new(IDENTITY, 8, Lsn(0));
+        writer.segment_prepared();
+        writer.append(0, &Kind::Effects, b"x").expect("short");
+        let flush = writer.begin(How::Sync, Lsn(0)).expect("due");
+        assert!(writer.begin(How::Sync, Lsn(0)).is_none(), "one at a time");
+        writer.ended(flush, Err(Failed));
+        assert!(writer.has_failed() && writer.begin(How::Sync, Lsn(0)).is_none());
+        assert_eq!(writer.durable(), Lsn(0));
+    }
+
+    #[test]
+    fn without_a_segment_it_waits() {
+        let mut writer = Writer::new(IDENTITY, 4, Lsn(0));
+        writer
+            .append(0, &Kind::Effects, &[1; 40_000])
+            .expect("short");
+        assert!(writer.is_starved() && writer.begin(How::Sync, Lsn(0)).is_none());
+        let mut files = Vec::new();
+        for segment in 0..4 {
+            writer.segment_prepared();
+            assert!(!writer.is_starved());
+            let flush = writer.begin(How::Sync, Lsn(0)).expect("there is room");
+            assert_eq!(flush.segment, segment);
+            write_to(&mut files, 4, &flush);
+            writer.ended(flush, Ok(()));
+        }
+        assert_eq!(writer.durable(), writer.end());
+        let place = Place {
+            segment: 3,
+            position: 0,
+        };
+        let found = examine(&files[3][..BLOCK_BYTES], IDENTITY, place);
+        assert!(matches!(found, Found::Header(_)));
+        assert_eq!(read(&files).0, [vec![1; 40_000]]);
+    }
+}

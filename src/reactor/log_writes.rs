@@ -1,0 +1,230 @@
+//! The writes and syncs of one shard's log, in the shard's own ring.
+//!
+//! A [`Flush`] becomes one chain of operations: its writes, then its syncs, each of which begins when
+//! the one before it has done all that it should. They leave with the turn's sends. A chain and not
+//! writes with RWF_DSYNC, which syncs after each of them: already for one of 4 KiB the chain was done
+//! in 117 microseconds and RWF_DSYNC in 134 (medians).
+//!
+//! Its blocks stay in place until every operation has completed, whatever becomes of it. A write
+//! that was short is a failure like any other: the writer stops, see [`crate::log::writer`].
+
+use std::os::fd::AsRawFd;
+
+use smallvec::SmallVec;
+
+use super::ring::Ring;
+use crate::log::block::BLOCK_BYTES;
+use crate::log::writer::Flush;
+use crate::storage::directory::Segment;
+
+/// Why a flush failed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Failure {
+    /// The system's error.
+    System(i32),
+    /// Fewer bytes were written than there were.
+    Short,
+}
+
+/// Segments of a log that may be written to, and the flush that is under way.
+#[derive(Default)]
+pub struct LogWrites {
+    /// By number. Those that no flush names any more are closed.
+    segments: SmallVec<[(u64, Segment); 4]>,
+    under_way: Option<UnderWay>,
+}
+
+struct UnderWay {
+    flush: Flush,
+    /// What each operation is to complete with.
+    wanted: SmallVec<[i32; 5]>,
+    /// Operations that have not completed.
+    left: usize,
+    failure: Option<Failure>,
+}
+
+impl LogWrites {
+    /// A segment has been prepared.
+    pub fn add(&mut self, number: u64, segment: Segment) {
+        let before = self.segments.last().map(|(number, _)| *number);
+        assert!(before.is_none_or(|before| before < number), "in order");
+        self.segments.push((number, segment));
+    }
+
+    /// Submits a flush. `token` gives the user data of its operation with a number.
+    pub fn begin(&mut self, ring: &mut Ring, flush: Flush, token: impl Fn(u32) -> u64) {
+        assert!(self.under_way.is_none(), "one flush at a time");
+        let first = flush.syncs.first().copied().unwrap_or(flush.segment);
+        self.segments
+            .retain(|(number, _)| *number >= first.min(flush.segment));
+        let fd = |wanted: u64| {
+            let segment = self.segments.iter().find(|(number, _)| *number == wanted);
+            let (_, segment) = segment.expect("segments are there before they are written to");
+            segment.file.as_raw_fd()
+        };
+        let operations = flush.extents.len() + flush.syncs.len();
+        assert!(operations > 0, "a flush does something");
+        ring.reserve(operations);
+        let mut wanted = SmallVec::new();
+        for (position, range) in &flush.extents {
+            let blocks = &flush.blocks[range.clone()];
+            let offset = u64::from(*position) * BLOCK_BYTES as u64;
+            let chained = wanted.len() + 1 < operations;
+            let user_data = token(wanted.len() as u32);
+            ring.write_blocks(fd(flush.segment), blocks, offset, chained, user_data);
+            wanted.push((blocks.len() * BLOCK_BYTES) as i32);
+        }
+        for segment in &flush.syncs {
+            let chained = wanted.len() + 1 < operations;
+            ring.sync_data(fd(*segment), chained, token(wanted.len() as u32));
+            wanted.push(0);
+        }
+        self.under_way = Some(UnderWay {
+            flush,
+            wanted,
+            left: operations,
+            failure: None,
+        });
+    }
+
+    /// An operation has completed. With the last of them, the flush and what became of it.
+    pub fn completed(
+        &mut self,
+        operation: u32,
+        result: i32,
+    ) -> Option<(Flush, Result<(), Failure>)> {
+        let under_way = self.under_way.as_mut().expect("it was submitted");
+        under_way.left -= 1;
+        if result != under_way.wanted[operation as usize] {
+            let failure = match result {
+                0.. => Failure::Short,
+                error => Failure::System(-error),
+            };
+            // What was cancelled because of another one says nothing.
+            let cancelled = Failure::System(libc::ECANCELED);
+            if under_way.failure.is_none_or(|known| known == cancelled) {
+                under_way.failure = Some(failure);
+            }
+        }
+        if under_way.left > 0 {
+            return None;
+        }
+        let done = self.under_way.take()?;
+        let result = done.failure.map_or(Ok(()), Err);
+        Some((done.flush, result))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::record::Kind;
+    use crate::log::recover::Reader;
+    use crate::log::writer::{Failed, How, Writer};
+    use crate::log::{Identity, Lsn};
+    use crate::mesh::ShardId;
+    use crate::storage::directory::prepare;
+    use std::fs;
+    use std::path::PathBuf;
+
+    const BLOCKS: u32 = 16;
+    const IDENTITY: Identity = Identity {
+        shard: ShardId(0),
+        shards: 1,
+        epoch: 1,
+    };
+
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn new(name: &str) -> Self {
+            let path = std::env::temp_dir().join(format!("ringdove-{name}-{}", std::process::id()));
+            fs::create_dir_all(&path).expect("a temporary folder");
+            Self(path)
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            fs::remove_dir_all(&self.0).expect("it is ours");
+        }
+    }
+
+    fn carry_out(
+        writes: &mut LogWrites,
+        ring: &mut Ring,
+        flush: Flush,
+    ) -> (Flush, Result<(), Failure>) {
+        writes.begin(ring, flush, u64::from);
+        loop {
+            ring.enter(1, None);
+            let mut completions = Vec::new();
+            ring.completions(&mut completions);
+            for done in completions {
+                if let Some(end) = writes.completed(done.user_data as u32, done.result) {
+                    return end;
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn flushes_of_any_size_reach_the_files() {
+        let folder = Folder::new("log-writes");
+        let mut ring = Ring::new().expect("io_uring");
+        let mut writes = LogWrites::default();
+        let mut writer = Writer::new(IDENTITY, BLOCKS, Lsn(0));
+        let mut rng = fastrand::Rng::with_seed(9);
+        let mut wanted = Vec::new();
+        for step in 0..200 {
+            let largest = [50, 1000, 9000][rng.usize(..3)];
+            let payload = vec![step as u8; rng.usize(..largest)];
+            writer.append(0, &Kind::Effects, &payload).expect("short");
+            wanted.push(payload);
+            while writer.next_segment() < writer.segment() + 2 {
+                let number = writer.next_segment();
+                let segment = prepare(&folder.0, IDENTITY, number, BLOCKS).expect("room");
+                writes.add(number, segment);
+                writer.segment_prepared();
+            }
+            let how = if rng.bool() { How::Sync } else { How::Whole };
+            while let Some(flush) = writer.begin(how, writer.durable()) {
+                let (flush, result) = carry_out(&mut writes, &mut ring, flush);
+                assert_eq!(result, Ok(()));
+                writer.ended(flush, Ok(()));
+            }
+        }
+        assert!(writer.segment() > 1, "more than one segment");
+        let mut payloads = Vec::new();
+        let mut reader = Reader::new(IDENTITY, Lsn(0), None);
+        for number in 0..=writer.segment() {
+            let bytes = fs::read(folder.0.join(format!("1-0-{number}.log"))).expect("there");
+            let mut replay = |r: &crate::log::record::Record<'_>| payloads.push(r.payload.to_vec());
+            reader.segment(number, &bytes, &mut replay).expect("whole");
+        }
+        let tail = reader.finish().expect("whole");
+        tail.replay(tail.end(), |r| payloads.push(r.payload.to_vec()));
+        assert!(wanted.starts_with(&payloads));
+        assert!(tail.end() >= writer.durable() || tail.torn().is_some());
+        assert!(payloads.len() > 150, "{}", payloads.len());
+    }
+
+    #[test]
+    fn a_failed_write_cancels_the_sync_and_says_why() {
+        let folder = Folder::new("log-writes-fail");
+        let mut ring = Ring::new().expect("io_uring");
+        let mut writes = LogWrites::default();
+        let mut writer = Writer::new(IDENTITY, BLOCKS, Lsn(0));
+        prepare(&folder.0, IDENTITY, 0, BLOCKS).expect("room");
+        let file = fs::File::open(folder.0.join("1-0-0.log")).expect("for reading only");
+        let direct = false;
+        writes.add(0, Segment { file, direct });
+        writer.segment_prepared();
+        writer.append(0, &Kind::Effects, b"x").expect("short");
+        let flush = writer.begin(How::Sync, Lsn(0)).expect("due");
+        let (flush, result) = carry_out(&mut writes, &mut ring, flush);
+        assert_eq!(result, Err(Failure::System(libc::EBADF)));
+        writer.ended(flush, Err(Failed));
+        assert!(writer.has_failed());
+    }
+}

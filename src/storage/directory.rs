@@ -1,0 +1,530 @@
+//! A directory of logs. Whoever holds a [`Directory`] is the only one who uses it.
+#![expect(
+    unsafe_code,
+    reason = "flock: the standard library has it from Rust 1.89 on"
+)]
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use super::Error;
+use crate::log::block::{BLOCK_BYTES, Found, Place, examine};
+use crate::log::manifest::{Generation, Manifest};
+use crate::log::record::Record;
+use crate::log::recover::{Reader, Tail};
+use crate::log::{Identity, Lsn};
+use crate::mesh::ShardId;
+
+const LOCK: &str = "ringdove.lock";
+const MANIFEST: &str = "ringdove.manifest";
+/// What is being made has this at the end of its name.
+const NEW: &str = "new";
+/// And this what was a segment and may become one again.
+const SPARE: &str = "spare";
+/// Zeros are written so many bytes at a time.
+const ZEROS_BYTES: usize = 1 << 20;
+/// The largest manifest that is read: far above what a thousand shards and starts need.
+const MANIFEST_BYTES_MAX: u64 = 64 << 20;
+
+/// A directory of logs, locked.
+#[derive(Debug)]
+pub struct Directory {
+    path: PathBuf,
+    manifest: Manifest,
+    /// Locked as long as it is open.
+    _lock: File,
+}
+
+/// A segment that can be written to.
+#[derive(Debug)]
+pub struct Segment {
+    /// Open for reading and writing.
+    pub file: File,
+    /// Whether writes go past the page cache, which not every file system can do.
+    pub direct: bool,
+}
+
+impl Directory {
+    /// Opens the directory, which is made if it is not there, and removes what was left half made.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        fs::create_dir_all(path).map_err(Error::io("create", path))?;
+        if let Some(parent) = path.parent().filter(|parent| *parent != Path::new("")) {
+            sync_directory(parent)?; // the name of the directory itself
+        }
+        let lock = lock(path)?;
+        for entry in fs::read_dir(path).map_err(Error::io("read", path))? {
+            let entry = entry.map_err(Error::io("read", path))?.path();
+            if entry.extension().is_some_and(|extension| extension == NEW) {
+                fs::remove_file(&entry).map_err(Error::io("remove", &entry))?;
+            }
+        }
+        let manifest = read_manifest(&path.join(MANIFEST))?;
+        Ok(Self {
+            path: path.to_owned(),
+            manifest,
+            _lock: lock,
+        })
+    }
+
+    /// Which logs there are.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// Where a segment is.
+    pub fn segment_path(&self, identity: Identity, segment: u64) -> PathBuf {
+        self.path.join(segment_name(identity, segment))
+    }
+
+    /// Replaces the manifest. When this returns, the new one is durable.
+    pub fn store_manifest(&mut self, manifest: Manifest) -> Result<(), Error> {
+        let path = self.path.join(MANIFEST);
+        let new = path.with_extension(NEW);
+        let mut file = File::create(&new).map_err(Error::io("create", &new))?;
+        file.write_all(manifest.encode().as_bytes())
+            .and_then(|()| file.sync_all())
+            .map_err(Error::io("write", &new))?;
+        fs::rename(&new, &path).map_err(Error::io("rename", &new))?;
+        sync_directory(&self.path)?;
+        self.manifest = manifest;
+        Ok(())
+    }
+
+    /// The segments of a log that are there, in order.
+    pub fn segments(&self, identity: Identity) -> Result<Vec<u64>, Error> {
+        let mut segments = Vec::new();
+        for entry in fs::read_dir(&self.path).map_err(Error::io("read", &self.path))? {
+            let name = entry.map_err(Error::io("read", &self.path))?.file_name();
+            let number = name.to_str().and_then(|name| {
+                let number = name
+                    .strip_suffix(".log")?
+                    .rsplit_once('-')?
+                    .1
+                    .parse()
+                    .ok()?;
+                (segment_name(identity, number) == name).then_some(number)
+            });
+            segments.extend(number);
+        }
+        segments.sort_unstable();
+        Ok(segments)
+    }
+
+    /// Reads the log of one shard; logs may be read by several threads. `replay` gets the records
+    /// that are certain to survive.
+    pub fn read_log(
+        &self,
+        generation: &Generation,
+        shard: ShardId,
+        mut replay: impl FnMut(&Record<'_>),
+    ) -> Result<Tail, Error> {
+        let identity = generation.identity(shard);
+        let log = generation.logs[shard.index()];
+        self.read_with(
+            generation,
+            Reader::new(identity, log.from, log.to),
+            identity,
+            &mut replay,
+        )
+    }
+
+    /// The same, with the first damage as the end of the log and every record before it as certain.
+    pub fn salvage_log(
+        &self,
+        generation: &Generation,
+        shard: ShardId,
+        mut replay: impl FnMut(&Record<'_>),
+    ) -> Result<Tail, Error> {
+        let identity = generation.identity(shard);
+        let log = generation.logs[shard.index()];
+        self.read_with(
+            generation,
+            Reader::salvage(identity, log.from, log.to),
+            identity,
+            &mut replay,
+        )
+    }
+
+    fn read_with(
+        &self,
+        generation: &Generation,
+        mut reader: Reader,
+        identity: Identity,
+        replay: &mut impl FnMut(&Record<'_>),
+    ) -> Result<Tail, Error> {
+        let damaged = |damage: crate::log::recover::Damage| Error::Damage {
+            path: self.segment_path(identity, damage.place.segment),
+            damage,
+        };
+        let mut bytes = Vec::new();
+        for segment in self.segments(identity)? {
+            let path = self.segment_path(identity, segment);
+            let size = u64::from(generation.segment_blocks) * BLOCK_BYTES as u64;
+            bytes.clear();
+            File::open(&path)
+                .and_then(|file| file.take(size).read_to_end(&mut bytes))
+                .map_err(Error::io("read", &path))?;
+            reader.segment(segment, &bytes, replay).map_err(damaged)?;
+        }
+        reader.finish().map_err(damaged)
+    }
+
+    /// Seals the logs of the last process at `cuts` and begins those of the next. When this returns,
+    /// it is durable.
+    pub fn begin(
+        &mut self,
+        cuts: &[Lsn],
+        shards: u16,
+        segment_blocks: u32,
+    ) -> Result<&Generation, Error> {
+        let mut manifest = self.manifest.clone();
+        manifest.seal(cuts);
+        manifest.begin(shards, segment_blocks);
+        self.store_manifest(manifest)?;
+        self.recycle()?;
+        Ok(self.manifest.generations.last().expect("it was just begun"))
+    }
+
+    /// Segments of which a sealed log uses nothing become spare: those prepared ahead, and those
+    /// behind a cut. Their blocks tell their epoch, so nobody takes them for new ones.
+    fn recycle(&self) -> Result<(), Error> {
+        for generation in &self.manifest.generations {
+            for (shard, log) in (0..).map(ShardId).zip(&generation.logs) {
+                let Some(end) = log.to else { continue };
+                let identity = generation.identity(shard);
+                for segment in self.segments(identity)? {
+                    let path = self.segment_path(identity, segment);
+                    if !begins_before(&path, identity, segment, end)? {
+                        let spare = added(&path, SPARE);
+                        fs::rename(&path, spare).map_err(Error::io("rename", &path))?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether a segment holds something of its log before `end`.
+fn begins_before(path: &Path, identity: Identity, segment: u64, end: Lsn) -> Result<bool, Error> {
+    let mut header = [0; BLOCK_BYTES];
+    let read = File::open(path).and_then(|file| file.read_exact_at(&mut header, 0));
+    match read {
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(false),
+        read => read.map_err(Error::io("read", path))?,
+    }
+    let place = Place {
+        segment,
+        position: 0,
+    };
+    Ok(matches!(examine(&header, identity, place), Found::Header(header) if header.first < end))
+}
+
+fn added(path: &Path, extension: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".");
+    name.push(extension);
+    name.into()
+}
+
+fn sync_directory(path: &Path) -> Result<(), Error> {
+    File::open(path)
+        .and_then(|directory| directory.sync_all())
+        .map_err(Error::io("sync", path))
+}
+
+/// Prepares a segment in the directory `path`: a spare file of the right size, or a new one with zeros
+/// written to all of it, so that a write to it later changes nothing but data. Durable when this
+/// returns; what was made is removed when it fails, for want of space for example.
+pub fn prepare(
+    path: &Path,
+    identity: Identity,
+    segment: u64,
+    blocks: u32,
+) -> Result<Segment, Error> {
+    let name = segment_name(identity, segment);
+    let bytes = u64::from(blocks) * BLOCK_BYTES as u64;
+    let made = match find_spare(path, bytes).map_err(Error::io("read", path))? {
+        Some(spare) => spare,
+        None => {
+            let new = path.join(format!("{name}.{NEW}"));
+            if let Err(source) = fill(&new, bytes) {
+                let _ = fs::remove_file(&new); // it is removed at the next start otherwise
+                return Err(Error::io("prepare", &new)(source));
+            }
+            new
+        }
+    };
+    let at = path.join(name);
+    fs::rename(&made, &at).map_err(Error::io("rename", &made))?;
+    sync_directory(path)?;
+    open_direct(&at).map_err(Error::io("open", &at))
+}
+
+/// A spare file of so many bytes.
+fn find_spare(path: &Path, bytes: u64) -> io::Result<Option<PathBuf>> {
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        let spare = entry.path();
+        let is_spare = spare
+            .extension()
+            .is_some_and(|extension| extension == SPARE);
+        if is_spare && entry.metadata()?.len() == bytes {
+            return Ok(Some(spare));
+        }
+    }
+    Ok(None)
+}
+
+fn fill(path: &Path, bytes: u64) -> io::Result<()> {
+    let file = File::create(path)?;
+    let zeros = vec![0; ZEROS_BYTES];
+    let mut at = 0;
+    while at < bytes {
+        let piece = zeros.len().min((bytes - at) as usize);
+        file.write_all_at(&zeros[..piece], at)?;
+        at += piece as u64;
+    }
+    file.sync_all()
+}
+
+fn open_direct(path: &Path) -> io::Result<Segment> {
+    let open = |flags| {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).custom_flags(flags);
+        options.open(path)
+    };
+    match open(libc::O_DIRECT) {
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Ok(Segment {
+            file: open(0)?,
+            direct: false,
+        }),
+        opened => Ok(Segment {
+            file: opened?,
+            direct: true,
+        }),
+    }
+}
+
+fn segment_name(identity: Identity, segment: u64) -> String {
+    format!("{}-{}-{segment}.log", identity.epoch, identity.shard.0)
+}
+
+fn lock(directory: &Path) -> Result<File, Error> {
+    let path = directory.join(LOCK);
+    let mut options = OpenOptions::new();
+    options.create(true).truncate(false).write(true);
+    let file = options.open(&path).map_err(Error::io("open", &path))?;
+    // SAFETY: the descriptor is open for as long as the call takes.
+    if unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } == 0 {
+        return Ok(file);
+    }
+    let error = io::Error::last_os_error();
+    Err(match error.kind() {
+        io::ErrorKind::WouldBlock => Error::Locked {
+            path: directory.to_owned(),
+        },
+        _ => Error::io("lock", &path)(error),
+    })
+}
+
+fn read_manifest(path: &Path) -> Result<Manifest, Error> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Manifest::default()),
+        Err(error) => return Err(Error::io("open", path)(error)),
+    };
+    let mut bytes = Vec::new();
+    file.take(MANIFEST_BYTES_MAX)
+        .read_to_end(&mut bytes)
+        .map_err(Error::io("read", path))?;
+    Manifest::decode(&bytes).map_err(|wrong| Error::Manifest {
+        path: path.to_owned(),
+        wrong,
+    })
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::log::record::Kind;
+    use crate::log::writer::{How, Writer};
+
+    pub(in crate::storage) const BLOCKS: u32 = 8;
+
+    /// A temporary folder that goes with its test.
+    pub(in crate::storage) struct Folder(pub(in crate::storage) PathBuf);
+
+    impl Folder {
+        pub(in crate::storage) fn new(name: &str) -> Self {
+            let path = std::env::temp_dir().join(format!("ringdove-{name}-{}", std::process::id()));
+            fs::create_dir_all(&path).expect("a temporary folder");
+            Self(path)
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            fs::remove_dir_all(&self.0).expect("it is ours");
+        }
+    }
+
+    /// Writes records to the log of a shard, each with a flush, as a shard would.
+    pub(in crate::storage) fn write_log(
+        directory: &Directory,
+        shard: ShardId,
+        records: &[(Kind, Vec<u8>)],
+    ) {
+        let generation = directory.manifest().generations.last().expect("begun");
+        let identity = generation.identity(shard);
+        let from = generation.logs[shard.index()].from;
+        let mut writer = Writer::new(identity, BLOCKS, from);
+        let mut files = Vec::new();
+        let mut records = records.iter();
+        loop {
+            if let Some((kind, payload)) = records.next() {
+                writer.append(0, kind, payload).expect("short");
+            } else if !writer.is_dirty() {
+                return;
+            }
+            if writer.next_segment() < writer.segment() + 2 {
+                let next = writer.next_segment();
+                let segment = prepare(&directory.path, identity, next, BLOCKS).expect("room");
+                files.push(segment.file);
+                writer.segment_prepared();
+            }
+            let Some(flush) = writer.begin(How::Sync, writer.durable()) else {
+                continue;
+            };
+            for (position, range) in &flush.extents {
+                for (at, block) in range.clone().enumerate() {
+                    let at = (*position as usize + at) * BLOCK_BYTES;
+                    files[flush.segment as usize]
+                        .write_all_at(&flush.blocks[block].0, at as u64)
+                        .expect("the file takes blocks");
+                }
+            }
+            writer.ended(flush, Ok(()));
+        }
+    }
+
+    pub(in crate::storage) fn effects(text: &str) -> (Kind, Vec<u8>) {
+        (Kind::Effects, text.as_bytes().to_vec())
+    }
+
+    fn read(directory: &Directory, generation: usize) -> (Vec<String>, Vec<Lsn>) {
+        let generation = &directory.manifest().generations[generation];
+        let mut texts = Vec::new();
+        let mut text = |record: &Record<'_>| {
+            texts.push(String::from_utf8_lossy(record.payload).into_owned());
+        };
+        let mut ends = Vec::new();
+        for shard in 0..generation.logs.len() as u16 {
+            let tail = directory
+                .read_log(generation, ShardId(shard), &mut text)
+                .expect("nothing is damaged");
+            tail.replay(tail.end(), &mut text);
+            ends.push(tail.end());
+        }
+        (texts, ends)
+    }
+
+    #[test]
+    fn logs_are_read_by_the_next_process_and_the_one_after() {
+        let folder = Folder::new("directory-generations");
+        let mut directory = Directory::open(&folder.0).expect("a new directory");
+        directory.begin(&[], 2, BLOCKS).expect("it can be written");
+        let long = "x".repeat(100_000);
+        write_log(
+            &directory,
+            ShardId(0),
+            &[effects("a"), effects(&long), effects("b")],
+        );
+        write_log(&directory, ShardId(1), &[effects("c")]);
+        drop(directory);
+
+        fs::write(folder.0.join("9-9-9.log.new"), "half made").expect("it can be written");
+        let mut directory = Directory::open(&folder.0).expect("nobody else has it");
+        assert!(!folder.0.join("9-9-9.log.new").exists());
+        let wanted = ["a", &long, "b", "c"].map(str::to_owned).to_vec();
+        let (texts, ends) = read(&directory, 0);
+        assert!(texts == wanted);
+        directory
+            .begin(&ends, 1, BLOCKS)
+            .expect("it can be written");
+        write_log(&directory, ShardId(0), &[effects("d")]);
+        drop(directory);
+
+        let directory = Directory::open(&folder.0).expect("nobody else has it");
+        assert!(read(&directory, 0) == (wanted, ends));
+        assert_eq!(read(&directory, 1).0, ["d"]);
+    }
+
+    #[test]
+    fn segments_that_are_not_used_are_used_again() {
+        let folder = Folder::new("directory-spare");
+        let mut directory = Directory::open(&folder.0).expect("a new directory");
+        let mut cuts = Vec::new();
+        for run in 0..4 {
+            directory
+                .begin(&cuts, 1, BLOCKS)
+                .expect("it can be written");
+            let spare = find_spare(&folder.0, u64::from(BLOCKS) * BLOCK_BYTES as u64);
+            assert_eq!(
+                spare.expect("readable").is_some(),
+                run > 0,
+                "one was prepared ahead"
+            );
+            write_log(&directory, ShardId(0), &[effects("some"), effects("more")]);
+            let (texts, ends) = read(&directory, run);
+            assert_eq!(texts, ["some", "more"]);
+            cuts = ends;
+        }
+        let files = fs::read_dir(&folder.0).expect("a folder").count();
+        // Lock, manifest, a segment that is used for each run, one that was prepared ahead.
+        assert_eq!(files, 2 + 4 + 1);
+    }
+
+    #[test]
+    fn two_servers_do_not_share_a_directory() {
+        let folder = Folder::new("directory-lock");
+        let first = Directory::open(&folder.0).expect("a new directory");
+        let second = Directory::open(&folder.0);
+        assert!(matches!(second, Err(Error::Locked { .. })), "{second:?}");
+        drop(first);
+        Directory::open(&folder.0).expect("it is free again");
+    }
+
+    #[test]
+    fn a_damaged_manifest_is_an_error() {
+        let folder = Folder::new("directory-manifest");
+        let mut directory = Directory::open(&folder.0).expect("a new directory");
+        directory.begin(&[], 2, BLOCKS).expect("it can be written");
+        drop(directory);
+        let path = folder.0.join(MANIFEST);
+        let text = fs::read_to_string(&path).expect("it is there");
+        fs::write(&path, text.replace("shard 1 from 0", "shard 1 from 5")).expect("writable");
+        let opened = Directory::open(&folder.0);
+        assert!(matches!(opened, Err(Error::Manifest { .. })), "{opened:?}");
+    }
+
+    #[test]
+    fn what_was_not_prepared_leaves_nothing() {
+        let folder = Folder::new("directory-prepare");
+        let missing = folder.0.join("missing");
+        let identity = Identity {
+            shard: ShardId(0),
+            shards: 1,
+            epoch: 1,
+        };
+        assert!(prepare(&missing, identity, 0, BLOCKS).is_err());
+        let segment = prepare(&folder.0, identity, 0, BLOCKS).expect("room");
+        let size = segment.file.metadata().expect("open").len();
+        assert_eq!(size, u64::from(BLOCKS) * BLOCK_BYTES as u64);
+        let names: Vec<_> = fs::read_dir(&folder.0).expect("a folder").collect();
+        assert_eq!(names.len(), 1);
+    }
+}

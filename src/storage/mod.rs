@@ -1,0 +1,89 @@
+//! The files of the logs ([`crate::log`] says what is in them): the directory and its lock, the
+//! manifest, segments as they are prepared and read. Ordinary blocking calls, for threads that serve
+//! nobody: at the start, at the end, and those that prepare segments. The writes of a running shard
+//! go through its own ring.
+//!
+//! ```text
+//! dir/appenddirname/
+//!     ringdove.lock        locked while a server uses the directory
+//!     ringdove.manifest    which logs there are; replaced as a whole
+//!     3-0-12.log           epoch 3, shard 0, segment 12
+//!     *.spare              was a segment, and will be one again
+//!     *.new                what was being made when a process ended; removed
+//! ```
+pub mod check;
+pub mod directory;
+pub mod loading;
+pub mod preparing;
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::log::manifest;
+use crate::log::recover::Damage;
+
+/// Why the files cannot be used.
+#[derive(Debug)]
+pub enum Error {
+    /// The system refused something.
+    Io {
+        /// What was to be done.
+        operation: &'static str,
+        /// To which file or directory.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// Another server uses the directory.
+    Locked {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The manifest is not one.
+    Manifest {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        wrong: manifest::Wrong,
+    },
+    /// Something that was certain to survive is not there.
+    Damage {
+        /// The segment.
+        path: PathBuf,
+        /// What and where.
+        damage: Damage,
+    },
+}
+
+impl Error {
+    fn io(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io {
+            operation,
+            path,
+            source,
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Io {
+                operation,
+                path,
+                source,
+            } => write!(f, "Can't {operation} {}: {source}", path.display()),
+            Self::Locked { path } => {
+                write!(f, "Another server uses the log in {}", path.display())
+            }
+            Self::Manifest { path, wrong } => {
+                write!(f, "{} is damaged: {wrong}", path.display())
+            }
+            Self::Damage { path, damage } => write!(f, "{}: {damage}", path.display()),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
