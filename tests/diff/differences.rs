@@ -132,12 +132,12 @@ const KNOWN: &[Known] = &[
 ];
 
 /// Why Ringdove deliberately does not answer this command as the reference did, where so. `type_of`
-/// tells the type of the command's last argument.
+/// tells the type of the command's last argument, where that is known.
 pub(crate) fn reason(
     args: &[Vec<u8>],
     our_reply: &str,
     redis_reply: &str,
-    mut type_of: impl FnMut() -> String,
+    mut type_of: impl FnMut() -> Option<String>,
 ) -> Option<&'static str> {
     let words: Vec<String> = args
         .iter()
@@ -150,7 +150,7 @@ pub(crate) fn reason(
             line.starts_with(known.command)
                 && redis_reply.starts_with(known.redis_says)
                 && our_reply.starts_with(known.ours_says)
-                && (known.of_type.is_empty() || type_of() == known.of_type)
+                && (known.of_type.is_empty() || type_of().is_none_or(|t| t == known.of_type))
                 && (known.with.is_empty() || words.iter().any(|w| known.with.contains(&&w[..])))
         })
         .map(|known| known.reason)

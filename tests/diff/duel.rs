@@ -99,7 +99,7 @@ impl Duel {
             let reference = &mut self.right.conn;
             let type_of = || {
                 let key = args.last().cloned().unwrap_or_default();
-                reference.call(&[b"TYPE".to_vec(), key]).text()
+                Some(reference.call(&[b"TYPE".to_vec(), key]).text())
             };
             if let Some(reason) = differences::reason(args, &l, &r, type_of) {
                 *self.deliberate.entry(reason).or_default() += 1;
