@@ -56,12 +56,12 @@ fn main() {
     match text(0) {
         "once" => run(text(1), text(2).parse().expect("a number of calls")),
         "count" => {
-            counted::print(&CASES, &counted::Calls::USUAL, text(1));
+            counted::print(&CASES, &[], &counted::Calls::USUAL, text(1));
             let calls = counted::Calls {
                 few: 100_000,
                 many: 300_000,
             };
-            counted::print(&OVER_A_TABLE, &calls, text(1));
+            counted::print(&OVER_A_TABLE, &[], &calls, text(1));
         }
         _ => {
             const CALLS: usize = 1_000_000;

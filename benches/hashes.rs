@@ -2,10 +2,10 @@
 //! of one call of a command's function, on hashes of 10, 10,000 and 1,000,000 fields.
 //!
 //! `cargo bench --bench hashes -- time [fields]` prints nanoseconds for each call and bytes for each
-//! field. `-- once COMMAND CALLS FIELDS` makes that many calls; under `valgrind --tool=callgrind`, the
-//! difference between two numbers of calls is what a call costs in instructions.
+//! field, `-- count [COMMAND]` the instructions of a call at every size (needs valgrind).
 
 mod alone;
+mod counted;
 
 use alone::{Alone, put_digits};
 use std::time::Instant;
@@ -23,6 +23,7 @@ const COMMANDS: [&str; 7] = [
     "hdel_hset",
     "hexpire",
 ];
+const SIZES: [usize; 3] = [10, 10_000, 1_000_000];
 
 fn main() {
     let args: Vec<String> = std::env::args()
@@ -37,9 +38,13 @@ fn main() {
         let name = args.get(1).map_or("hget", String::as_str);
         return Bench::new(number(3, 10)).run(name, number(2, 1000));
     }
+    if args.first().is_some_and(|a| a == "count") {
+        let filter = args.get(1).map_or("", String::as_str);
+        return counted::print(&COMMANDS, &SIZES, &counted::Calls::USUAL, filter);
+    }
     let sizes = match args.get(1) {
         Some(_) => vec![number(1, 0)],
-        None => vec![10, 10_000, 1_000_000],
+        None => SIZES.to_vec(),
     };
     for fields in sizes {
         let mut bench = Bench::new(fields);

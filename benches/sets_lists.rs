@@ -1,11 +1,11 @@
 //! Commands of sets and lists by themselves, without protocol or network.
 //!
 //! `cargo bench --bench sets_lists -- time [elements]` prints nanoseconds for each call on a set and a
-//! list of so many elements of 16 bytes (10, 10,000 and 1,000,000 by default). `-- once COMMAND CALLS
-//! ELEMENTS` makes that many calls; under `valgrind --tool=callgrind`, the difference between two
-//! numbers of calls is what a call costs in instructions.
+//! list of so many elements of 16 bytes (10, 10,000 and 1,000,000 by default), `-- count [COMMAND]` the
+//! instructions at every size (needs valgrind). What adds also removes, so that the size stays.
 
 mod alone;
+mod counted;
 
 use alone::{Alone, put_digits};
 use std::time::Instant;
@@ -13,18 +13,18 @@ use std::time::Instant;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-const COMMANDS: [&str; 10] = [
-    "sadd",
+const COMMANDS: [&str; 9] = [
+    "sadd_srem",
     "sismember",
     "srandmember",
-    "srem",
-    "spop",
-    "lpush",
-    "lpop",
+    "spop_sadd",
+    "lpush_lpop",
+    "rpush_lpop",
     "lindex",
     "lrange",
     "lset",
 ];
+const SIZES: [usize; 3] = [10, 10_000, 1_000_000];
 
 fn main() {
     let args: Vec<String> = std::env::args()
@@ -33,16 +33,19 @@ fn main() {
         .collect();
     let number = |at: usize| args.get(at).map(|a| a.parse::<usize>().expect("a number"));
     if args.first().is_some_and(|a| a == "once") {
-        let name = args.get(1).map_or("sadd", String::as_str);
+        let name = args.get(1).map_or("sismember", String::as_str);
         let elements = number(3).unwrap_or(10_000);
         return Bench::new(elements).run(name, number(2).unwrap_or(1000), elements);
     }
-    let sizes = number(1).map_or(vec![10, 10_000, 1_000_000], |n| vec![n]);
+    if args.first().is_some_and(|a| a == "count") {
+        let filter = args.get(1).map_or("", String::as_str);
+        return counted::print(&COMMANDS, &SIZES, &counted::Calls::USUAL, filter);
+    }
+    let sizes = number(1).map_or(SIZES.to_vec(), |n| vec![n]);
     for elements in sizes {
         for name in COMMANDS {
-            // What removes must not run out of elements.
             let calls = 1000.max(elements / 2);
-            let mut bench = Bench::new(elements.max(2 * calls));
+            let mut bench = Bench::new(elements);
             let began = Instant::now();
             bench.run(name, calls, elements);
             let ns = began.elapsed().as_nanos() as f64 / calls as f64;
@@ -73,15 +76,26 @@ impl Bench {
             let index = at.to_string();
             let index = index.as_bytes();
             match name {
-                "sadd" => self
-                    .alone
-                    .call(&[b"sadd", b"set", &element(elements * 4 + n)]),
+                "sadd_srem" => {
+                    let other = element(elements * 4 + n);
+                    self.alone.call(&[b"sadd", b"set", &other]);
+                    self.alone.call(&[b"srem", b"set", &other]);
+                }
                 "sismember" => self.alone.call(&[b"sismember", b"set", &element(at)]),
                 "srandmember" => self.alone.call(&[b"srandmember", b"set"]),
-                "srem" => self.alone.call(&[b"srem", b"set", &element(at)]),
-                "spop" => self.alone.call(&[b"spop", b"set"]),
-                "lpush" => self.alone.call(&[b"lpush", b"list", &element(at)]),
-                "lpop" => self.alone.call(&[b"lpop", b"list"]),
+                "spop_sadd" => {
+                    self.alone.call(&[b"spop", b"set"]);
+                    let other = element(elements * 4 + n);
+                    self.alone.call(&[b"sadd", b"set", &other]);
+                }
+                "lpush_lpop" => {
+                    self.alone.call(&[b"lpush", b"list", &element(at)]);
+                    self.alone.call(&[b"lpop", b"list"]);
+                }
+                "rpush_lpop" => {
+                    self.alone.call(&[b"rpush", b"list", &element(at)]);
+                    self.alone.call(&[b"lpop", b"list"]);
+                }
                 "lindex" => self.alone.call(&[b"lindex", b"list", index]),
                 "lrange" => self.alone.call(&[b"lrange", b"list", b"0", b"99"]),
                 "lset" => self.alone.call(&[b"lset", b"list", index, &element(n)]),

@@ -7,6 +7,7 @@
 //! instructions.
 
 mod alone;
+mod counted;
 
 use alone::{Alone, put_digits};
 use std::time::Instant;
@@ -38,6 +39,10 @@ fn main() {
     if args.first().is_some_and(|a| a == "once") {
         let case = args.get(1).map_or("xadd", String::as_str);
         return Bench::new(number(3, 10)).run(case, number(2, 1000));
+    }
+    if args.first().is_some_and(|a| a == "count") {
+        let filter = args.get(1).map_or("", String::as_str);
+        return counted::print(&CASES, &SIZES, &counted::Calls::USUAL, filter);
     }
     for entries in SIZES {
         for case in CASES {

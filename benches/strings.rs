@@ -36,7 +36,7 @@ fn main() {
     }
     if args.first().is_some_and(|a| a == "count") {
         let filter = args.get(1).map_or("", String::as_str);
-        return counted::print(&COMMANDS, &counted::Calls::USUAL, filter);
+        return counted::print(&COMMANDS, &[], &counted::Calls::USUAL, filter);
     }
     let keys = number(1, 200_000);
     for name in COMMANDS {

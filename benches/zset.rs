@@ -2,11 +2,11 @@
 //! the structure and of one call of a command's function, and memory for each member.
 //!
 //! `cargo bench --bench zset -- time [members]` prints nanoseconds for each operation on a set of
-//! that size; `-- memory [members]` bytes. `-- once OPERATION CALLS MEMBERS` makes that many calls;
-//! under `valgrind --tool=callgrind`, the difference between two numbers of calls is what a call
-//! costs in instructions.
+//! that size; `-- memory [members]` bytes; `-- count [OPERATION]` the instructions of an operation at
+//! every size (needs valgrind), `-- count OPERATION MEMBERS` at one.
 
 mod alone;
+mod counted;
 
 use alone::{Alone, put_digits};
 use ringdove::keyspace::{Hasher, Object};
@@ -48,6 +48,12 @@ fn main() {
         Some("once") => {
             let name = args.get(1).map_or("score", String::as_str);
             Bench::new(number(3, 10_000)).run(name, number(2, 1000));
+        }
+        Some("count") => {
+            let filter = args.get(1).map_or("", String::as_str);
+            let one = args.get(2).map(|_| number(2, 0));
+            let sizes = one.map_or(SIZES.to_vec(), |size| vec![size]);
+            counted::print(&OPERATIONS, &sizes, &counted::Calls::USUAL, filter);
         }
         Some("time") => time(number(1, 1_000_000)),
         Some("memory") => memory(number(1, 1_000_000)),

@@ -1,7 +1,7 @@
 //! Instructions that one call of a piece of code costs, counted by valgrind's callgrind: a figure
 //! that does not depend on who else uses the machine.
 //!
-//! A bench that uses this understands `once CASE CALLS`, which makes that many calls. [`print`] runs
+//! A bench that uses this understands `once CASE CALLS [SIZE]`, which makes that many calls. [`print`] runs
 //! the bench's own binary twice for each case under valgrind, with few and with many calls: the
 //! difference leaves out what comes before and after.
 
@@ -23,22 +23,44 @@ impl Calls {
     };
 }
 
-/// Prints the instructions of one call of each case whose name contains `filter`.
-pub fn print(cases: &[&str], calls: &Calls, filter: &str) {
+/// Prints the instructions of one call of each case whose name contains `filter`: one figure, or one
+/// for each of `sizes`, which a run is told as its last argument.
+pub fn print(cases: &[&str], sizes: &[usize], calls: &Calls, filter: &str) {
+    if !sizes.is_empty() {
+        let heads: String = sizes.iter().map(|size| format!(" {size:>10}")).collect();
+        println!("{:24}{heads}", "instructions a call");
+    }
     for case in cases.iter().filter(|case| case.contains(filter)) {
-        let (few, many) = (collected(case, calls.few), collected(case, calls.many));
-        let each = (many - few) as f64 / (calls.many - calls.few) as f64;
-        println!("{case:24} {each:10.1} instructions a call");
+        if sizes.is_empty() {
+            let each = each(case, None, calls);
+            println!("{case:24} {each:10.1} instructions a call");
+            continue;
+        }
+        let row: String = sizes
+            .iter()
+            .map(|size| format!(" {:10.1}", each(case, Some(*size), calls)))
+            .collect();
+        println!("{case:24}{row}");
     }
 }
 
+/// Instructions of one call.
+fn each(case: &str, size: Option<usize>, calls: &Calls) -> f64 {
+    let (few, many) = (
+        collected(case, calls.few, size),
+        collected(case, calls.many, size),
+    );
+    (many - few) as f64 / (calls.many - calls.few) as f64
+}
+
 /// Instructions of a whole run.
-fn collected(case: &str, calls: usize) -> u64 {
+fn collected(case: &str, calls: usize, size: Option<usize>) -> u64 {
     let own = std::env::current_exe().expect("a bench is a file");
     let output = Command::new("valgrind")
         .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
         .arg(own)
         .args(["once", case, &calls.to_string()])
+        .args(size.map(|size| size.to_string()))
         .output()
         .expect("valgrind starts: the package `valgrind` has it");
     let text = String::from_utf8_lossy(&output.stderr);

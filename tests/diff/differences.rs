@@ -132,7 +132,7 @@ const KNOWN: &[Known] = &[
 ];
 
 /// Why Ringdove deliberately does not answer this command as the reference did, where so. `type_of`
-/// tells the type of the command's last argument, if that is known.
+/// tells the type of the command's last argument, where that is known.
 pub(crate) fn reason(
     args: &[Vec<u8>],
     our_reply: &str,
