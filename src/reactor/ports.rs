@@ -111,9 +111,12 @@ impl Ports {
         outcome
     }
 
-    /// Closes all sockets, once no shard serves any more.
+    /// Closes all sockets, once no shard serves any more. To close alone would not end them: the
+    /// kernel lets go of what a ring had under way some milliseconds after the process.
     pub fn close(&self) {
-        self.lock().clear();
+        for port in self.lock().drain(..) {
+            port.listener.stop();
+        }
     }
 
     /// The TCP sockets that a configuration asks for: every address of `bind`, of which one with a
