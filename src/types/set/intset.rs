@@ -2,7 +2,7 @@
 //!
 //! | bytes | what |
 //! | --- | --- |
-//! | 2 | head: [`MARK`], and the bytes of an integer |
+//! | 2 | head: `MARK`, and the bytes of an integer |
 //! | n | the integers, little-endian, ascending |
 //!
 //! The mark is the one that a [packed](crate::types::packed) block has clear, so that the two forms

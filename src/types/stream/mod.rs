@@ -2,14 +2,14 @@
 //!
 //! | module | what |
 //! | --- | --- |
-//! | [`id`] | an entry's ID: milliseconds and a number within them |
-//! | [`element`] | strings and numbers in a block, in the encoding of Redis's listpack |
-//! | [`block`] | up to `stream-node-max-entries` entries in one piece of memory: fields that are the first entry's are not repeated, IDs are differences |
-//! | [`index`] | the blocks by their first IDs; the last one stands outside of the tree |
-//! | [`log`] | appending, ranges, deletion, trimming; what is remembered of what has gone |
-//! | [`group`] | consumer groups, and what is pending in them |
-//! | [`lag`] | how far a group is behind |
-//! | [`restore`] | a stream's parts as snapshots have them |
+//! | `id` | an entry's ID: milliseconds and a number within them |
+//! | `element` | strings and numbers in a block, in the encoding of Redis's listpack |
+//! | `block` | up to `stream-node-max-entries` entries in one piece of memory: fields that are the first entry's are not repeated, IDs are differences |
+//! | `index` | the blocks by their first IDs; the last one stands outside of the tree |
+//! | `log` | appending, ranges, deletion, trimming; what is remembered of what has gone |
+//! | `group` | consumer groups, and what is pending in them |
+//! | `lag` | how far a group is behind |
+//! | `restore` | a stream's parts as snapshots have them |
 //!
 //! A block is full at the very entry at which Redis's is, and `~` removes whole blocks: so a stream
 //! has the same length as on Redis after trimming. Appending costs the same whatever the length; a
