@@ -7,6 +7,7 @@ and system, all threads, from /proc) and the throughput, at pipeline 1 and 16, o
 
     local    common port, each connection asks for keys of the shard that it is on
     remote   common port, each connection asks for keys of the other shard
+    random   common port, keys of both
     direct   each shard's own port, keys of that shard
 
 in turn, so that whatever else the machine does hits all alike; then the median of the rounds, what the
@@ -119,7 +120,7 @@ def measure(server, mode, depth, seconds):
         time.sleep(0.01)
     for i in range(CONNECTIONS):
         s, home = (connect(server.base + i % 2), i % 2) if mode == "direct" else server.on_common()
-        keys = OWN[1 - home if mode == "remote" else home]
+        keys = KEYS if mode == "random" else OWN[1 - home if mode == "remote" else home]
         conns.append((s, batches(keys, depth)))
     need = depth * len(b"$-1\r\n")
     cpu, began, turns = server.cpu(), time.monotonic(), 0
@@ -146,7 +147,7 @@ def main():
         server = Server(binary, folder)
         try:
             for depth in (1, 16):
-                seen = {mode: [] for mode in ("local", "remote", "direct")}
+                seen = {mode: [] for mode in ("local", "remote", "random", "direct")}
                 for _ in range(rounds):
                     for mode, results in seen.items():
                         results.append(measure(server, mode, depth, seconds))
