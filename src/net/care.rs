@@ -185,7 +185,7 @@ impl Engine {
         self.note_memory();
         /// What is loaded goes before all else: clients can only wait for it.
         const INTAKE_SLICE: Duration = Duration::from_millis(2);
-        if let Some(intake) = self.intake.take() {
+        if let Some(mut intake) = self.intake.take() {
             if intake.slice(&mut self.shard, INTAKE_SLICE) {
                 self.intake = Some(intake);
             }

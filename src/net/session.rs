@@ -15,6 +15,7 @@ use super::pubsub::Subscriptions;
 use super::tracking::Tracker;
 use crate::command::context::caller;
 use crate::command::registry::RowId;
+use crate::command::server::sync::Wish;
 use crate::keyspace::Keyspace;
 use crate::resp::Version;
 use crate::resp::decode::Frame;
@@ -296,6 +297,8 @@ pub struct Info {
     pub heard: Output,
     /// Whether it has ever watched a key.
     pub watched: bool,
+    /// What it has asked for with REPLCONF.
+    pub wish: Wish,
     /// Bytes that the kernel has not taken yet, as the reactor knows them.
     pub backlog_bytes: usize,
 }

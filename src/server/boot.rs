@@ -17,7 +17,9 @@ use std::thread::JoinHandle;
 use super::config::{self, Config, Launch, Startup, as_path};
 use super::load::{Intake, Loading};
 use super::process::{self, Resource, Supervisor};
-use super::{background, check_rdb, check_system, cpus, log, ring_probe, signals, snapshot};
+use super::{
+    background, check_rdb, check_system, cpus, export, log, ring_probe, signals, snapshot,
+};
 use crate::command::FAMILIES;
 use crate::command::registry::Registry;
 use crate::keyspace;
@@ -53,6 +55,7 @@ pub fn main(args: &[OsString]) -> ExitCode {
         Ok(Startup::CheckRdb(_)) => ExitCode::FAILURE,
         Ok(Startup::CheckSystem) => ExitCode::from(check_system::run() as u8),
         Ok(Startup::CheckLog { fix, path }) => check_log(&path, fix),
+        Ok(Startup::ExportRdb { path, launch }) => export_rdb(*launch, &path),
         Err(error) => {
             eprintln!("{error}");
             ExitCode::FAILURE
@@ -66,6 +69,25 @@ fn check_log(path: &Path, fix: bool) -> ExitCode {
         Ok(Verdict::Damaged) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn export_rdb(mut launch: Launch, path: &Path) -> ExitCode {
+    launch.config.shards = 1;
+    log::configure(&launch.config);
+    let exported = registry(&launch).and_then(|registry| {
+        let node = node(&launch.config)?;
+        export::run(&node, &registry, clock::calibrate(), path)
+    });
+    match exported {
+        Ok(done) => {
+            println!("{done}");
+            ExitCode::SUCCESS
+        }
+        Err(why) => {
+            eprintln!("{why}");
             ExitCode::FAILURE
         }
     }
@@ -139,7 +161,7 @@ fn start(launch: &mut Launch, supervisor: Supervisor) -> Result<Server, String> 
     let node = node(config)?;
     let listening = ports.clone();
     node.let_listen(move |config| listening.change(config));
-    let mut loading = Loading::begin(&node, node.started_ms)?;
+    let mut loading = Loading::begin(&node, &registry, node.started_ms)?;
     let intakes = loading
         .as_mut()
         .map(|loading| std::mem::take(&mut loading.intakes));

@@ -1,23 +1,30 @@
-//! The snapshot that the start reads.
+//! The dataset that the start reads: a snapshot, or a log of Redis's ([`super::import`]).
 //!
-//! One thread reads the file and decodes it into entries; each goes to the shard that owns its slot,
-//! whatever the number of shards was when the file was written. The shards take them in slices
-//! beside their clients, who get LOADING errors meanwhile; none of them serves the dataset before
-//! all have taken all of it and the file's end was right.
+//! One thread reads the files. Entries of a snapshot are decoded there and go to the shards that own
+//! their slots, whatever the number of shards was when the file was written; the commands of a log
+//! go where their keys are. The shards take them in slices beside their clients, who get LOADING
+//! errors meanwhile; none of them serves the dataset before all have taken all of it and the files'
+//! ends were right.
 
 use std::fs::File;
-use std::io::{self, Read};
-use std::path::Path;
+use std::io::Read;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::config::Config;
-use super::{log, snapshot};
-use crate::keyspace::{CLOCK_BITS, Hasher, OwnedEntry, Pos};
+use super::import::commands::{self, Next};
+use super::import::deal::Dealer;
+use super::import::{self, IMPORTED, Log, Source};
+use super::log;
+use crate::command::registry::Registry;
+use crate::command::sort;
+use crate::keyspace::{CLOCK_BITS, Hasher, OwnedEntry, Pos, SLOTS};
 use crate::mesh::ShardId;
 use crate::rdb::{Entry, Item, Limits, Reader};
+use crate::shard::lending::Wanted;
 use crate::shard::lfu::Lfu;
 use crate::shard::node::Node;
 use crate::shard::{Shard, even_slot_map};
@@ -28,36 +35,100 @@ const CHUNK_BYTES: usize = 1 << 20;
 const BATCH_ENTRIES: usize = 512;
 /// Batches on their way to a shard.
 const BATCHES_MAX: usize = 8;
+/// Commands of a log that failed and are logged, at each shard; the others are counted.
+const FAILURES_LOGGED_MAX: u64 = 10;
 
 /// Entries for a shard: database, position, entry.
 pub type Batch = Vec<(u16, Pos, OwnedEntry)>;
 
+/// A command that is run by itself.
+type Words = Vec<Box<[u8]>>;
+
+/// What a shard is to take in.
+pub enum Part {
+    /// Entries.
+    Entries(Batch),
+    /// Commands on keys that are here, in a database; as they stand in a log.
+    Commands {
+        /// The database.
+        db: u16,
+        /// The commands.
+        bytes: Vec<u8>,
+    },
+    /// A command on whole databases (FLUSHALL).
+    OnDatabases {
+        /// The database that is selected.
+        db: u16,
+        /// The command.
+        args: Words,
+    },
+    /// A SORT for which the names of the keys are wanted that it looks up.
+    Derive {
+        /// The database.
+        db: u16,
+        /// The command.
+        args: Words,
+        /// Where they go.
+        to: Sender<Vec<Box<[u8]>>>,
+    },
+    /// Keys that another shard needs.
+    Lend {
+        /// Which.
+        keys: Vec<Wanted>,
+        /// Where their entries go.
+        to: Sender<Vec<Option<OwnedEntry>>>,
+    },
+    /// A command on keys of several shards, with those that are not here.
+    Run {
+        /// The database.
+        db: u16,
+        /// The command.
+        args: Words,
+        /// The keys of others.
+        keys: Vec<Wanted>,
+        /// Their entries.
+        entries: Vec<Option<OwnedEntry>>,
+        /// Where the entries go then.
+        to: Sender<Vec<Option<OwnedEntry>>>,
+    },
+    /// A key that was lent.
+    Back(Wanted, Option<OwnedEntry>),
+}
+
+/// The ways to the shards.
+pub struct Senders(pub Vec<SyncSender<Part>>);
+
+impl Senders {
+    /// Sends a shard something; waits while it has much to do.
+    pub fn send(&self, shard: ShardId, part: Part) {
+        // A shard that takes nothing has ended, and the start with it.
+        let _ = self.0[shard.index()].send(part);
+    }
+}
+
 /// Where a shard gets what there is for it.
 pub struct Intake {
     /// The end is there when nobody sends any more.
-    batches: Receiver<Batch>,
+    parts: Receiver<Part>,
     /// Told then.
     done: Sender<()>,
+    /// Commands that have failed.
+    failures: u64,
 }
 
 impl Intake {
     /// Takes in what has come, for about `budget`; false once all of it has.
-    pub fn slice(&self, shard: &mut Shard, budget: Duration) -> bool {
+    pub fn slice(&mut self, shard: &mut Shard, budget: Duration) -> bool {
         /// How long a shard that has nothing else to do waits for more.
         const WAIT: Duration = Duration::from_millis(1);
         let began = Instant::now();
         let mut wait = WAIT;
         while began.elapsed() < budget {
-            match self.batches.recv_timeout(wait) {
-                Ok(batch) => {
-                    for (db, pos, entry) in batch {
-                        shard.keyspace.db_mut(usize::from(db)).attach(pos, entry);
-                    }
-                }
+            match self.parts.recv_timeout(wait) {
+                Ok(part) => self.take(shard, part),
                 Err(RecvTimeoutError::Timeout) => return true,
                 Err(RecvTimeoutError::Disconnected) => {
-                    // Where nobody listens any more the start has failed, and the process ends.
-                    let _ = self.done.send(());
+                    self.end();
                     return false;
                 }
             }
@@ -65,9 +136,88 @@ impl Intake {
         }
         true
     }
+
+    /// Takes in all of it; for a thread that has nothing else to do.
+    pub fn drain(mut self, shard: &mut Shard) {
+        while let Ok(part) = self.parts.recv() {
+            self.take(shard, part);
+        }
+        self.end();
+    }
+
+    fn end(&mut self) {
+        if self.failures > FAILURES_LOGGED_MAX {
+            log::warning(format_args!(
+                "{} commands of the append only file have failed",
+                self.failures
+            ));
+        }
+        // Where nobody listens any more the start has failed, and the process ends.
+        let _ = self.done.send(());
+    }
+
+    fn take(&mut self, shard: &mut Shard, part: Part) {
+        match part {
+            Part::Entries(batch) => {
+                for (db, pos, entry) in batch {
+                    shard.keyspace.db_mut(usize::from(db)).attach(pos, entry);
+                }
+            }
+            Part::Commands { db, bytes } => {
+                let mut rest = &bytes[..];
+                while let Next::Command(args, end) = commands::next(rest) {
+                    self.run(shard, db, &args);
+                    rest = &rest[end..];
+                }
+                assert!(rest.is_empty(), "whole commands were sent");
+            }
+            Part::OnDatabases { db, args } => {
+                let result = shard.replay_databases(db, &words(&args), |_| true);
+                result.unwrap_or_else(|error| self.failed(&error, &words(&args)));
+            }
+            Part::Derive { db, args, to } => {
+                // Nobody waits for it where the start has failed; so below.
+                let _ = to.send(sort::derived_keys(shard, db, &words(&args)));
+            }
+            Part::Lend { keys, to } => {
+                let _ = to.send(shard.take_entries(&keys));
+            }
+            Part::Run {
+                db,
+                args,
+                keys,
+                mut entries,
+                to,
+            } => {
+                shard.put_entries(&keys, &mut entries);
+                self.run(shard, db, &words(&args));
+                let _ = to.send(shard.take_entries(&keys));
+            }
+            Part::Back(key, entry) => shard.put_entries(&[key], &mut vec![entry]),
+        }
+    }
+
+    fn run(&mut self, shard: &mut Shard, db: u16, args: &[&[u8]]) {
+        if let Err(error) = shard.replay(db, args) {
+            self.failed(&error, args);
+        }
+    }
+
+    /// A command has failed. Redis goes on, too: it had failed there, or has changed nothing.
+    fn failed(&mut self, error: &dyn std::fmt::Display, args: &[&[u8]]) {
+        self.failures += 1;
+        if self.failures <= FAILURES_LOGGED_MAX {
+            let name = args[0].escape_ascii();
+            log::warning(format_args!("'{name}' of the append only file: {error}"));
+        }
+    }
 }
 
-/// A file that is being loaded.
+fn words(args: &Words) -> Vec<&[u8]> {
+    args.iter().map(|arg| &arg[..]).collect()
+}
+
+/// A dataset that is being loaded.
 pub struct Loading {
     /// For each shard.
     pub intakes: Vec<Intake>,
@@ -76,28 +226,33 @@ pub struct Loading {
 }
 
 impl Loading {
-    /// Begins to load the snapshot that the configuration names; None if there is none.
-    pub fn begin(node: &Arc<Node>, now_ms: u64) -> Result<Option<Self>, String> {
-        let path = snapshot::path(&node.config());
-        let file = match File::open(&path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(format!("Cannot open {}: {error}", path.display())),
+    /// Begins to load what the directory holds; None if it holds nothing.
+    pub fn begin(
+        node: &Arc<Node>,
+        registry: &Arc<Registry>,
+        now_ms: u64,
+    ) -> Result<Option<Self>, String> {
+        let Some(source) = import::find(&node.config())? else {
+            return Ok(None);
         };
-        let (senders, batches): (Vec<_>, Vec<_>) =
+        let (senders, parts): (Vec<_>, Vec<_>) =
             (0..node.shards).map(|_| sync_channel(BATCHES_MAX)).unzip();
         let (told, done) = channel();
-        let intakes = batches.into_iter().map(|batches| Intake {
-            batches,
+        let intakes = parts.into_iter().map(|parts| Intake {
+            parts,
             done: told.clone(),
+            failures: 0,
         });
         let intakes = intakes.collect();
-        let total = file.metadata().map_or(0, |facts| facts.len());
+        let total = match &source {
+            Source::Snapshot(path) => path.metadata().map_or(0, |facts| facts.len()),
+            Source::Log(log) => log.bytes,
+        };
         node.saver.loading.begin(now_ms / 1000, total);
-        let node = node.clone();
+        let (node, registry) = (node.clone(), registry.clone());
         let thread = std::thread::Builder::new()
             .name("loading".into())
-            .spawn(move || Loader::new(&node, now_ms, senders).load(file, &path, &node))
+            .spawn(move || Loader::new(&node, registry, now_ms, senders).load(&source))
             .map_err(|error| format!("Cannot start the loading thread: {error}"))?;
         Ok(Some(Self {
             intakes,
@@ -121,54 +276,167 @@ impl Loading {
     }
 }
 
-struct Loader {
+/// How a file of a log has ended.
+enum End {
+    Whole,
+    /// After so many bytes, in the middle of a command or a block.
+    Short(u64),
+}
+
+/// What stands next in a log.
+enum Seen {
+    /// Something that was taken, of so many bytes.
+    Used(usize),
+    /// Something that is not whole.
+    More,
+    /// No command.
+    Bad,
+}
+
+struct Loader<'a> {
+    node: &'a Node,
+    registry: Arc<Registry>,
     config: Arc<Config>,
     hasher: Hasher,
-    slot_map: Box<[ShardId; crate::keyspace::SLOTS]>,
+    slot_map: Box<[ShardId; SLOTS]>,
     lfu: Lfu,
     now_ms: u64,
-    senders: Vec<SyncSender<Batch>>,
+    senders: Senders,
     waiting: Vec<Batch>,
     keys: u64,
     expired: u64,
+    functions: Vec<Vec<u8>>,
+    /// Which log the dataset was imported from.
+    imported: Option<String>,
+    /// Bytes of the files that were read before this one.
+    bytes_before: u64,
 }
 
-impl Loader {
-    fn new(node: &Node, now_ms: u64, senders: Vec<SyncSender<Batch>>) -> Self {
+impl<'a> Loader<'a> {
+    fn new(
+        node: &'a Node,
+        registry: Arc<Registry>,
+        now_ms: u64,
+        senders: Vec<SyncSender<Part>>,
+    ) -> Self {
         let config = node.config();
         Self {
+            node,
+            registry,
             hasher: Hasher::new(node.hash_seed),
             slot_map: even_slot_map(node.shards),
             lfu: Lfu::of(&config),
             now_ms,
             waiting: senders.iter().map(|_| Batch::new()).collect(),
-            senders,
+            senders: Senders(senders),
             keys: 0,
             expired: 0,
+            functions: Vec::new(),
+            imported: None,
+            bytes_before: 0,
             config,
         }
     }
 
-    fn load(mut self, mut file: File, path: &Path, node: &Node) -> Result<(), String> {
+    fn load(mut self, source: &Source) -> Result<(), String> {
         let began = Instant::now();
+        match source {
+            Source::Snapshot(path) => {
+                let end = self.file(path, true)?;
+                assert!(
+                    matches!(end, End::Whole),
+                    "a snapshot that is not is an error"
+                );
+                let seconds = began.elapsed().as_secs_f64();
+                log::notice(format_args!("DB loaded from disk: {seconds:.3} seconds"));
+            }
+            Source::Log(log) => {
+                self.log(log)?;
+                let seconds = began.elapsed().as_secs_f64();
+                log::notice(format_args!(
+                    "DB loaded from append only file: {seconds:.3} seconds"
+                ));
+                self.imported = Some(log.fingerprint.clone());
+            }
+        }
+        if !self.functions.is_empty() {
+            log::notice(format_args!(
+                "{} libraries of functions are kept, and cannot be called yet",
+                self.functions.len()
+            ));
+        }
+        let saver = &self.node.saver;
+        saver.loaded(self.keys, self.expired, self.functions, self.imported);
+        Ok(())
+    }
+
+    /// Reads the files of a log. The last may be cut short, where that is configured.
+    fn log(&mut self, log: &Log) -> Result<(), String> {
+        for (at, path) in log.files.iter().enumerate() {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let began = Instant::now();
+            let end = self.file(path, false)?;
+            let seconds = began.elapsed().as_secs_f64();
+            log::notice(format_args!(
+                "DB loaded from file {name}: {seconds:.3} seconds"
+            ));
+            let End::Short(good) = end else { continue };
+            if at + 1 < log.files.len() {
+                return Err(format!(
+                    "Fatal error: the truncated file {} is not the last file",
+                    path.display()
+                ));
+            }
+            if !self.config.aof_load_truncated {
+                return Err(format!(
+                    "Unexpected end of file reading the append only file {}. You can: 1) Make a \
+                     backup of your AOF file, then use redis-check-aof --fix <filename.manifest>. \
+                     2) Alternatively you can set the 'aof-load-truncated' configuration option to \
+                     yes and restart the server.",
+                    path.display()
+                ));
+            }
+            log::warning(format_args!(
+                "!!! Warning: short read while loading the AOF file {name}!!!"
+            ));
+            log::warning(format_args!(
+                "AOF {name} loaded anyway because aof-load-truncated is enabled: what stands \
+                 behind offset {good} is left out"
+            ));
+        }
+        Ok(())
+    }
+
+    /// Reads a file: a snapshot, or commands, which may have a snapshot in front.
+    fn file(&mut self, path: &Path, is_snapshot: bool) -> Result<End, String> {
+        let mut file = Input::open(path)?;
+        if is_snapshot || file.starts_with(b"REDIS")? {
+            self.snapshot(&mut file)?;
+        }
+        let end = match is_snapshot {
+            true => End::Whole,
+            false => self.commands(&mut file)?,
+        };
+        self.bytes_before += file.offset();
+        Ok(end)
+    }
+
+    fn snapshot(&mut self, file: &mut Input) -> Result<(), String> {
         let limits = Limits::of(&self.config, self.hasher);
         let mut reader = Reader::new(&limits, self.config.rdbchecksum);
-        let failed = |why: &dyn std::fmt::Display| format!("Loading {}: {why}", path.display());
-        let mut chunk = vec![0; CHUNK_BYTES];
-        let mut functions = Vec::new();
+        let (keys, expired) = (self.keys, self.expired);
         loop {
-            let bytes = file.read(&mut chunk).map_err(|error| failed(&error))?;
-            if bytes == 0 {
-                reader.end().map_err(|error| failed(&error))?;
-                break;
-            }
-            reader.feed(&chunk[..bytes]);
-            node.saver.loading.read(reader.offset());
-            while let Some(item) = reader.next_item().map_err(|error| failed(&error))? {
+            reader.feed(&file.bytes);
+            file.pass(file.bytes.len());
+            self.node
+                .saver
+                .loading
+                .read(self.bytes_before + reader.offset());
+            while let Some(item) = reader.next_item().map_err(|error| file.failed(&error))? {
                 match item {
-                    Item::Entry(entry) => self.entry(entry).map_err(|why| failed(&why))?,
-                    Item::Function(library) => functions.push(library),
-                    Item::Aux(name, value) => note(&name, &value),
+                    Item::Entry(entry) => self.entry(entry).map_err(|why| file.failed(&why))?,
+                    Item::Function(library) => self.functions.push(library),
+                    Item::Aux(name, value) => self.note(&name, value),
                     Item::Empty(key) => log::notice(format_args!(
                         "Loading passes over the empty key '{}'",
                         key.escape_ascii()
@@ -176,24 +444,80 @@ impl Loader {
                     Item::End => {}
                 }
             }
+            if reader.end().is_ok() {
+                file.put_back(reader.unused());
+                break;
+            }
+            if !file.read()? {
+                reader.end().map_err(|error| file.failed(&error))?;
+            }
         }
-        for shard in 0..self.senders.len() {
+        for shard in (0..self.waiting.len() as u16).map(ShardId) {
             self.send(shard);
         }
-        if !functions.is_empty() {
-            log::notice(format_args!(
-                "{} libraries of functions are kept, and cannot be called yet",
-                functions.len()
-            ));
-        }
-        node.saver.loaded(self.keys, self.expired, functions);
         log::notice(format_args!(
             "Done loading RDB, keys loaded: {}, keys expired: {}.",
-            self.keys, self.expired
+            self.keys - keys,
+            self.expired - expired
         ));
-        let seconds = began.elapsed().as_secs_f64();
-        log::notice(format_args!("DB loaded from disk: {seconds:.3} seconds"));
         Ok(())
+    }
+
+    /// Reads commands up to the end of the file.
+    fn commands(&mut self, file: &mut Input) -> Result<End, String> {
+        let mut dealer = Dealer::new(
+            self.registry.clone(),
+            self.hasher,
+            &self.slot_map,
+            u16::try_from(self.config.databases).unwrap_or(u16::MAX),
+            self.now_ms,
+            &self.senders,
+            &mut self.functions,
+        );
+        // Where the last whole command, or block of them, ends.
+        let mut good = file.offset();
+        let end = loop {
+            let seen = match commands::next(&file.bytes) {
+                Next::Command(args, used) => {
+                    let raw = &file.bytes[..used];
+                    dealer
+                        .command(&args, raw)
+                        .map_err(|why| file.failed(&why))?;
+                    Seen::Used(used)
+                }
+                Next::Comment(used) => Seen::Used(used),
+                Next::More => Seen::More,
+                Next::Bad => Seen::Bad,
+            };
+            match seen {
+                Seen::Used(used) => file.pass(used),
+                Seen::More => {
+                    self.node
+                        .saver
+                        .loading
+                        .read(self.bytes_before + file.offset());
+                    if file.read()? {
+                        continue;
+                    }
+                    let whole = file.bytes.is_empty() && !dealer.is_in_block();
+                    break if whole { End::Whole } else { End::Short(good) };
+                }
+                Seen::Bad => {
+                    return Err(format!(
+                        "Bad file format reading the append only file {} at offset {}: make a \
+                         backup of your AOF file, then use redis-check-aof --fix \
+                         <filename.manifest>",
+                        file.path.display(),
+                        file.offset()
+                    ));
+                }
+            }
+            if !dealer.is_in_block() {
+                good = file.offset();
+            }
+        };
+        dealer.finish();
+        Ok(end)
     }
 
     fn entry(&mut self, entry: Entry) -> Result<(), String> {
@@ -221,9 +545,9 @@ impl Loader {
         let owned = entry
             .value
             .store(|value| OwnedEntry::new(&key, expiry, clock, value));
-        let shard = self.slot_map[pos.slot().index()].index();
-        self.waiting[shard].push((db, pos, owned));
-        if self.waiting[shard].len() >= BATCH_ENTRIES {
+        let shard = self.slot_map[pos.slot().index()];
+        self.waiting[shard.index()].push((db, pos, owned));
+        if self.waiting[shard.index()].len() >= BATCH_ENTRIES {
             self.send(shard);
         }
         Ok(())
@@ -242,18 +566,104 @@ impl Loader {
         }
     }
 
-    fn send(&mut self, shard: usize) {
-        let batch = std::mem::take(&mut self.waiting[shard]);
-        // A shard that takes nothing has ended, and the start with it.
-        let _ = self.senders[shard].send(batch);
+    fn send(&mut self, shard: ShardId) {
+        let batch = std::mem::take(&mut self.waiting[shard.index()]);
+        if !batch.is_empty() {
+            self.senders.send(shard, Part::Entries(batch));
+        }
+    }
+
+    fn note(&mut self, name: &[u8], value: Vec<u8>) {
+        if name == b"redis-ver" {
+            log::notice(format_args!(
+                "Loading RDB produced by version {}",
+                value.escape_ascii()
+            ));
+        } else if name == IMPORTED.as_bytes() {
+            self.imported = String::from_utf8(value).ok();
+        }
     }
 }
 
-fn note(name: &[u8], value: &[u8]) {
-    if name == b"redis-ver" {
-        log::notice(format_args!(
-            "Loading RDB produced by version {}",
-            value.escape_ascii()
-        ));
+/// A file that is read from its start to its end.
+struct Input {
+    path: PathBuf,
+    file: File,
+    /// What was read and not used yet.
+    bytes: Bytes,
+    before: u64,
+}
+
+impl Input {
+    fn open(path: &Path) -> Result<Self, String> {
+        let failed = |error| format!("Cannot open {}: {error}", path.display());
+        Ok(Self {
+            path: path.to_owned(),
+            file: File::open(path).map_err(failed)?,
+            bytes: Bytes::default(),
+            before: 0,
+        })
+    }
+
+    fn failed(&self, why: &dyn std::fmt::Display) -> String {
+        format!("Loading {}: {why}", self.path.display())
+    }
+
+    /// Bytes that were used.
+    fn offset(&self) -> u64 {
+        self.before
+    }
+
+    fn pass(&mut self, count: usize) {
+        self.bytes.from += count;
+        self.before += count as u64;
+    }
+
+    /// Takes bytes back that were passed over last.
+    fn put_back(&mut self, bytes: &[u8]) {
+        self.bytes.put_back(bytes);
+        self.before -= bytes.len() as u64;
+    }
+
+    /// Reads more; whether there was any.
+    fn read(&mut self) -> Result<bool, String> {
+        let read = self.bytes.read(&mut self.file);
+        read.map_err(|error| self.failed(&error))
+    }
+
+    /// Whether the file begins with these bytes; at its start.
+    fn starts_with(&mut self, prefix: &[u8]) -> Result<bool, String> {
+        while self.bytes.len() < prefix.len() && self.read()? {}
+        Ok(self.bytes.starts_with(prefix))
+    }
+}
+
+/// Bytes that are added at one end and used from the other.
+#[derive(Default)]
+struct Bytes {
+    all: Vec<u8>,
+    from: usize,
+}
+
+impl Bytes {
+    fn read(&mut self, file: &mut File) -> std::io::Result<bool> {
+        self.all.drain(..self.from);
+        self.from = 0;
+        // A command that is longer than a chunk is looked at again whenever as much was added.
+        let chunk = CHUNK_BYTES.max(self.all.len()) as u64;
+        Ok(file.take(chunk).read_to_end(&mut self.all)? > 0)
+    }
+
+    fn put_back(&mut self, bytes: &[u8]) {
+        self.all.splice(..self.from, bytes.iter().copied());
+        self.from = 0;
+    }
+}
+
+impl std::ops::Deref for Bytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.all[self.from..]
     }
 }

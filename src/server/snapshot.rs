@@ -4,17 +4,22 @@
 //! The file is written beside its name and takes it when it is whole and durable: under `dir` there
 //! is always the last snapshot that succeeded, or none. A write that fails ends the snapshot, not the
 //! server.
+//!
+//! One for a client ([`Target::Client`]) is written to a file, too, and sent from there when it is
+//! whole: so a client that reads slowly costs a file, and never holds up a shard. It counts for
+//! nothing else: LASTSAVE and the changes since then stay as they are.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::config::{Config, as_path};
-use super::{boot, log};
+use super::transfer::Transfer;
+use super::{boot, import, log};
 use crate::rdb::crc64::crc64;
 use crate::rdb::encode::{put_aux, put_length, put_signature};
 use crate::rdb::format::opcode;
@@ -30,6 +35,17 @@ const BEGIN_MAX: Duration = Duration::from_secs(20);
 /// Bytes after which what was written is made durable, so that the end does not have to wait for
 /// all of it (`rdb-save-incremental-fsync`).
 const SYNC_BYTES: u64 = 4 << 20;
+
+/// Where a snapshot goes.
+#[derive(Debug)]
+pub enum Target {
+    /// To its usual place ([`path`]).
+    Place,
+    /// To another file.
+    File(PathBuf),
+    /// To a client.
+    Client(Transfer),
+}
 
 /// What a shard tells the writing thread.
 #[derive(Debug)]
@@ -51,6 +67,8 @@ pub enum Part {
 const UNDER_WAY: u8 = 0;
 const SAVED: u8 = 1;
 const FAILED: u8 = 2;
+/// It was written, and is nothing to come back to.
+const GIVEN_AWAY: u8 = 3;
 
 /// A snapshot that is being taken.
 #[derive(Debug)]
@@ -58,6 +76,8 @@ pub struct Run {
     parts: SyncSender<Part>,
     /// Whether clients go on meanwhile: INFO tells of those alone.
     background: bool,
+    /// Whether it goes to a client.
+    for_client: bool,
     began: Instant,
     cancelled: AtomicBool,
     outcome: AtomicU8,
@@ -74,7 +94,12 @@ impl Run {
         self.cancelled.load(Ordering::Relaxed)
     }
 
-    /// Whether the file was written, once that is known.
+    /// Whether it goes to a client.
+    pub fn is_for_client(&self) -> bool {
+        self.for_client
+    }
+
+    /// Whether the file was written and stays, once that is known.
     pub fn outcome(&self) -> Option<bool> {
         match self.outcome.load(Ordering::Acquire) {
             UNDER_WAY => None,
@@ -155,6 +180,8 @@ pub struct Saver {
     facts: Mutex<Facts>,
     /// Libraries of functions that the start has read: they are kept as they are.
     functions: Mutex<Vec<Vec<u8>>>,
+    /// Which log of Redis's the dataset was imported from ([`import::Log::fingerprint`]).
+    imported: OnceLock<String>,
     numbers: AtomicU64,
 }
 
@@ -179,6 +206,7 @@ impl Saver {
                 loaded: [0, 0],
             }),
             functions: Mutex::default(),
+            imported: OnceLock::new(),
             numbers: AtomicU64::new(0),
         }
     }
@@ -188,10 +216,21 @@ impl Saver {
         *locked(&self.facts)
     }
 
-    /// Keys that the start has read, and those that had expired; and libraries of functions.
-    pub fn loaded(&self, keys: u64, expired: u64, functions: Vec<Vec<u8>>) {
+    /// Keys that the start has read, and those that had expired; libraries of functions; and which
+    /// log of Redis's it all was imported from, now or before. Once.
+    pub fn loaded(
+        &self,
+        keys: u64,
+        expired: u64,
+        functions: Vec<Vec<u8>>,
+        imported: Option<String>,
+    ) {
         locked(&self.facts).loaded = [keys, expired];
         *locked(&self.functions) = functions;
+        if let Some(imported) = imported {
+            let first = self.imported.set(imported).is_ok();
+            assert!(first, "a start loads once");
+        }
     }
 
     /// Whether the last one succeeded, in the background or not.
@@ -202,6 +241,35 @@ impl Saver {
     /// The snapshot that is being taken.
     pub fn running(&self) -> Option<Arc<Run>> {
         locked(&self.running).clone()
+    }
+
+    /// A snapshot of the libraries of functions alone.
+    pub fn functions_alone(&self, now: u64) -> Vec<u8> {
+        let mut file = self.head(false, now);
+        file.push(opcode::END);
+        let crc = crc64(0, &file);
+        file.extend_from_slice(&crc.to_le_bytes());
+        file
+    }
+
+    /// What stands in front of a snapshot's entries.
+    fn head(&self, with_field_expiry: bool, now: u64) -> Vec<u8> {
+        let mut head = Vec::new();
+        put_signature(with_field_expiry, &mut head);
+        put_aux("redis-ver", boot::REDIS_VERSION.as_bytes(), &mut head);
+        put_aux("redis-bits", b"64", &mut head);
+        put_aux("ctime", now.to_string().as_bytes(), &mut head);
+        put_aux("ringdove-ver", boot::VERSION.as_bytes(), &mut head);
+        if let Some(imported) = self.imported.get() {
+            put_aux(import::IMPORTED, imported.as_bytes(), &mut head);
+        }
+        put_aux("aof-base", b"0", &mut head);
+        for library in locked(&self.functions).iter() {
+            head.push(opcode::FUNCTION);
+            put_length(library.len() as u64, &mut head);
+            head.extend_from_slice(library);
+        }
+        head
     }
 
     /// Ends the one that is being taken; whether there was one.
@@ -225,7 +293,13 @@ impl Saver {
 
     /// Starts one, whose file a thread writes; false if there is one already. Then every shard is to
     /// begin its part. While slots move the error is `ResourceBusy`.
-    pub fn begin(&self, node: &Arc<Node>, now: u64, background: bool) -> io::Result<bool> {
+    pub fn begin(
+        &self,
+        node: &Arc<Node>,
+        now: u64,
+        background: bool,
+        target: Target,
+    ) -> io::Result<bool> {
         let mut running = locked(&self.running);
         if running.is_some() {
             return Ok(false);
@@ -239,32 +313,37 @@ impl Saver {
         let run = Arc::new(Run {
             parts,
             background,
+            for_client: matches!(target, Target::Client(_)),
             began: Instant::now(),
             cancelled: AtomicBool::new(false),
             outcome: AtomicU8::new(UNDER_WAY),
         });
-        locked(&self.facts).last_try = now;
+        if !run.for_client {
+            locked(&self.facts).last_try = now;
+        }
         let (thread_node, thread_run) = (node.clone(), run.clone());
         let thread = std::thread::Builder::new().name("snapshot".into());
         thread.spawn(move || {
-            let result = write(&thread_node, &thread_run, &received, number, now);
-            thread_node
-                .saver
-                .end(&thread_node, &thread_run, result, now);
+            take(&thread_node, &thread_run, &received, number, now, target);
         })?;
         *running = Some(run);
         Ok(true)
     }
 
-    fn end(&self, node: &Node, run: &Run, result: io::Result<u64>, now: u64) {
+    fn end(&self, node: &Node, run: &Run, result: &io::Result<u64>, now: u64) {
         let saved = result.is_ok();
         let took = run.seconds();
+        let what = if run.for_client {
+            "Snapshot for a client"
+        } else {
+            "DB"
+        };
         match result {
-            Ok(keys) => log::notice(format_args!("DB saved on disk: {keys} keys, {took} s")),
+            Ok(keys) => log::notice(format_args!("{what} saved on disk: {keys} keys, {took} s")),
             Err(_) if run.is_cancelled() => log::notice(format_args!("The snapshot was cancelled")),
             Err(error) => log::warning(format_args!("The snapshot failed: {error}")),
         }
-        {
+        if !run.for_client {
             let mut facts = locked(&self.facts);
             if run.background && !run.is_cancelled() {
                 (facts.ok, facts.took) = (saved, Some(took));
@@ -276,8 +355,14 @@ impl Saver {
             }
         }
         let mut running = locked(&self.running);
-        let outcome = if saved { SAVED } else { FAILED };
-        self.saved.store(saved, Ordering::Release);
+        let outcome = match (saved, run.for_client) {
+            (true, false) => SAVED,
+            (true, true) => GIVEN_AWAY,
+            (false, _) => FAILED,
+        };
+        if !run.for_client {
+            self.saved.store(saved, Ordering::Release);
+        }
         run.outcome.store(outcome, Ordering::Release);
         *running = None;
         self.ended.notify_all();
@@ -301,7 +386,10 @@ pub fn save_at_end(shard: &mut Shard) {
         return;
     }
     // The first shard begins it, and finds it begun where another one was first.
-    if let Err(error) = node.saver.begin(&node, shard.now_ms / 1000, false) {
+    if let Err(error) = node
+        .saver
+        .begin(&node, shard.now_ms / 1000, false, Target::Place)
+    {
         return log::warning(format_args!("Cannot start a snapshot: {error}"));
     }
     if let Some(run) = node.saver.running() {
@@ -338,27 +426,46 @@ impl Output {
     }
 }
 
-/// Writes what the shards tell; how many keys.
-fn write(node: &Node, run: &Run, parts: &Receiver<Part>, number: u64, now: u64) -> io::Result<u64> {
+/// What the thread does that a snapshot has.
+fn take(node: &Node, run: &Run, parts: &Receiver<Part>, number: u64, now: u64, target: Target) {
     let config = node.config();
-    let path = path(&config);
-    let name = format!("temp-{}-{number}.rdb", std::process::id());
-    let temporary = path.with_file_name(name);
-    let functions = locked(&node.saver.functions).clone();
-    let head = |expires| head(expires, now, &functions);
+    let path = match &target {
+        Target::File(path) => path.clone(),
+        Target::Place | Target::Client(_) => path(&config),
+    };
+    let temporary = path.with_file_name(format!("temp-{}-{number}.rdb", std::process::id()));
+    let head = |expires| node.saver.head(expires, now);
     let written = write_to(&temporary, node.shards, &config, run, parts, head);
-    let done = written.and_then(|keys| {
-        fs::rename(&temporary, &path)?;
-        if let Some(folder) = path.parent() {
-            File::open(folder)?.sync_all()?;
+    match target {
+        Target::Place | Target::File(_) => {
+            let result = written.and_then(|keys| put_in_place(&temporary, &path).map(|()| keys));
+            if result.is_err() {
+                // What is left of it is of no use; it may not be there at all.
+                let _ = fs::remove_file(&temporary);
+            }
+            node.saver.end(node, run, &result, now);
         }
-        Ok(keys)
-    });
-    if done.is_err() {
-        // What is left of it is of no use; it may not be there at all.
-        let _ = fs::remove_file(&temporary);
+        Target::Client(transfer) => {
+            let file = File::open(&temporary);
+            let _ = fs::remove_file(&temporary); // as above; who has it open reads it all the same
+            node.saver.end(node, run, &written, now);
+            match written.and(file) {
+                Ok(file) => transfer.send_file(file),
+                Err(_) => transfer.refuse("the snapshot could not be written"),
+            }
+        }
     }
-    done
+}
+
+/// Gives a file that is whole and durable its name.
+fn put_in_place(temporary: &Path, path: &Path) -> io::Result<()> {
+    fs::rename(temporary, path)?;
+    if let Some(folder) = path.parent() {
+        // The folder of a mere name is where the process is.
+        let here = folder.as_os_str().is_empty();
+        File::open(if here { Path::new(".") } else { folder })?.sync_all()?;
+    }
+    Ok(())
 }
 
 fn write_to(
@@ -418,21 +525,4 @@ fn write_to(
     output.file.write_all(&crc.to_le_bytes())?;
     output.file.sync_all()?;
     Ok(keys)
-}
-
-/// What stands in front of the entries.
-fn head(with_field_expiry: bool, now: u64, functions: &[Vec<u8>]) -> Vec<u8> {
-    let mut head = Vec::new();
-    put_signature(with_field_expiry, &mut head);
-    put_aux("redis-ver", boot::REDIS_VERSION.as_bytes(), &mut head);
-    put_aux("redis-bits", b"64", &mut head);
-    put_aux("ctime", now.to_string().as_bytes(), &mut head);
-    put_aux("ringdove-ver", boot::VERSION.as_bytes(), &mut head);
-    put_aux("aof-base", b"0", &mut head);
-    for library in functions {
-        head.push(opcode::FUNCTION);
-        put_length(library.len() as u64, &mut head);
-        head.extend_from_slice(library);
-    }
-    head
 }

@@ -13,6 +13,7 @@ mod role;
 pub mod save;
 mod shutdown;
 mod slowlog;
+pub mod sync;
 mod time;
 
 use super::context::HomeCtx;
@@ -36,6 +37,9 @@ pub const COMMANDS: &[Spec] = &[
     save::LASTSAVE,
     shutdown::SPEC,
     slowlog::SPEC,
+    sync::SYNC,
+    sync::PSYNC,
+    sync::REPLCONF,
     time::SPEC,
 ];
 

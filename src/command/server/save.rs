@@ -7,6 +7,7 @@ use crate::command::context::{HomeCtx, MergeCtx, PartCtx};
 use crate::command::error::{Error, Outcome};
 use crate::command::spec::{Acl, Flags, Group, Run, Spec};
 use crate::server::log;
+use crate::server::snapshot::Target;
 
 const ADMIN: Acl = Acl::ADMIN.or(Acl::SLOW).or(Acl::DANGEROUS);
 const ADMIN_FLAGS: Flags = Flags::ADMIN.or(Flags::NOSCRIPT).or(Flags::NO_ASYNC_LOADING);
@@ -70,7 +71,10 @@ fn begin(ctx: &mut HomeCtx<'_>, background: bool) -> Outcome {
     let shard = ctx.shard();
     shard.settle_snapshot();
     let node = shard.node.clone();
-    match node.saver.begin(&node, shard.now_ms / 1000, background) {
+    match node
+        .saver
+        .begin(&node, shard.now_ms / 1000, background, Target::Place)
+    {
         Ok(true) => Ok(()),
         Ok(false) => Err(IN_PROGRESS),
         Err(error) if error.kind() == std::io::ErrorKind::ResourceBusy => Err(SLOTS_MOVE),

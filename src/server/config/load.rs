@@ -30,6 +30,7 @@ Usage: ringdove [/path/to/ringdove.conf] [options] [-]
        ringdove -h or --help
        ringdove --check-system
        ringdove --check-rdb FILE
+       ringdove --export-rdb FILE [/path/to/ringdove.conf] [options] [-]
        ringdove --check-aof [--fix] /path/to/appendonlydir
 
 Examples:
@@ -54,6 +55,13 @@ pub enum Startup {
     CheckSystem,
     /// Read a snapshot and say what is in it.
     CheckRdb(PathBuf),
+    /// Read the dataset and write it as a snapshot.
+    ExportRdb {
+        /// The snapshot's file; absolute.
+        path: PathBuf,
+        /// The configuration, which says where the dataset is.
+        launch: Box<Launch>,
+    },
     /// Look at the logs in a directory, and repair them if that is asked for.
     CheckLog {
         /// Whether to cut off what is damaged.
@@ -184,6 +192,22 @@ fn check_log(args: &[&[u8]]) -> Result<Startup, StartError> {
     Ok(Startup::CheckLog { fix, path })
 }
 
+fn export_rdb(args: &[&[u8]]) -> Result<Startup, StartError> {
+    let Some((path, rest)) = args
+        .split_first()
+        .filter(|(path, _)| !path.starts_with(b"--"))
+    else {
+        return Err(StartError::whole(
+            "Usage: ringdove --export-rdb FILE [options]",
+        ));
+    };
+    // Absolute before any `dir` moves.
+    let path = std::path::absolute(as_path(path))
+        .map_err(|error| StartError::cannot_open(as_path(path), &error))?;
+    let launch = Box::new(launch(rest)?);
+    Ok(Startup::ExportRdb { path, launch })
+}
+
 /// Reads the arguments (without the program's name) and the files that they name.
 pub fn load(args: &[OsString]) -> Result<Startup, StartError> {
     let args: Vec<&[u8]> = args.iter().map(|arg| arg.as_bytes()).collect();
@@ -195,14 +219,16 @@ pub fn load(args: &[OsString]) -> Result<Startup, StartError> {
             return Ok(Startup::CheckRdb(as_path(args[1]).to_owned()));
         }
         Some(&b"--check-aof") => return check_log(&args[1..]),
+        Some(&b"--export-rdb") => return export_rdb(&args[1..]),
         _ => {}
     }
+    launch(&args).map(|launch| Startup::Run(Box::new(launch)))
+}
+
+/// What a server would start with that is given these arguments.
+fn launch(args: &[&[u8]]) -> Result<Launch, StartError> {
     let file = args.first().filter(|arg| !arg.starts_with(b"-")).copied();
-    let rest = if file.is_some() {
-        &args[1..]
-    } else {
-        &args[..]
-    };
+    let rest = if file.is_some() { &args[1..] } else { args };
     let (from_stdin, options) = option_lines(rest);
 
     // Before any thread is pinned: what the defaults take from the host must not change later.
@@ -224,7 +250,7 @@ pub fn load(args: &[OsString]) -> Result<Startup, StartError> {
         loader.text(&text, "standard input", 0)?;
     }
     loader.text(&options, "the command line's options", 0)?;
-    loader.finish().map(|launch| Startup::Run(Box::new(launch)))
+    loader.finish()
 }
 
 /// Turns options into lines: `--name` starts one, what follows are its values, quoted. A value may

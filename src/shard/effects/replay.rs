@@ -108,7 +108,7 @@ pub enum Target {
 }
 
 /// The row of an effect: by the name that commands have everywhere, whatever they are called here.
-fn row_of(registry: &Registry, args: &[&[u8]]) -> Option<RowId> {
+pub fn row_of(registry: &Registry, args: &[&[u8]]) -> Option<RowId> {
     let name = args.first()?;
     let is_it = |id: RowId| {
         let row = registry.row(id);
