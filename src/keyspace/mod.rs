@@ -8,6 +8,7 @@
 //! each of which has a table (directory and segments, ordered by position) of entries (one
 //! allocation each: key, expiry, clock, value) in the shard's heap.
 
+mod chunk;
 mod databases;
 mod db;
 mod entry;

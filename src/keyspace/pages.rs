@@ -3,8 +3,8 @@
 //! A general allocator rounds 88 bytes up to 96 and 56 to 64; entries are made in steps of 8 bytes
 //! here and have no header, which is worth 8 to 10 bytes for each key. A page belongs to one size
 //! class as long as a block of it is in use; an empty page goes back to its chunk, an empty chunk to
-//! the process's allocator. Pages are taken in order, and touched by another thread before their
-//! turn ([`super::supply`]).
+//! the system. Pages are taken in order, and touched by another thread before their turn
+//! ([`super::supply`]).
 //!
 //! | bytes of a page | what |
 //! | --- | --- |
@@ -15,8 +15,8 @@
     reason = "an allocator: pages are raw memory, found by their blocks' addresses"
 )]
 
+use super::chunk::{CHUNK_BYTES, Chunk};
 use super::supply::Supply;
-use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::ptr::NonNull;
 
 /// Bytes of a page, and what pages are aligned to.
@@ -24,13 +24,14 @@ pub(super) const PAGE_BYTES: usize = 64 * 1024;
 const HEAD_BYTES: usize = 64;
 /// Bytes of a page that blocks can have.
 pub(super) const USABLE_BYTES: usize = PAGE_BYTES - HEAD_BYTES;
-/// Pages of a chunk: with the two pages that mimalloc adds for its head and the alignment it is 8 MiB,
-/// and four of them fill one of its regions of 32 MiB. Where huge pages back the memory, what a
-/// chunk leaves over is resident too: 127 pages cost 8 bytes more for each key of 5 million.
-const CHUNK_PAGES: usize = 126;
-/// Pages that are touched ahead of need at once: 2 MiB, a huge page. What is resident beyond what is
-/// used stays below two of these, so that it is small beside a small dataset, too.
+/// Pages of a chunk.
+const CHUNK_PAGES: usize = CHUNK_BYTES / PAGE_BYTES;
+/// Pages that are touched ahead of need at once: 2 MiB, a huge page.
 const STEP_PAGES: usize = 32;
+const STEPS: usize = CHUNK_PAGES / STEP_PAGES;
+/// Chunks for each step that is touched ahead. What is resident beyond what is used is small beside
+/// a small dataset, and where much is written there is time to clear a page.
+const CHUNKS_PER_STEP_AHEAD: usize = 16;
 
 type PagePtr = NonNull<PageHead>;
 
@@ -60,26 +61,28 @@ impl PageHead {
     }
 }
 
+/// A chunk in use, or the place of one.
 #[derive(Debug)]
-struct Chunk {
+struct Place {
     /// None once it was given back; its number is used again.
-    start: Option<NonNull<u8>>,
+    chunk: Option<Chunk>,
     /// One bit for each free page.
     free: u128,
 }
 
-const ALL_FREE: u128 = (1 << CHUNK_PAGES) - 1;
+const ALL_FREE: u128 = u128::MAX;
+const _: () = assert!(CHUNK_PAGES == u128::BITS as usize);
 
 /// The pages of a heap.
 #[derive(Debug)]
 pub(super) struct Pages {
     /// First page with room, for each class.
     with_room: Vec<Option<PagePtr>>,
-    chunks: Vec<Chunk>,
+    places: Vec<Place>,
     /// Chunks with free pages, the last one first.
     available: Vec<u32>,
     /// The next chunk, whose first pages are being touched.
-    next: Option<NonNull<u8>>,
+    next: Option<Chunk>,
     /// Who touches pages ahead of need, if anybody does.
     supply: Option<Supply>,
 }
@@ -88,7 +91,7 @@ impl Pages {
     pub(super) fn new(classes: usize, supply: Option<Supply>) -> Self {
         Self {
             with_room: vec![None; classes],
-            chunks: Vec::new(),
+            places: Vec::new(),
             available: Vec::new(),
             next: None,
             supply,
@@ -182,13 +185,17 @@ impl Pages {
             Some(number) => *number,
             None => self.new_chunk(),
         };
-        let chunk = &mut self.chunks[number as usize];
-        let index = chunk.free.trailing_zeros();
-        chunk.free &= !(1 << index);
-        if chunk.free == 0 {
+        let place = &mut self.places[number as usize];
+        let index = place.free.trailing_zeros();
+        place.free &= !(1 << index);
+        if place.free == 0 {
             self.available.pop();
         }
-        let start = chunk.start.expect("available chunks are there");
+        let start = place
+            .chunk
+            .as_ref()
+            .expect("available chunks are there")
+            .start();
         self.touch_ahead(start, index as usize);
         // SAFETY: the page lies inside the chunk.
         let page = unsafe { start.add(index as usize * PAGE_BYTES) }.cast::<PageHead>();
@@ -210,7 +217,7 @@ impl Pages {
     }
 
     /// An empty page goes back to its chunk, and the chunk, if that is empty and another has free
-    /// pages, to the allocator.
+    /// pages, to the system.
     #[cold]
     fn retire(&mut self, page: PagePtr) {
         // SAFETY: the page is alive until here.
@@ -218,54 +225,56 @@ impl Pages {
         if listed {
             self.unlist(page);
         }
-        let chunk = &mut self.chunks[number as usize];
-        let start = chunk.start.expect("it has a page in use");
+        let place = &mut self.places[number as usize];
+        let start = place.chunk.as_ref().expect("it has a page in use").start();
         let index = (page.as_ptr().addr() - start.as_ptr().addr()) / PAGE_BYTES;
-        if chunk.free == 0 {
+        if place.free == 0 {
             self.available.push(number);
         }
-        chunk.free |= 1 << index;
+        place.free |= 1 << index;
         // One empty chunk stays, so that an entry coming and going does not make and free chunks.
-        if chunk.free == ALL_FREE && self.available.len() > 1 {
-            chunk.start = None;
+        if place.free == ALL_FREE && self.available.len() > 1 {
+            let empty = place.chunk.take();
             self.available.retain(|n| *n != number);
-            // SAFETY: made by `new_chunk`; all its pages are free.
-            unsafe { dealloc(start.as_ptr(), chunk_layout()) };
+            if let Some((supply, empty)) = self.supply.as_ref().zip(empty) {
+                supply.unmap(empty);
+            }
         }
     }
 
-    /// In the middle of a step, has the next one touched, be it of this chunk or of the next.
+    /// At the beginning of a step, has one that comes later touched, of this chunk or of the next.
     fn touch_ahead(&mut self, chunk: NonNull<u8>, page: usize) {
         let Some(supply) = &self.supply else { return };
-        if page % STEP_PAGES != STEP_PAGES / 2 {
+        if !page.is_multiple_of(STEP_PAGES) {
             return;
         }
-        let step = page.next_multiple_of(STEP_PAGES);
-        let (chunk, step) = match step {
-            ..CHUNK_PAGES => (chunk, step),
+        let ahead = (self.places.len() / CHUNKS_PER_STEP_AHEAD).clamp(1, STEPS - 1);
+        let (chunk, step) = match page / STEP_PAGES + ahead {
+            step @ ..STEPS => (chunk, step),
             _ if self.available.len() > 1 => return,
-            _ => (*self.next.get_or_insert_with(fresh_chunk), 0),
+            step => {
+                let next = self.next.get_or_insert_with(|| supply.chunk());
+                (next.start(), step - STEPS)
+            }
         };
-        let pages = STEP_PAGES.min(CHUNK_PAGES - step);
         // SAFETY: the step lies inside the chunk.
-        let start = unsafe { chunk.add(step * PAGE_BYTES) };
-        supply.touch(start, pages * PAGE_BYTES);
+        let start = unsafe { chunk.add(step * STEP_PAGES * PAGE_BYTES) };
+        supply.touch(start, STEP_PAGES * PAGE_BYTES);
     }
 
     fn new_chunk(&mut self) -> u32 {
-        let start = self.next.take().unwrap_or_else(fresh_chunk);
-        let chunk = Chunk {
-            start: Some(start),
+        let place = Place {
+            chunk: Some(self.next.take().unwrap_or_else(Chunk::map)),
             free: ALL_FREE,
         };
-        let number = match self.chunks.iter().position(|c| c.start.is_none()) {
+        let number = match self.places.iter().position(|p| p.chunk.is_none()) {
             Some(number) => {
-                self.chunks[number] = chunk;
+                self.places[number] = place;
                 number
             }
             None => {
-                self.chunks.push(chunk);
-                self.chunks.len() - 1
+                self.places.push(place);
+                self.places.len() - 1
             }
         };
         self.available.push(number as u32);
@@ -274,10 +283,10 @@ impl Pages {
 
     /// Bytes of all pages that hold a block in use.
     pub(super) fn held_bytes(&self) -> usize {
-        let used = |c: &Chunk| (ALL_FREE & !c.free).count_ones() as usize;
-        self.chunks
+        let used = |p: &Place| (ALL_FREE & !p.free).count_ones() as usize;
+        self.places
             .iter()
-            .filter(|c| c.start.is_some())
+            .filter(|p| p.chunk.is_some())
             .map(used)
             .sum::<usize>()
             * PAGE_BYTES
@@ -286,27 +295,9 @@ impl Pages {
 
 impl Drop for Pages {
     fn drop(&mut self) {
-        if let Some(start) = self.next {
-            // SAFETY: made by `fresh_chunk`; nobody has used it.
-            unsafe { dealloc(start.as_ptr(), chunk_layout()) };
-        }
-        for chunk in &self.chunks {
-            let Some(start) = chunk.start else { continue };
-            assert_eq!(chunk.free, ALL_FREE, "a block outlives its heap");
-            // SAFETY: made by `new_chunk`; all its pages are free.
-            unsafe { dealloc(start.as_ptr(), chunk_layout()) };
-        }
+        let in_use = |p: &Place| p.chunk.is_some() && p.free != ALL_FREE;
+        assert!(!self.places.iter().any(in_use), "a block outlives its heap");
     }
-}
-
-fn fresh_chunk() -> NonNull<u8> {
-    // SAFETY: the size is not zero.
-    let ptr = unsafe { alloc(chunk_layout()) };
-    NonNull::new(ptr).unwrap_or_else(|| handle_alloc_error(chunk_layout()))
-}
-
-fn chunk_layout() -> Layout {
-    Layout::from_size_align(CHUNK_PAGES * PAGE_BYTES, PAGE_BYTES).expect("a fixed size")
 }
 
 #[cfg(test)]

@@ -6,8 +6,8 @@
 //! grows faster than that it meets the faults itself. The supplier's thread gives way to all
 //! others: on a core that a shard keeps busy, touching much in one go would be the stall that it is
 //! there to prevent.
-#![expect(unsafe_code, reason = "a system call on memory that the shard owns")]
 
+use super::chunk::{Chunk, make_present};
 use crate::stdx::allocator;
 use bytes::Bytes;
 use std::ptr::NonNull;
@@ -26,6 +26,11 @@ const PURGE_MIN: usize = 64 << 20;
 enum Job {
     /// To have memory made present: its address, and its bytes.
     Touch(usize, usize),
+    /// To have a chunk ready: the kernel lets one thread map memory at a time, and nobody while it
+    /// clears a page for the supplier.
+    Map,
+    /// To give a chunk back.
+    Unmap(Chunk),
     /// To free a large value: giving hundreds of MiB back to the kernel takes milliseconds, too.
     Free(Bytes),
 }
@@ -34,6 +39,8 @@ enum Job {
 #[derive(Debug)]
 pub struct Supply {
     jobs: SyncSender<Job>,
+    /// A chunk that is ready.
+    chunks: Receiver<Chunk>,
 }
 
 /// A shard's way to have large values freed elsewhere.
@@ -44,18 +51,36 @@ pub(super) struct Disposer(SyncSender<Job>);
 #[derive(Debug)]
 pub struct Supplier {
     jobs: Receiver<Job>,
+    chunks: SyncSender<Chunk>,
 }
 
 /// The two ends.
 pub fn supply() -> (Supply, Supplier) {
     let (jobs, asked) = sync_channel(JOBS_MAX);
-    (Supply { jobs }, Supplier { jobs: asked })
+    let (mapped, chunks) = sync_channel(1);
+    let supplier = Supplier {
+        jobs: asked,
+        chunks: mapped,
+    };
+    (Supply { jobs, chunks }, supplier)
 }
 
 impl Supply {
     /// Has memory made present, some time; where the supplier is far behind it is not.
     pub(super) fn touch(&self, start: NonNull<u8>, bytes: usize) {
         let _ = self.jobs.try_send(Job::Touch(start.as_ptr().addr(), bytes));
+    }
+
+    /// A chunk, and has the next one made ready; where the supplier is far behind it is mapped here.
+    pub(super) fn chunk(&self) -> Chunk {
+        let chunk = self.chunks.try_recv().unwrap_or_else(|_| Chunk::map());
+        let _ = self.jobs.try_send(Job::Map);
+        chunk
+    }
+
+    /// Gives a chunk back elsewhere; here, if the supplier is far behind.
+    pub(super) fn unmap(&self, chunk: Chunk) {
+        let _ = self.jobs.try_send(Job::Unmap(chunk));
     }
 
     pub(super) fn disposer(&self) -> Disposer {
@@ -85,15 +110,11 @@ impl Supplier {
                     }
                 }
                 Job::Touch(start, bytes) => make_present(start, bytes),
+                Job::Map => {
+                    let _ = self.chunks.try_send(Chunk::map());
+                }
+                Job::Unmap(chunk) => drop(chunk),
             }
         }
     }
-}
-
-/// Has the kernel back a range with memory as a write would; what stands in it stays.
-fn make_present(start: usize, bytes: usize) {
-    let start = std::ptr::without_provenance_mut(start);
-    // SAFETY: it reads and writes nothing. Where the shard has given the range back meanwhile, it is
-    // present for whoever has it now, or the call fails, as it does on a kernel that does not know it.
-    unsafe { libc::madvise(start, bytes, libc::MADV_POPULATE_WRITE) };
 }

@@ -75,8 +75,9 @@ fn choice(rest: &mut &str, open: char) -> Part {
 }
 
 fn word(rest: &mut &str) -> Part {
-    let end = rest.find([' ', '[', ']', '(', ')', '|', '.']);
-    let (word, after) = rest.split_at(end.unwrap_or(rest.len()));
+    let ends = [rest.find([' ', '[', ']', '(', ')', '|']), rest.find("...")];
+    let end = ends.into_iter().flatten().min().unwrap_or(rest.len());
+    let (word, after) = rest.split_at(end);
     *rest = after;
     if CLASSES.iter().any(|(class, _)| *class == word) {
         Part::Class(word.to_owned())
