@@ -1,15 +1,18 @@
 //! The memory of one shard's keyspace: entries and the tables' nodes, and the count of its bytes.
 //!
-//! Entries up to 2 KiB and segments come from [`Pages`] in exact classes: steps of 8 bytes up to
-//! 256, of an eighth above; segments in the sizes that divide a page. What is larger (or a
-//! directory) comes from the process's allocator, and is counted as that rounds: four sizes to a
-//! doubling. So no allocator has to be asked for a size on the way of a request.
+//! Entries up to 8 KiB and segments come from [`Pages`] in exact classes: steps of 8 bytes up to
+//! 256, of 32 and then 64 up to 2 KiB, above in the sizes that divide a page, as segments are. What
+//! is larger (or a directory) comes from the process's allocator, and is counted as that rounds:
+//! four sizes to a doubling. So no allocator has to be asked for a size on the way of a request.
+//!
+//! A class costs a page as soon as one entry has it, and an entry that grows passes through all of
+//! them; a coarse class costs every entry of it. With these a small collection loses 3 % on average.
 #![expect(
     unsafe_code,
     reason = "hands out raw memory for entries and table nodes"
 )]
 
-use super::pages::Pages;
+use super::pages::{Pages, USABLE_BYTES};
 use super::segment;
 use super::supply::Supply;
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
@@ -21,18 +24,27 @@ const ENTRY_ALIGN: usize = 8;
 /// Table nodes are whole cache lines.
 pub(super) const LINE_BYTES: usize = 64;
 
-/// Largest entry in pages.
-const PAGED_MAX: usize = 2048;
 /// Up to here classes are 8 bytes apart.
 const FINE_MAX: usize = 256;
 /// Nothing is smaller than a header and a few bytes.
 const SMALLEST: usize = 16;
 const FINE_CLASSES: usize = (FINE_MAX - SMALLEST) / ENTRY_ALIGN + 1;
-/// Classes to a doubling above.
-const COARSE_STEPS: usize = 8;
-const COARSE_CLASSES: usize = (PAGED_MAX / FINE_MAX).ilog2() as usize * COARSE_STEPS;
+/// Up to here they are [`MIDDLE_STEP`] apart, from there to [`COARSE_MAX`] [`COARSE_STEP`].
+const MIDDLE_MAX: usize = 512;
+const MIDDLE_STEP: usize = 32;
+const MIDDLE_CLASSES: usize = (MIDDLE_MAX - FINE_MAX) / MIDDLE_STEP;
+const COARSE_MAX: usize = 2048;
+const COARSE_STEP: usize = 64;
+const COARSE_CLASSES: usize = (COARSE_MAX - MIDDLE_MAX) / COARSE_STEP;
+/// Above, a class for each number of blocks that a page may hold: at most so many ...
+const BLOCKS_MAX: usize = USABLE_BYTES / (COARSE_MAX + 1);
+/// ... and at least so many: with fewer the steps would be coarser than the general allocator's.
+const BLOCKS_MIN: usize = 8;
+const PARTED_CLASSES: usize = BLOCKS_MAX - BLOCKS_MIN + 1;
+/// Largest entry in pages.
+const PAGED_MAX: usize = block_bytes(BLOCKS_MIN);
 /// Segments' classes stand behind the entries', one for each number of lines.
-const FIRST_SEGMENT_CLASS: usize = FINE_CLASSES + COARSE_CLASSES;
+const FIRST_SEGMENT_CLASS: usize = FINE_CLASSES + MIDDLE_CLASSES + COARSE_CLASSES + PARTED_CLASSES;
 const CLASSES: usize = FIRST_SEGMENT_CLASS + segment::LINES_MAX + 1;
 
 /// One shard's memory. It stays on its thread (it is neither Send nor Sync where it is shared
@@ -73,9 +85,17 @@ impl Heap {
     pub(super) fn good_size(size: usize) -> usize {
         if size <= FINE_MAX {
             size.next_multiple_of(ENTRY_ALIGN).max(SMALLEST)
+        } else if size <= COARSE_MAX {
+            let step = if size <= MIDDLE_MAX {
+                MIDDLE_STEP
+            } else {
+                COARSE_STEP
+            };
+            size.next_multiple_of(step)
+        } else if size <= PAGED_MAX {
+            block_bytes(USABLE_BYTES / size.next_multiple_of(ENTRY_ALIGN))
         } else {
-            let steps = if size <= PAGED_MAX { COARSE_STEPS } else { 4 };
-            size.next_multiple_of((1 << (size - 1).ilog2()) / steps)
+            size.next_multiple_of((1 << (size - 1).ilog2()) / 4)
         }
     }
 
@@ -84,11 +104,12 @@ impl Heap {
     fn class(good: usize) -> usize {
         if good <= FINE_MAX {
             (good - SMALLEST) / ENTRY_ALIGN
+        } else if good <= MIDDLE_MAX {
+            FINE_CLASSES + (good - FINE_MAX) / MIDDLE_STEP - 1
+        } else if good <= COARSE_MAX {
+            FINE_CLASSES + MIDDLE_CLASSES + (good - MIDDLE_MAX) / COARSE_STEP - 1
         } else {
-            let doubling = (good - 1).ilog2() - FINE_MAX.ilog2();
-            let step = (FINE_MAX << doubling) / COARSE_STEPS;
-            let in_doubling = (good - (FINE_MAX << doubling)) / step - 1;
-            FINE_CLASSES + doubling as usize * COARSE_STEPS + in_doubling
+            FIRST_SEGMENT_CLASS - 1 - (USABLE_BYTES / good - BLOCKS_MIN)
         }
     }
 
@@ -173,6 +194,11 @@ impl Heap {
         // SAFETY: the caller promises that this layout is the one of the allocation.
         unsafe { dealloc(ptr.as_ptr(), layout) }
     }
+}
+
+/// Bytes of a block where a page holds `blocks` of them.
+const fn block_bytes(blocks: usize) -> usize {
+    USABLE_BYTES / blocks / ENTRY_ALIGN * ENTRY_ALIGN
 }
 
 /// Whether that many lines come from the pages. Directories of one line do (a slot's first).
