@@ -259,6 +259,7 @@ impl Engine {
             return;
         }
         self.abandon(conn);
+        self.settle_aftermath();
         if self.session_if(conn).is_some() {
             self.free_if_done(conn);
         }

@@ -630,3 +630,68 @@ fn who_waits_behind_a_move_to_another_shard_does_not_pass_it() {
     );
     assert_eq!(world.answers(), "$1\r\na\r\n");
 }
+
+/// Two that wait for a transaction to end: a push, and a pop by somebody else. What the push brings
+/// goes to who has waited for it before, though that takes a transaction, and not to the pop.
+#[test]
+fn a_push_is_given_away_before_the_next_command_runs() {
+    let mut world = World::new(1, 5);
+    let (k, m) = (world.key_of(0), world.key_of(1));
+    world.send_text(0, &format!("BLMOVE {k} {m} LEFT RIGHT 0\r\n"));
+    assert_eq!(world.answers(), "");
+    // Clients 2, 3 and 4 are of shards 2, 0 and 1.
+    world.send_text(2, &format!("RENAMENX {k} {m}\r\n"));
+    world.deliver(2, 0);
+    world.send_text(4, &format!("RPUSH {k} a\r\n"));
+    world.deliver(1, 0);
+    world.send_text(3, &format!("LPOP {k}\r\n"));
+    assert_eq!(world.answers(), "$1\r\na\r\n");
+    let popped = std::mem::take(&mut world.clients[3].received);
+    assert_eq!(String::from_utf8_lossy(&popped), "$-1\r\n");
+    assert!(world.engines.iter().all(Engine::is_drained));
+}
+
+/// As on Redis, a command of a pipeline does not find what the one before it has brought to somebody
+/// who waits.
+#[test]
+fn a_pipeline_over_shards_gives_to_who_waits() {
+    for wait in ["BLPOP {k} 0\r\n", "BLMOVE {k} {m} LEFT RIGHT 0\r\n"] {
+        let (mut world, k, m) = three_clients();
+        let wait = wait.replace("{k}", &k).replace("{m}", &m);
+        world.send_text(0, &wait);
+        assert_eq!(world.answers(), "");
+        let (near, far) = (format!("n{{{m}}}"), format!("f{{{k}}}"));
+        let pipeline = format!(
+            "SET {near} 1\r\nRPUSH {k} a\r\nSET {near} 2\r\nLPOP {k}\r\n\
+             SET {near} 3\r\nSET {far} 1\r\nSET {near} 4\r\nSET {far} 2\r\n"
+        );
+        world.send_text(1, &pipeline);
+        assert!(world.answers().ends_with("$1\r\na\r\n"), "{wait}");
+        let answers = std::mem::take(&mut world.clients[1].received);
+        let answers = String::from_utf8(answers).expect("text");
+        assert_eq!(
+            answers,
+            "+OK\r\n:1\r\n+OK\r\n$-1\r\n+OK\r\n+OK\r\n+OK\r\n+OK\r\n"
+        );
+        assert!(world.engines.iter().all(Engine::is_drained));
+    }
+}
+
+/// The client of a service that waits for another shard goes: who waits behind it is served.
+#[test]
+fn a_service_that_is_given_up_leaves_the_key_to_the_next() {
+    let (mut world, k, m) = three_clients();
+    world.send_text(0, &format!("BLMOVE {k} {m} LEFT RIGHT 0\r\n"));
+    world.send_text(2, &format!("BLPOP {k} 0\r\n"));
+    assert_eq!(world.answers(), "");
+    world.send_text(1, &format!("RPUSH {k} a\r\n"));
+    world.deliver(1, 0);
+    let conn = world.clients[0].conn.take().expect("it waits");
+    world.engines[0].disconnected(conn);
+    world.end_turn(0);
+    assert_eq!(world.answers(), "");
+    let element = format!("*2\r\n${}\r\n{k}\r\n$1\r\na\r\n", k.len());
+    let answers = std::mem::take(&mut world.clients[2].received);
+    assert_eq!(String::from_utf8_lossy(&answers), element);
+    assert!(world.engines.iter().all(Engine::is_drained));
+}

@@ -73,8 +73,8 @@ pub(super) enum Job {
     Apply(RowId, Vec<Questions>),
     /// Run step by step.
     Steps(Box<Steps>),
-    /// Serve a client that has waited at this shard under this number.
-    Serve(u64, Box<Waiter>),
+    /// Serve a client that has waited at this shard.
+    Serve(Box<Waiter>),
     /// Let the connection send so many commands, whose keys are held.
     Volley(u32),
 }
@@ -188,6 +188,17 @@ impl Engine {
         let txn = self.shard.txns.begin(connection, needs.into_parts());
         self.running.insert(txn, Running { call, job });
         self.work_off_transactions();
+    }
+
+    /// Begins the service of a client that has waited at this shard. The caller sees to it that
+    /// [`work_off_transactions`](Self::work_off_transactions) is called when everything that has
+    /// become ready is looked at: until then nobody may come to it.
+    pub(super) fn begin_service(&mut self, needs: Needs, waiter: Waiter) {
+        let call = waiter.call;
+        let stand_in = self.stand_in(&call);
+        let txn = self.shard.txns.begin_service(stand_in, needs.into_parts());
+        let job = Job::Serve(Box::new(waiter));
+        self.running.insert(txn, Running { call, job });
     }
 
     /// Claims the keys of a command and asks for their entries. Those of this shard stay where they
@@ -332,7 +343,7 @@ impl Engine {
     /// Does what the transaction machine asks for. What this does may call it again; the outer call
     /// then goes on with what came of it, so that actions are carried out one after the other.
     pub(super) fn work_off_transactions(&mut self) {
-        if std::mem::replace(&mut self.working_off, true) {
+        if self.settling || std::mem::replace(&mut self.working_off, true) {
             return;
         }
         while let Some(action) = self.shard.txns.next_action() {
@@ -350,6 +361,8 @@ impl Engine {
             }
         }
         self.working_off = false;
+        // A service that was given up has left a key to those who wait behind it.
+        self.settle_aftermath();
     }
 
     /// All of a transaction's claims here are free: gives what it asked for.
@@ -368,10 +381,17 @@ impl Engine {
                 answers.push(answer);
             }
         }
+        let locks_only = ask.keys.is_empty() && ask.questions.is_none();
+        let blocking = &self.shard.blocking;
+        let waited_for = locks_only && {
+            let keys = self.shard.txns.claimed_keys(txn);
+            !blocking.is_empty() && blocking.waits_for_any(keys)
+        };
         let loan = Loan {
             ask,
             entries,
             answers,
+            waited_for,
             watched_until_ms,
             ..Loan::default()
         };
@@ -421,7 +441,8 @@ impl Engine {
             Work::Command(mut command) => {
                 self.run_owned_counted(&call, &mut command, &mut output);
                 if let Some(wait) = self.shard.blocking.request.take() {
-                    return self.begin_wait(call, command, wait);
+                    self.begin_wait(call, command, wait);
+                    return self.settle_aftermath();
                 }
             }
             Work::Block(block) => self.run_block(&call, block, &mut output),
@@ -468,8 +489,8 @@ impl Engine {
                     return self.shard.txns.executed(txn, loans);
                 }
             }
-            Job::Serve(number, waiter) => {
-                self.serve_with_loans(txn, number, *waiter, &mut loans);
+            Job::Serve(waiter) => {
+                self.serve_with_loans(txn, *waiter, &mut loans);
                 return self.shard.txns.executed(txn, loans);
             }
             Job::Block(commands) => {
@@ -574,7 +595,7 @@ impl Engine {
         use std::fmt::Write;
         let mut text = String::new();
         for (txn, connection, missing) in self.shard.txns.running() {
-            let (number, client) = (txn.number, connection.number);
+            let (number, client) = (txn.time(), connection.number);
             let _ = writeln!(
                 text,
                 "coordinates txn={number} client={client} missing={missing}"
@@ -589,7 +610,7 @@ impl Engine {
             let _ = writeln!(
                 text,
                 "{state} txn={} coordinator={} locks={} clear={} wounded={}",
-                queued.txn.number,
+                queued.txn.time(),
                 queued.txn.coordinator.0,
                 queued.locks,
                 queued.clear,

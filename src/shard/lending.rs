@@ -117,6 +117,9 @@ pub struct Loan {
     pub entries: Vec<Option<OwnedEntry>>,
     /// On the way there: the replies to the questions.
     pub answers: Vec<Output>,
+    /// On the way there, where nothing was asked for but locks: whether a client waits for a key
+    /// that is held.
+    pub waited_for: bool,
     /// On the way there: when the first of the watched keys expires, Unix milliseconds.
     pub watched_until_ms: Option<u64>,
     /// On the way back: what was changed, in order.
