@@ -28,7 +28,7 @@ use super::session::{ConnId, Stall, flag};
 use super::transaction::{Needs, own};
 use crate::command::error::Error;
 use crate::command::registry::RowId;
-use crate::keyspace::{Lookup, Slot};
+use crate::keyspace::{Kind, Lookup, Slot};
 use crate::mesh::ShardId;
 use crate::resp::encode::{Output, Reply};
 use crate::shard::blocking::{Place, Token, Trying, Wait, Waiter};
@@ -321,7 +321,7 @@ impl Engine {
             if kind.is_none() && !self.shard.blocking.any_even_if_gone() {
                 return true;
             }
-            if (kind == Some(wanted) || even_if_gone) && !self.try_waiter(place) {
+            if (kind == Some(wanted) || even_if_gone) && !self.try_waiter(place, key) {
                 return false;
             }
         }
@@ -354,9 +354,9 @@ impl Engine {
         }
     }
 
-    /// Runs a waiter's command again. False if that is a transaction: those behind it have to wait
-    /// for what it leaves.
-    fn try_waiter(&mut self, place: Place) -> bool {
+    /// Runs a waiter's command again, for one of its keys. False if that is a transaction: those
+    /// behind it have to wait for what it leaves.
+    fn try_waiter(&mut self, place: Place, key: &[u8]) -> bool {
         let waiter = self.shard.take_waiter(place).expect("just found");
         if waiter.token.is_taken() {
             return true;
@@ -372,7 +372,9 @@ impl Engine {
             token: waiter.token.clone(),
             won: false,
         });
-        run_again(&mut self.shard, &waiter.call, &waiter.command, &mut output);
+        let narrowed = narrowed(&waiter, key);
+        let command = narrowed.as_ref().unwrap_or(&waiter.command);
+        run_again(&mut self.shard, &waiter.call, command, &mut output);
         let mut trying = self.shard.blocking.trying.take().expect("set above");
         if self.shard.blocking.request.take().is_some() {
             self.shard.add_waiter(place, waiter);
@@ -446,18 +448,39 @@ impl Begun {
     }
 }
 
+/// The command of one who waits for several keys, with this one in the place of each. As on Redis
+/// who is served because of a key takes from that one, though another of his keys may have come to
+/// hold something besides: those who have waited for that one before him are asked first. Who reads
+/// streams takes nothing from anybody.
+fn narrowed(waiter: &Waiter, key: &[u8]) -> Option<OwnedCommand> {
+    let Wait { keys, kind, .. } = &waiter.wait;
+    let several = keys.len() > 1 && *kind != Kind::Stream;
+    several.then(|| {
+        let is_key = |at: usize| keys.iter().any(|index| *index as usize == at);
+        with_args(&waiter.command, |at| is_key(at).then_some(key))
+    })
+}
+
+/// A command with some of its arguments replaced.
+fn with_args<'a>(
+    command: &'a OwnedCommand,
+    new: impl Fn(usize) -> Option<&'a [u8]>,
+) -> OwnedCommand {
+    let all = 0..command.len();
+    let args: Vec<&[u8]> = all
+        .map(|at| new(at).unwrap_or_else(|| command.arg(at)))
+        .collect();
+    OwnedCommand::new(command.command, args.iter().copied(), Vec::new())
+}
+
 /// A waiter whose command has the arguments that it is to have from now on.
 fn waiter(call: RemoteCall, mut command: OwnedCommand, mut wait: Wait, token: Token) -> Waiter {
     let rewritten = std::mem::take(&mut wait.rewritten);
     if !rewritten.is_empty() {
-        let new = |at: usize| {
+        command = with_args(&command, |at| {
             let new = rewritten.iter().find(|(index, _)| *index as usize == at);
             new.map(|(_, bytes)| &bytes[..])
-        };
-        let args: Vec<&[u8]> = (0..command.len())
-            .map(|at| new(at).unwrap_or_else(|| command.arg(at)))
-            .collect();
-        command = OwnedCommand::new(command.command, args.iter().copied(), Vec::new());
+        });
     }
     Waiter {
         call,

@@ -695,3 +695,28 @@ fn a_service_that_is_given_up_leaves_the_key_to_the_next() {
     assert_eq!(String::from_utf8_lossy(&answers), element);
     assert!(world.engines.iter().all(Engine::is_drained));
 }
+
+/// Who waits for several keys is served from the one that came to hold something first, as on Redis,
+/// and takes nothing from another for which somebody has waited before him.
+#[test]
+fn who_waits_for_several_keys_passes_nobody_at_the_others() {
+    let mut world = World::new(1, 4);
+    let k = world.key_of(0);
+    let (from, to) = (format!("from{{{k}}}"), format!("to{{{k}}}"));
+    let waits = [
+        format!("BRPOPLPUSH {from} {to} 0\r\n"),
+        format!("BLPOP {to} 0\r\n"),
+        format!("BLPOP {to} {from} 0\r\n"),
+    ];
+    for (client, wait) in waits.iter().enumerate() {
+        world.send_text(client, wait);
+        assert_eq!(world.answers(), "");
+    }
+    world.send_text(3, &format!("RPUSH {from} a b\r\n"));
+    assert_eq!(world.answers(), "$1\r\nb\r\n");
+    let mut received = |client: usize| {
+        String::from_utf8(std::mem::take(&mut world.clients[client].received)).expect("text")
+    };
+    assert!(received(1).ends_with("$1\r\nb\r\n"));
+    assert!(received(2).ends_with("$1\r\na\r\n"));
+}
