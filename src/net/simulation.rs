@@ -590,6 +590,45 @@ fn a_watched_key_that_expires_while_exec_gathers_its_locks_refuses_it() {
     }
 }
 
+/// Who reads keys of several owners, some of which answer while a key is there that expires before
+/// all is held, sees them at one time: the key gone beside what was written after it had expired.
+#[test]
+fn a_key_that_expires_while_a_read_gathers_its_locks_is_not_seen() {
+    let (start, due) = (1_000_000, 1_000_010);
+    for (late, gone) in [(start, false), (due - 1, false), (due, true)] {
+        let mut world = World::new(1, 1);
+        let home = world.clients[0].home;
+        let (early, other) = ((home + 1) % SHARDS, (home + 2) % SHARDS);
+        let (k, m) = (world.key_of(early), world.key_of(other));
+        world.set_clocks(start);
+        world.send_text(0, &format!("SET {k} v PXAT {due}\r\nSET {m} w\r\n"));
+        assert_eq!(world.answers(), "+OK\r\n+OK\r\n");
+        let v = if gone { "$-1\r\n" } else { "$1\r\nv\r\n" };
+        let both = 2 - i64::from(gone);
+        for (ask, answer) in [
+            (format!("MGET {k} {m}"), format!("*2\r\n{v}$1\r\nw\r\n")),
+            (format!("EXISTS {m} {k}"), format!(":{both}\r\n")),
+            (
+                format!("MULTI\r\nGET {m}\r\nGET {k}\r\nEXEC"),
+                format!("+OK\r\n+QUEUED\r\n+QUEUED\r\n*2\r\n$1\r\nw\r\n{v}"),
+            ),
+            ("KEYS *".into(), format!("*{both}\r\n")),
+        ] {
+            world.set_clocks(start);
+            world.send_text(0, &format!("{ask}\r\n"));
+            world.deliver(home, early);
+            world.set_clocks(late);
+            let seen = world.answers();
+            assert!(seen.starts_with(&answer), "{ask} at {late}: {seen:?}");
+            assert!(world.engines.iter().all(Engine::is_drained));
+            // What was found expired is gone, and comes back for the next.
+            world.set_clocks(start);
+            world.send_text(0, &format!("SET {k} v PXAT {due}\r\n"));
+            assert_eq!(world.answers(), "+OK\r\n");
+        }
+    }
+}
+
 /// Three clients at three shards; `k` is a key of the first one's, `m` of the second one's.
 fn three_clients() -> (World, String, String) {
     let world = World::new(1, 3);
