@@ -760,10 +760,11 @@ impl Reach {
         let (mine, its) = (self.reads | self.writes, later.reads | later.writes);
         let both_write = self.writes != 0 && later.writes != 0;
         let meet = self.writes & its != 0 || mine & later.writes != 0;
-        // A read behind a WATCH of the same key sees what is watched. One in front of it may see a
-        // change that the watch sees, too.
-        let looks = self.watches && mine & its != 0;
-        let ends = self.watches && later.ends_watches && self.guard == later.guard;
+        // A read behind a WATCH of the same key sees what is watched, while it is. One in front of it
+        // may see a change that the watch sees, too.
+        let of_one_watch = self.watches && self.guard == later.guard;
+        let looks = of_one_watch && mine & its != 0;
+        let ends = of_one_watch && later.ends_watches;
         both_write || meet || looks || ends
     }
 }
