@@ -279,6 +279,7 @@ impl Engine {
         let mut out = Output::default();
         self.run_block(&call, block, &mut out);
         self.answer(&call, out);
+        self.settle_aftermath();
     }
 
     /// What a block claims at the only owner of its keys.

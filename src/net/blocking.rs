@@ -25,13 +25,13 @@ use super::dispatch::run_again;
 use super::engine::Engine;
 use super::errand::Errand;
 use super::session::{ConnId, Stall, flag};
-use super::transaction::{Job, Needs, own};
+use super::transaction::{Needs, own};
 use crate::command::error::Error;
 use crate::command::registry::RowId;
-use crate::keyspace::Lookup;
+use crate::keyspace::{Kind, Lookup};
 use crate::mesh::ShardId;
 use crate::resp::encode::{Output, Reply};
-use crate::shard::blocking::{Token, Trying, Wait, Waiter};
+use crate::shard::blocking::{Place, Token, Trying, Wait, Waiter};
 use crate::shard::lending::{Carried, OwnedCommand};
 use crate::txn::{Claim, Claims, ConnectionId, Loans, Mode, TxnId};
 
@@ -53,6 +53,8 @@ pub struct Blocked {
 pub struct Begun {
     conn: ConnId,
     blocked: Blocked,
+    /// It had begun before; whoever served the client has found nothing.
+    again: bool,
 }
 
 /// How a wait ends without service.
@@ -99,6 +101,10 @@ impl Engine {
         self.send_publications();
         self.shard.aftermath = self.shard.blocking.has_ready();
         self.settling = false;
+        // Services that have begun, and those whom they were put before.
+        if !self.working_off && self.shard.txns.has_actions() {
+            self.work_off_transactions();
+        }
     }
 
     /// A command all of whose keys have this owner has found nothing: its client waits here.
@@ -106,8 +112,8 @@ impl Engine {
         let token = Token::default();
         let begun = Begun::new(&call, &wait, &token, SmallVec::from_elem(self.shard.id, 1));
         let waiter = waiter(call, command, wait, token);
-        let number = self.shard.blocking.number();
-        self.shard.add_waiter(number, waiter);
+        let place = self.shard.last_place();
+        self.shard.add_waiter(place, waiter);
         self.tell_home(&call, begun);
     }
 
@@ -130,8 +136,8 @@ impl Engine {
         let waiter = waiter(call, command, wait, token);
         for shard in shards {
             if shard == self.shard.id {
-                let number = self.shard.blocking.number();
-                self.shard.add_waiter(number, waiter.clone());
+                let place = self.shard.last_place();
+                self.shard.add_waiter(place, waiter.clone());
                 continue;
             }
             let loan = loans.iter_mut().find(|(other, _)| *other == shard);
@@ -144,8 +150,8 @@ impl Engine {
     /// A waiter has come with what a transaction gives back.
     pub(super) fn waiter_arrived(&mut self, waiter: Waiter) {
         if !waiter.token.is_taken() {
-            let number = self.shard.blocking.number();
-            self.shard.add_waiter(number, waiter);
+            let place = self.shard.last_place();
+            self.shard.add_waiter(place, waiter);
         }
     }
 
@@ -159,19 +165,36 @@ impl Engine {
 
     /// A connection of this shard waits.
     pub(super) fn wait_begun(&mut self, begun: Begun) {
-        let Begun { conn, blocked } = begun;
+        let Begun {
+            conn,
+            blocked,
+            again,
+        } = begun;
+        if again && !self.waits_with(conn, &blocked.token) {
+            return; // it has been ended since, and the connection may be another
+        }
+        // Again: it may have been due in the meantime.
         if let Some(until_ms) = blocked.until_ms {
             self.deadlines.insert((until_ms, conn));
         }
         let session = self.session(conn);
         session.flags |= flag::BLOCKED;
-        session.info.blocked = Some(Box::new(blocked));
+        if !again {
+            session.info.blocked = Some(Box::new(blocked));
+        }
         let gone = session.fd < 0 || session.is(flag::CLOSING);
         if gone {
             self.end_wait(conn, Ending::Gone);
         } else {
             self.end_if_hung_up(conn);
         }
+    }
+
+    /// Whether a connection is in the wait that has this token.
+    fn waits_with(&mut self, conn: ConnId, token: &Token) -> bool {
+        let session = self.session_if(conn);
+        let blocked = session.and_then(|session| session.info.blocked.as_ref());
+        blocked.is_some_and(|blocked| blocked.token.is(token))
     }
 
     /// Ends waits whose time is over.
@@ -281,16 +304,13 @@ impl Engine {
     /// Tries the waiters of a key in their order; false if a transaction is in the way.
     fn try_waiters_of(&mut self, db: u16, key: &[u8]) -> bool {
         let pos = self.shard.pos(key);
-        let mut from = 0;
-        while let Some((number, waiter)) = self.shard.blocking.first_from(db, key, from) {
-            from = number + 1;
+        let mut place = Place::default();
+        while let Some(waiter) = self.shard.blocking.first_behind(db, key, place) {
+            place = waiter.place;
             let (wanted, even_if_gone) = (waiter.wait.kind, waiter.wait.even_if_gone);
             // Before anything is looked up: what is lent would be missed.
-            if !self.shard.txns.is_idle() {
-                let waiter = waiter.clone();
-                if !self.may_try(&waiter, db, key) {
-                    return false;
-                }
+            if !self.shard.txns.is_idle() && !self.may_try(waiter, db, key) {
+                return false;
             }
             let now_ms = self.shard.now_ms;
             let entry = self.shard.keyspace.db(usize::from(db));
@@ -301,15 +321,16 @@ impl Engine {
             if kind.is_none() && !self.shard.blocking.any_even_if_gone() {
                 return true;
             }
-            if (kind == Some(wanted) || even_if_gone) && !self.try_waiter(number) {
+            if (kind == Some(wanted) || even_if_gone) && !self.try_waiter(place, key) {
                 return false;
             }
         }
         true
     }
 
-    /// Whether no transaction holds what a waiter's command needs here.
-    fn may_try(&mut self, waiter: &Waiter, db: u16, key: &[u8]) -> bool {
+    /// Whether no transaction holds what a waiter's command needs here. Who waits for it only is not
+    /// asked: what a command brings is given away before the next one comes to it.
+    fn may_try(&self, waiter: &Waiter, db: u16, key: &[u8]) -> bool {
         let mut keys: SmallVec<[&[u8]; 2]> = SmallVec::from_elem(key, 1);
         let destination = waiter.wait.destination;
         let destination = destination.map(|at| waiter.command.arg(at as usize));
@@ -321,22 +342,22 @@ impl Engine {
             mode: Mode::Write,
         };
         let claims: Claims = keys.iter().map(claim).collect();
-        self.shard.txns.admits(self.stand_in(&waiter.call), &claims)
+        self.shard.txns.admits_service(&claims)
     }
 
     /// The connection that a service here is coordinated for: not the client's own, which is its
     /// home's.
-    fn stand_in(&self, call: &RemoteCall) -> ConnectionId {
+    pub(super) fn stand_in(&self, call: &RemoteCall) -> ConnectionId {
         ConnectionId {
             home: self.shard.id,
             number: call.client,
         }
     }
 
-    /// Runs a waiter's command again. False if that is a transaction, whose claims need not be
-    /// queued yet: those behind it have to wait for what it leaves.
-    fn try_waiter(&mut self, number: u64) -> bool {
-        let waiter = self.shard.take_waiter(number).expect("just found");
+    /// Runs a waiter's command again, for one of its keys. False if that is a transaction: those
+    /// behind it have to wait for what it leaves.
+    fn try_waiter(&mut self, place: Place, key: &[u8]) -> bool {
+        let waiter = self.shard.take_waiter(place).expect("just found");
         if waiter.token.is_taken() {
             return true;
         }
@@ -344,17 +365,19 @@ impl Engine {
         let destination = waiter.wait.destination;
         let destination = destination.map(|at| waiter.command.arg(at as usize));
         if destination.is_some_and(|key| self.shard.owner_of_key(key) != own) {
-            return !self.serve_with_others(number, waiter);
+            return !self.serve_with_others(waiter);
         }
         let mut output = Output::default();
         self.shard.blocking.trying = Some(Trying {
             token: waiter.token.clone(),
             won: false,
         });
-        run_again(&mut self.shard, &waiter.call, &waiter.command, &mut output);
+        let narrowed = narrowed(&waiter, key);
+        let command = narrowed.as_ref().unwrap_or(&waiter.command);
+        run_again(&mut self.shard, &waiter.call, command, &mut output);
         let mut trying = self.shard.blocking.trying.take().expect("set above");
         if self.shard.blocking.request.take().is_some() {
-            self.shard.add_waiter(number, waiter);
+            self.shard.add_waiter(place, waiter);
             return true;
         }
         // An error has not asked for the token; without it somebody else answers.
@@ -366,7 +389,7 @@ impl Engine {
 
     /// Serves a waiter whose command writes to a key of another shard, as a transaction of this one;
     /// false if somebody else serves it.
-    fn serve_with_others(&mut self, number: u64, waiter: Waiter) -> bool {
+    fn serve_with_others(&mut self, waiter: Waiter) -> bool {
         if !waiter.token.take() {
             return false;
         }
@@ -375,14 +398,7 @@ impl Engine {
         let spec = self.shard.registry.row(row).spec;
         let args: Vec<&[u8]> = waiter.command.args().collect();
         self.lend_keys(&mut needs, waiter.call.db, spec, &args);
-        let connection = self.stand_in(&waiter.call);
-        let call = waiter.call;
-        self.begin_for(
-            connection,
-            call,
-            needs,
-            Job::Serve(number, Box::new(waiter)),
-        );
+        self.begin_service(needs, waiter);
         true
     }
 
@@ -391,7 +407,6 @@ impl Engine {
     pub(super) fn serve_with_loans(
         &mut self,
         txn: TxnId,
-        number: u64,
         waiter: Waiter,
         loans: &mut Loans<Carried>,
     ) {
@@ -410,9 +425,10 @@ impl Engine {
         }
         waiter.token.give_back();
         let shards = SmallVec::from_elem(self.shard.id, 1);
-        let begun = Begun::new(&waiter.call, &waiter.wait, &waiter.token, shards);
-        let call = waiter.call;
-        self.shard.add_waiter(number, waiter);
+        let mut begun = Begun::new(&waiter.call, &waiter.wait, &waiter.token, shards);
+        begun.again = true;
+        let (call, place) = (waiter.call, waiter.place);
+        self.shard.add_waiter(place, waiter);
         self.tell_home(&call, begun);
     }
 }
@@ -427,22 +443,44 @@ impl Begun {
                 until_ms: wait.until_ms,
                 shards,
             },
+            again: false,
         }
     }
+}
+
+/// The command of one who waits for several keys, with this one in the place of each. As on Redis
+/// who is served because of a key takes from that one, though another of his keys may have come to
+/// hold something besides: those who have waited for that one before him are asked first. Who reads
+/// streams takes nothing from anybody.
+fn narrowed(waiter: &Waiter, key: &[u8]) -> Option<OwnedCommand> {
+    let Wait { keys, kind, .. } = &waiter.wait;
+    let several = keys.len() > 1 && *kind != Kind::Stream;
+    several.then(|| {
+        let is_key = |at: usize| keys.iter().any(|index| *index as usize == at);
+        with_args(&waiter.command, |at| is_key(at).then_some(key))
+    })
+}
+
+/// A command with some of its arguments replaced.
+fn with_args<'a>(
+    command: &'a OwnedCommand,
+    new: impl Fn(usize) -> Option<&'a [u8]>,
+) -> OwnedCommand {
+    let all = 0..command.len();
+    let args: Vec<&[u8]> = all
+        .map(|at| new(at).unwrap_or_else(|| command.arg(at)))
+        .collect();
+    OwnedCommand::new(command.command, args.iter().copied(), Vec::new())
 }
 
 /// A waiter whose command has the arguments that it is to have from now on.
 fn waiter(call: RemoteCall, mut command: OwnedCommand, mut wait: Wait, token: Token) -> Waiter {
     let rewritten = std::mem::take(&mut wait.rewritten);
     if !rewritten.is_empty() {
-        let new = |at: usize| {
+        command = with_args(&command, |at| {
             let new = rewritten.iter().find(|(index, _)| *index as usize == at);
             new.map(|(_, bytes)| &bytes[..])
-        };
-        let args: Vec<&[u8]> = (0..command.len())
-            .map(|at| new(at).unwrap_or_else(|| command.arg(at)))
-            .collect();
-        command = OwnedCommand::new(command.command, args.iter().copied(), Vec::new());
+        });
     }
     Waiter {
         call,
@@ -450,5 +488,6 @@ fn waiter(call: RemoteCall, mut command: OwnedCommand, mut wait: Wait, token: To
         wait,
         token,
         keys: SmallVec::new(),
+        place: Place::default(),
     }
 }

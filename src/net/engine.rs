@@ -12,7 +12,7 @@ use super::gather::Gathers;
 use super::large::begin_large;
 use super::session::{ConnId, Kept, KeptArg, Peer, Session, Stall, flag};
 use super::steps::Steps;
-use super::transaction::Running;
+use super::transaction::{Asking, Running};
 use super::volley::Volley;
 use crate::command::registry::{Route, RowId};
 use crate::keyspace::Pos;
@@ -61,6 +61,8 @@ pub struct Engine {
     pub(super) running: FxHashMap<TxnId, Running>,
     /// Those of them that run step by step and wait for other shards.
     pub(super) stepping: FxHashMap<TxnId, Box<Steps>>,
+    /// Those that wait for answers which they have asked for again.
+    pub(super) asking: FxHashMap<TxnId, Asking>,
     /// Volleys that hold their keys, by connection.
     pub(super) volleys: FxHashMap<ConnId, Volley>,
     /// The keys of volleys.
@@ -140,6 +142,7 @@ impl Engine {
             gathers: Gathers::default(),
             running: FxHashMap::default(),
             stepping: FxHashMap::default(),
+            asking: FxHashMap::default(),
             volleys: FxHashMap::default(),
             rivals: super::volley::Rivals::default(),
             working_off: false,
@@ -267,6 +270,7 @@ impl Engine {
             return;
         }
         self.abandon(conn);
+        self.settle_aftermath();
         if self.session_if(conn).is_some() {
             self.free_if_done(conn);
         }

@@ -14,7 +14,7 @@ use crate::mesh::ShardId;
 use crate::resp::encode::Output;
 use crate::shard::blocking::Token;
 use crate::shard::effects::Payload;
-use crate::shard::lending::{Block, Change, OwnedCommand, Wanted};
+use crate::shard::lending::{Block, Change, OwnedCommand, Questions, Wanted};
 use crate::txn::TxnId;
 
 /// An errand, or the answer to one.
@@ -43,6 +43,19 @@ pub(super) enum Errand {
         output: Output,
         /// Whether it leaves anything behind for the log.
         left: bool,
+    },
+    /// Answer once more: your keys, which the transaction holds, may have expired since.
+    AskAgain {
+        txn: TxnId,
+        questions: Box<Questions>,
+        /// The time of the transaction, Unix milliseconds.
+        now_ms: u64,
+    },
+    /// The answers, with what was asked.
+    AnsweredAgain {
+        txn: TxnId,
+        questions: Box<Questions>,
+        answers: Vec<Output>,
     },
     /// Lend entries to a transaction that holds them.
     Lend { txn: TxnId, keys: Vec<Wanted> },
@@ -109,6 +122,26 @@ impl Engine {
                 self.send_errand(from, Errand::Stepped { txn, output, left });
             }
             Errand::Stepped { txn, output, left } => self.stepped(txn, from, output, left),
+            Errand::AskAgain {
+                txn,
+                mut questions,
+                now_ms,
+            } => {
+                let own_ms = std::mem::replace(&mut self.shard.now_ms, now_ms);
+                let answers = self.answer_questions(&mut questions);
+                self.shard.now_ms = own_ms;
+                let errand = Errand::AnsweredAgain {
+                    txn,
+                    questions,
+                    answers,
+                };
+                self.send_errand(from, errand);
+            }
+            Errand::AnsweredAgain {
+                txn,
+                questions,
+                answers,
+            } => self.answered_again(txn, from, questions, answers),
             Errand::Lend { txn, keys } => {
                 let entries = self.shard.take_entries(&keys);
                 self.send_errand(from, Errand::Lent { txn, keys, entries });

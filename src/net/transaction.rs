@@ -6,7 +6,7 @@
 //! | job | what the owners do | rounds before the reply |
 //! | --- | --- | --- |
 //! | `Lent` | lend entries; the home runs the command or the block, and sends them back | 1 |
-//! | `InKeyOrder`, `Sum`, `Gathered`, `Answers` | answer for what they own, under read claims; the home puts the answers together | 1 |
+//! | `InKeyOrder`, `Sum`, `Gathered`, `Answers` | answer for what they own, under read claims; the home puts the answers together | 1, rarely 2 (see Time) |
 //! | `Apply` | nothing; they run their part when the locks are released | 1 |
 //! | `Steps` | run one step after the other (see `steps`) | 1 + one for each step |
 //! | `Volley` | run the connection's next commands as they arrive (see `volley`) | 2 |
@@ -20,9 +20,10 @@
 //! as the value is long.
 //!
 //! # Time
-//! Each shard judges expiries by its own clock, which it reads once a turn. So an expiry is an event
-//! of its key's owner, in no order with expiries elsewhere. A block that runs in steps takes several
-//! turns, in which keys that it has seen may expire.
+//! Each shard judges expiries by its own clock, which it reads once a turn; clocks differ by a turn at
+//! most. A transaction runs at the time at which everything is held. What was lent is judged then. So
+//! is what owners have answered before: if a key may have expired since, they are asked once more, for
+//! that time. Steps run at that time wherever they run, while nothing expires by itself.
 //!
 //! # Order within a connection
 //! The age of a transaction may be lower than the ticket of a command of the same connection that
@@ -35,6 +36,7 @@ use smallvec::SmallVec;
 use super::batch::{Batch, Command, RemoteCall};
 use super::dispatch::{Flow, count};
 use super::engine::Engine;
+use super::errand::Errand;
 use super::session::{ConnId, Stall, flag};
 use super::steps::Steps;
 use crate::command::generic::keys::other_database;
@@ -52,6 +54,14 @@ use crate::txn::{Action, Claim, Claims, ConnectionId, Loans, Mode, Part, Parts, 
 pub(super) struct Running {
     pub(super) call: RemoteCall,
     pub(super) job: Job,
+}
+
+/// A transaction that holds everything and waits for answers that it has asked for again.
+pub(super) struct Asking {
+    running: Running,
+    loans: Loans<Carried>,
+    /// How many owners have not answered yet.
+    missing: usize,
 }
 
 /// What is to be done when everything is held.
@@ -73,8 +83,8 @@ pub(super) enum Job {
     Apply(RowId, Vec<Questions>),
     /// Run step by step.
     Steps(Box<Steps>),
-    /// Serve a client that has waited at this shard under this number.
-    Serve(u64, Box<Waiter>),
+    /// Serve a client that has waited at this shard.
+    Serve(Box<Waiter>),
     /// Let the connection send so many commands, whose keys are held.
     Volley(u32),
 }
@@ -188,6 +198,17 @@ impl Engine {
         let txn = self.shard.txns.begin(connection, needs.into_parts());
         self.running.insert(txn, Running { call, job });
         self.work_off_transactions();
+    }
+
+    /// Begins the service of a client that has waited at this shard. The caller sees to it that
+    /// [`work_off_transactions`](Self::work_off_transactions) is called when everything that has
+    /// become ready is looked at: until then nobody may come to it.
+    pub(super) fn begin_service(&mut self, needs: Needs, waiter: Waiter) {
+        let call = waiter.call;
+        let stand_in = self.stand_in(&call);
+        let txn = self.shard.txns.begin_service(stand_in, needs.into_parts());
+        let job = Job::Serve(Box::new(waiter));
+        self.running.insert(txn, Running { call, job });
     }
 
     /// Claims the keys of a command and asks for their entries. Those of this shard stay where they
@@ -332,7 +353,7 @@ impl Engine {
     /// Does what the transaction machine asks for. What this does may call it again; the outer call
     /// then goes on with what came of it, so that actions are carried out one after the other.
     pub(super) fn work_off_transactions(&mut self) {
-        if std::mem::replace(&mut self.working_off, true) {
+        if self.settling || std::mem::replace(&mut self.working_off, true) {
             return;
         }
         while let Some(action) = self.shard.txns.next_action() {
@@ -350,6 +371,8 @@ impl Engine {
             }
         }
         self.working_off = false;
+        // A service that was given up has left a key to those who wait behind it.
+        self.settle_aftermath();
     }
 
     /// All of a transaction's claims here are free: gives what it asked for.
@@ -361,21 +384,40 @@ impl Engine {
         }
         let entries = self.shard.take_entries(&ask.keys);
         let mut answers = Vec::new();
+        let mut answers_until_ms = None;
         if let Some(questions) = &mut ask.questions {
-            for command in &mut questions.commands {
-                let mut answer = Output::default();
-                self.answer_question(&questions.call, command, &mut answer);
-                answers.push(answer);
-            }
+            answers = self.answer_questions(questions);
+            // A lower bound that costs nothing to know.
+            let soonest_ms = self.shard.keyspace.soonest_expiry();
+            answers_until_ms = Some(soonest_ms.max(self.shard.now_ms + 1));
         }
+        let locks_only = ask.keys.is_empty() && ask.questions.is_none();
+        let blocking = &self.shard.blocking;
+        let waited_for = locks_only && {
+            let keys = self.shard.txns.claimed_keys(txn);
+            !blocking.is_empty() && blocking.waits_for_any(keys)
+        };
         let loan = Loan {
             ask,
             entries,
             answers,
+            answers_until_ms,
+            waited_for,
             watched_until_ms,
             ..Loan::default()
         };
         self.shard.txns.lent(txn, loan);
+    }
+
+    /// Answers what is asked of this shard's keys, which are held.
+    pub(super) fn answer_questions(&mut self, questions: &mut Questions) -> Vec<Output> {
+        let mut answers = Vec::with_capacity(questions.commands.len());
+        for command in &mut questions.commands {
+            let mut answer = Output::default();
+            self.answer_question(&questions.call, command, &mut answer);
+            answers.push(answer);
+        }
+        answers
     }
 
     pub(super) fn answer_question(
@@ -421,7 +463,8 @@ impl Engine {
             Work::Command(mut command) => {
                 self.run_owned_counted(&call, &mut command, &mut output);
                 if let Some(wait) = self.shard.blocking.request.take() {
-                    return self.begin_wait(call, command, wait);
+                    self.begin_wait(call, command, wait);
+                    return self.settle_aftermath();
                 }
             }
             Work::Block(block) => self.run_block(&call, block, &mut output),
@@ -450,12 +493,80 @@ impl Engine {
     }
 
     /// Everything is held: does what the transaction is for.
-    fn run_job(&mut self, txn: TxnId, mut loans: Loans<Carried>) {
-        let Running { call, job } = self.running.remove(&txn).expect("begun here");
+    fn run_job(&mut self, txn: TxnId, loans: Loans<Carried>) {
+        let running = self.running.remove(&txn).expect("begun here");
         if self.a_watched_key_expired(&loans) {
             self.shard.txns.executed(txn, loans);
-            return self.answer_dirty(&call);
+            return self.answer_dirty(&running.call);
         }
+        let now_ms = self.shard.now_ms;
+        if loans.iter().any(|(_, loan)| loan.is_outdated(now_ms)) {
+            return self.ask_again(txn, running, loans);
+        }
+        self.do_job(txn, running, loans);
+    }
+
+    /// A key may have expired since an owner has answered: has those answer again who are concerned,
+    /// for the time at which everything is held.
+    #[cold]
+    fn ask_again(&mut self, txn: TxnId, running: Running, mut loans: Loans<Carried>) {
+        let now_ms = self.shard.now_ms;
+        let mut missing = 0;
+        for (owner, loan) in &mut loans {
+            if !loan.is_outdated(now_ms) {
+                continue;
+            }
+            let questions = loan.ask.questions.as_mut().expect("it has answered");
+            if *owner == self.shard.id {
+                loan.answers = self.answer_questions(questions);
+                continue;
+            }
+            let questions = loan.ask.questions.take().expect("just seen");
+            self.shard.stats.hops += 1;
+            missing += 1;
+            let errand = Errand::AskAgain {
+                txn,
+                questions,
+                now_ms,
+            };
+            self.send_errand(*owner, errand);
+        }
+        if missing == 0 {
+            return self.do_job(txn, running, loans);
+        }
+        let asking = Asking {
+            running,
+            loans,
+            missing,
+        };
+        self.asking.insert(txn, asking);
+    }
+
+    /// An owner has answered once more.
+    pub(super) fn answered_again(
+        &mut self,
+        txn: TxnId,
+        from: ShardId,
+        questions: Box<Questions>,
+        answers: Vec<Output>,
+    ) {
+        let asking = self.asking.get_mut(&txn).expect("it waits for answers");
+        let mut loans = asking.loans.iter_mut();
+        let (_, loan) = loans
+            .find(|(shard, _)| *shard == from)
+            .expect("it was asked");
+        loan.answers = answers;
+        loan.ask.questions = Some(questions);
+        asking.missing -= 1;
+        if asking.missing == 0 {
+            let asking = self.asking.remove(&txn).expect("just seen");
+            self.do_job(txn, asking.running, asking.loans);
+            self.work_off_transactions();
+        }
+    }
+
+    fn do_job(&mut self, txn: TxnId, running: Running, mut loans: Loans<Carried>) {
+        let Running { call, job } = running;
         let mut output = Output::default();
         match job {
             Job::Command(mut command) => {
@@ -468,8 +579,8 @@ impl Engine {
                     return self.shard.txns.executed(txn, loans);
                 }
             }
-            Job::Serve(number, waiter) => {
-                self.serve_with_loans(txn, number, *waiter, &mut loans);
+            Job::Serve(waiter) => {
+                self.serve_with_loans(txn, *waiter, &mut loans);
                 return self.shard.txns.executed(txn, loans);
             }
             Job::Block(commands) => {
@@ -574,7 +685,7 @@ impl Engine {
         use std::fmt::Write;
         let mut text = String::new();
         for (txn, connection, missing) in self.shard.txns.running() {
-            let (number, client) = (txn.number, connection.number);
+            let (number, client) = (txn.time(), connection.number);
             let _ = writeln!(
                 text,
                 "coordinates txn={number} client={client} missing={missing}"
@@ -589,7 +700,7 @@ impl Engine {
             let _ = writeln!(
                 text,
                 "{state} txn={} coordinator={} locks={} clear={} wounded={}",
-                queued.txn.number,
+                queued.txn.time(),
                 queued.txn.coordinator.0,
                 queued.locks,
                 queued.clear,
@@ -601,8 +712,10 @@ impl Engine {
 
     /// Whether nothing is under way between this shard and others, or waits here.
     pub fn is_drained(&self) -> bool {
-        let own = self.running.is_empty() && self.stepping.is_empty() && self.gathers.is_empty();
-        own && self.shard.txns.is_drained() && self.outgoing.iter().all(Output::is_empty)
+        let own = self.running.is_empty() && self.stepping.is_empty() && self.asking.is_empty();
+        own && self.gathers.is_empty()
+            && self.shard.txns.is_drained()
+            && self.outgoing.iter().all(Output::is_empty)
     }
 
     /// A connection is gone: gives up its transactions that have not executed, what it has parked

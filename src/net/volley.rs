@@ -32,7 +32,9 @@
 //! Where a stretch's writes would wait but once or twice for those before them, that is cheaper than
 //! claims. And where several connections want the same keys, waiting for one's own writes lets the
 //! others go on, while claims do not: keys that two volleys of a shard want at once are left out of
-//! volleys for a while.
+//! volleys for a while. So are keys that a client waits for in a blocking command: it is served when
+//! the push is done, before the next command of the pipeline, which a volley that holds the key would
+//! not let happen.
 
 use super::batch::{Batch, Command, Origin};
 use super::engine::Engine;
@@ -81,10 +83,7 @@ impl Rivals {
                 cold = false;
             } else if self.wanted.contains_key(key) {
                 cold = false;
-                if self.hot.len() >= HOT_KEYS_MAX {
-                    self.hot.clear();
-                }
-                self.hot.insert(*key, now_ms + HOT_MS);
+                heat(&mut self.hot, *key, now_ms);
             }
         }
         if cold {
@@ -97,6 +96,13 @@ impl Rivals {
         cold
     }
 
+    /// The keys of a connection's volley take part in none for a while.
+    fn leave_out(&mut self, conn: ConnId, now_ms: u64) {
+        for key in self.of_volley.get(&conn).into_iter().flatten() {
+            heat(&mut self.hot, *key, now_ms);
+        }
+    }
+
     /// The volley of a connection is over, or will not be.
     fn give(&mut self, conn: ConnId) {
         for key in self.of_volley.remove(&conn).unwrap_or_default() {
@@ -107,6 +113,14 @@ impl Rivals {
             }
         }
     }
+}
+
+/// Notes that a key is to take part in no volley for a while.
+fn heat(hot: &mut FxHashMap<KeyId, u64>, key: KeyId, now_ms: u64) {
+    if hot.len() >= HOT_KEYS_MAX {
+        hot.clear();
+    }
+    hot.insert(key, now_ms + HOT_MS);
 }
 
 /// A volley that holds its keys.
@@ -268,11 +282,20 @@ impl Engine {
         commands: u32,
         loans: Loans<Carried>,
     ) {
+        let waited_for = loans.iter().any(|(_, loan)| loan.waited_for);
         self.volleys.insert(conn, Volley { txn, loans });
         let session = self.session(conn);
         if session.is(flag::CLOSING | flag::CLOSE_AFTER_REPLY) {
             return self.end_volley(conn);
         }
+        if waited_for {
+            self.rivals.leave_out(conn, self.shard.now_ms);
+            self.end_volley(conn);
+            // Its commands go one by one, as those do whose keys are hot.
+            self.session(conn).stall = Stall::Writes;
+            return self.resumable.push(conn);
+        }
+        let session = self.session(conn);
         assert_eq!(session.stall, Stall::Claims, "it waits for nothing else");
         session.volley_left = commands;
         self.resumable.push(conn);

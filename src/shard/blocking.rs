@@ -9,15 +9,18 @@
 //! it decides the [`Token`]: whoever takes it first does.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
 use super::Shard;
 use super::lending::OwnedCommand;
 use crate::keyspace::Kind;
 use crate::net::batch::RemoteCall;
+use crate::txn::{DbIndex, Position};
 
 /// The reply of a command that finds nothing and may not wait.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -79,6 +82,15 @@ impl Token {
     }
 }
 
+/// A place in the order of those who wait: when the wait began, and at which shard. So it means
+/// something at another shard, too, when a key moves there with those who wait for it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug)]
+pub struct Place {
+    /// Unix time in 1/65536 milliseconds; later for one shard's next.
+    time: u64,
+    shard: u16,
+}
+
 /// A client that waits.
 #[derive(Clone, Debug)]
 pub struct Waiter {
@@ -92,18 +104,22 @@ pub struct Waiter {
     pub token: Token,
     /// Those of its keys that are of the shard where it stands.
     pub keys: SmallVec<[Box<[u8]>; 4]>,
+    /// Where it stands there.
+    pub place: Place,
 }
 
 /// All that wait at a shard.
 #[derive(Default, Debug)]
 pub struct Blocking {
-    /// By database and key: the waiters' numbers.
-    by_key: HashMap<u16, HashMap<Box<[u8]>, BTreeSet<u64>>>,
-    /// By number, which is the order.
-    waiters: HashMap<u64, Waiter>,
+    /// By database and key: the waiters' places.
+    by_key: HashMap<u16, HashMap<Box<[u8]>, BTreeSet<Place>>>,
+    waiters: HashMap<Place, Waiter>,
     /// By the address of their token.
-    by_token: HashMap<usize, u64>,
-    next_number: u64,
+    by_token: HashMap<usize, Place>,
+    /// How many wait for a key at a database and position.
+    at: FxHashMap<(DbIndex, Position), usize>,
+    /// Behind nobody who waits here.
+    last: Place,
     /// Waiters that are tried though their key is gone.
     even_if_gone: usize,
     /// Keys whose waiters are to be tried.
@@ -147,10 +163,9 @@ impl Blocking {
         self.even_if_gone > 0
     }
 
-    /// A number behind all that wait.
-    pub fn number(&mut self) -> u64 {
-        self.next_number += 1;
-        self.next_number
+    /// Whether anybody waits for one of these keys.
+    pub fn waits_for_any(&self, mut keys: impl Iterator<Item = (DbIndex, Position)>) -> bool {
+        !self.at.is_empty() && keys.any(|key| self.at.contains_key(&key))
     }
 
     /// Whether there are keys whose waiters are to be tried.
@@ -168,11 +183,12 @@ impl Blocking {
         self.ready.push_back((db, key));
     }
 
-    /// The first waiter of a key from a number on.
-    pub fn first_from(&self, db: u16, key: &[u8], number: u64) -> Option<(u64, &Waiter)> {
-        let numbers = self.by_key.get(&db)?.get(key)?;
-        let number = *numbers.range(number..).next()?;
-        Some((number, &self.waiters[&number]))
+    /// The first waiter of a key behind a place.
+    pub fn first_behind(&self, db: u16, key: &[u8], place: Place) -> Option<&Waiter> {
+        let places = self.by_key.get(&db)?.get(key)?;
+        let behind = (Bound::Excluded(place), Bound::Unbounded);
+        let first = places.range(behind).next()?;
+        Some(&self.waiters[first])
     }
 
     fn is_waited_for(&self, db: u16, key: &[u8]) -> bool {
@@ -181,34 +197,56 @@ impl Blocking {
 }
 
 impl Shard {
-    /// Lets a client wait for those of its keys that are of this shard, in the place of `number`.
-    pub fn add_waiter(&mut self, number: u64, mut waiter: Waiter) {
+    /// The place behind all that wait here.
+    pub fn last_place(&mut self) -> Place {
+        let now = self.now_ms << 16;
+        let time = now.max(self.blocking.last.time + 1);
+        let shard = self.id.0;
+        self.blocking.last = Place { time, shard };
+        self.blocking.last
+    }
+
+    /// Lets a client wait for those of its keys that are of this shard.
+    pub fn add_waiter(&mut self, place: Place, mut waiter: Waiter) {
+        waiter.place = place;
         let keys = waiter.wait.keys.iter();
         let keys = keys.map(|at| waiter.command.arg(*at as usize));
         let own = keys.filter(|key| self.owner_of_key(key) == self.id);
         waiter.keys = own.map(Box::from).collect();
+        for key in &waiter.keys {
+            let at = (waiter.call.db, self.pos(key).to_bits());
+            *self.blocking.at.entry(at).or_default() += 1;
+        }
         let by_key = self.blocking.by_key.entry(waiter.call.db).or_default();
         for key in &waiter.keys {
-            by_key.entry(key.clone()).or_default().insert(number);
+            by_key.entry(key.clone()).or_default().insert(place);
         }
         self.blocking.even_if_gone += usize::from(waiter.wait.even_if_gone);
         let address = waiter.token.address();
-        self.blocking.by_token.insert(address, number);
-        let before = self.blocking.waiters.insert(number, waiter);
-        assert!(before.is_none(), "a number is drawn once");
+        self.blocking.by_token.insert(address, place);
+        let before = self.blocking.waiters.insert(place, waiter);
+        assert!(before.is_none(), "a place is one waiter's");
         self.mind_listeners();
     }
 
     /// Takes a waiter out.
-    pub fn take_waiter(&mut self, number: u64) -> Option<Waiter> {
-        let waiter = self.blocking.waiters.remove(&number)?;
+    pub fn take_waiter(&mut self, place: Place) -> Option<Waiter> {
+        let waiter = self.blocking.waiters.remove(&place)?;
+        for key in &waiter.keys {
+            let at = (waiter.call.db, self.pos(key).to_bits());
+            let count = self.blocking.at.get_mut(&at).expect("it waits there");
+            *count -= 1;
+            if *count == 0 {
+                self.blocking.at.remove(&at);
+            }
+        }
         let by_key = self.blocking.by_key.get_mut(&waiter.call.db);
         let by_key = by_key.expect("it waits there");
         for key in &waiter.keys {
             // A key that it names twice is gone at the second time.
-            if let Some(numbers) = by_key.get_mut(key) {
-                numbers.remove(&number);
-                if numbers.is_empty() {
+            if let Some(places) = by_key.get_mut(key) {
+                places.remove(&place);
+                if places.is_empty() {
                     by_key.remove(key);
                 }
             }
@@ -221,8 +259,8 @@ impl Shard {
 
     /// Takes the waiter with a token out, if it is there.
     pub fn forget_waiter(&mut self, token: &Token) {
-        if let Some(number) = self.blocking.by_token.get(&token.address()).copied() {
-            self.take_waiter(number);
+        if let Some(place) = self.blocking.by_token.get(&token.address()).copied() {
+            self.take_waiter(place);
         }
     }
 
@@ -231,16 +269,16 @@ impl Shard {
     pub fn take_waiters_of(&mut self, moved: impl Fn(&[u8]) -> bool) -> Vec<Waiter> {
         let waits = |waiter: &Waiter| waiter.keys.iter().any(|key| moved(key));
         let all = self.blocking.waiters.iter();
-        let mut numbers: Vec<u64> = all.filter(|(_, w)| waits(w)).map(|(n, _)| *n).collect();
-        numbers.sort_unstable();
-        let mut taken = Vec::with_capacity(numbers.len());
-        for number in numbers {
-            let waiter = self.take_waiter(number).expect("just seen");
+        let mut places: Vec<Place> = all.filter(|(_, w)| waits(w)).map(|(at, _)| *at).collect();
+        places.sort_unstable();
+        let mut taken = Vec::with_capacity(places.len());
+        for place in places {
+            let waiter = self.take_waiter(place).expect("just seen");
             if waiter.token.is_taken() {
                 continue;
             }
             if waiter.keys.iter().any(|key| !moved(key)) {
-                self.add_waiter(number, waiter.clone());
+                self.add_waiter(place, waiter.clone());
             }
             taken.push(waiter);
         }
@@ -248,15 +286,16 @@ impl Shard {
     }
 
     /// Lets a client wait for keys that have come to this shard, besides those that it waits for here
-    /// already.
+    /// already; in the place that it had where they were, or has here.
     pub fn adopt_waiter(&mut self, waiter: Waiter) {
         if waiter.token.is_taken() {
             return;
         }
         let before = self.blocking.by_token.get(&waiter.token.address()).copied();
-        let number = before.unwrap_or_else(|| self.blocking.number());
-        self.take_waiter(number);
-        self.add_waiter(number, waiter);
+        let place = before.unwrap_or(waiter.place);
+        self.blocking.last = self.blocking.last.max(place);
+        self.take_waiter(place);
+        self.add_waiter(place, waiter);
     }
 
     /// A key has changed: its waiters are to be tried.

@@ -117,6 +117,12 @@ pub struct Loan {
     pub entries: Vec<Option<OwnedEntry>>,
     /// On the way there: the replies to the questions.
     pub answers: Vec<Output>,
+    /// On the way there: Unix time in milliseconds before which the answers stay true, for no key of
+    /// the owner expires earlier. None without questions.
+    pub answers_until_ms: Option<u64>,
+    /// On the way there, where nothing was asked for but locks: whether a client waits for a key
+    /// that is held.
+    pub waited_for: bool,
     /// On the way there: when the first of the watched keys expires, Unix milliseconds.
     pub watched_until_ms: Option<u64>,
     /// On the way back: what was changed, in order.
@@ -127,6 +133,13 @@ pub struct Loan {
     pub apply: Option<Box<Questions>>,
     /// On the way back: a client that waits for keys of the owner from now on.
     pub waiter: Option<Box<Waiter>>,
+}
+
+impl Loan {
+    /// Whether a key may have expired by now since the questions were answered.
+    pub fn is_outdated(&self, now_ms: u64) -> bool {
+        self.answers_until_ms.is_some_and(|until| until <= now_ms)
+    }
 }
 
 /// A command that waits for a transaction.

@@ -9,7 +9,7 @@ use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
 use super::ids::{ConnectionId, ShardId, TxnId};
-use super::message::{Action, Body, Parts, Types};
+use super::message::{Action, Body, Part, Parts, Types};
 use super::outbox::Outbox;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,13 +56,16 @@ impl<T: Types> Coordinator<T> {
         }
     }
 
+    /// Begins a transaction; returns the part of the coordinator's own shard, which is queued there
+    /// at once: before anything that the shard has to do yet.
     pub(super) fn begin(
         &mut self,
         txn: TxnId,
         connection: ConnectionId,
         parts: Parts<T>,
         out: &mut Outbox<T>,
-    ) {
+    ) -> Option<Part<T>> {
+        let mut own = None;
         assert!(!parts.is_empty(), "a transaction has participants");
         let mut participants = SmallVec::new();
         for (shard, part) in parts {
@@ -73,7 +76,11 @@ impl<T: Types> Coordinator<T> {
                 "one part for each participant"
             );
             participants.push(Participant { shard, loan: None });
-            out.send(shard, Body::Acquire { txn, part });
+            if shard == txn.coordinator {
+                own = Some(part);
+            } else {
+                out.send(shard, Body::Acquire { txn, part });
+            }
         }
         let running = Running {
             connection,
@@ -83,6 +90,7 @@ impl<T: Types> Coordinator<T> {
         };
         let before = self.running.insert(txn, running);
         assert!(before.is_none(), "a number is drawn once");
+        own
     }
 
     /// Returns whether the grant ended the transaction because a watched key had changed.

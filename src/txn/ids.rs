@@ -21,12 +21,52 @@ pub struct ConnectionId {
 /// The number comes from the coordinator's Lamport clock, which every message between shards
 /// advances, so it follows real time closely enough that nobody is overtaken for ever. It is
 /// kept for life: a transaction that had to give grants back does not lose its place.
+///
+/// Whoever serves a client that has waited is older than everybody else ([`TxnId::is_service`]): on
+/// Redis, what a command brings is given to those who wait for it before the next command runs.
+/// Each service ends a wait that had begun before, so that none of the others is passed over for
+/// ever.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct TxnId {
-    /// The Lamport time at which the coordinator began it. At least 1.
+    /// The Lamport time at which the coordinator began it, at least 1; with the highest bit set
+    /// where it is no service.
     pub number: u64,
     /// The shard that runs it, the home of its client. Breaks ties between equal numbers.
     pub coordinator: ShardId,
+}
+
+/// Set in the number of whatever is no service.
+const ORDINARY: u64 = 1 << 63;
+
+impl TxnId {
+    /// A client's transaction or parked command.
+    pub(super) fn ordinary(time: u64, coordinator: ShardId) -> Self {
+        assert!(time < ORDINARY, "a clock does not come so far");
+        let number = time | ORDINARY;
+        Self {
+            number,
+            coordinator,
+        }
+    }
+
+    /// The service of a client that has waited.
+    pub(super) fn service(time: u64, coordinator: ShardId) -> Self {
+        assert!(time < ORDINARY, "a clock does not come so far");
+        Self {
+            number: time,
+            coordinator,
+        }
+    }
+
+    /// Whether it serves a client that has waited.
+    pub fn is_service(self) -> bool {
+        self.number < ORDINARY
+    }
+
+    /// The Lamport time at which it began.
+    pub fn time(self) -> u64 {
+        self.number & !ORDINARY
+    }
 }
 
 /// A database's number, below the configured `databases`.
@@ -90,5 +130,15 @@ mod tests {
         };
         assert!(id(1, 9) < id(2, 0));
         assert!(id(2, 0) < id(2, 1));
+    }
+
+    #[test]
+    fn a_service_goes_before_everybody_else() {
+        let (early, late) = (
+            TxnId::ordinary(1, ShardId(0)),
+            TxnId::service(9, ShardId(3)),
+        );
+        assert!(late < early && late.is_service() && !early.is_service());
+        assert_eq!((early.time(), late.time()), (1, 9));
     }
 }

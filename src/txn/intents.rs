@@ -1,9 +1,10 @@
 //! The owner's half: who holds and who waits for this shard's keys.
 //!
 //! Everything that waits here, a transaction's part or a parked command, is an entry with an
-//! age. It is granted when all of its locks are clear (see `node`) and then takes all of them
-//! together, so a part never holds half of what it needs at a shard. A parked command that is
-//! granted runs at once and holds nothing.
+//! age. It is ready when all of its locks are clear (see `node`), and is granted when the shard has
+//! done what it had to do before and it is ready still. It then takes all of them together, so a
+//! part never holds half of what it needs at a shard; what is held is what has been lent. A parked
+//! command that is granted runs at once and holds nothing.
 //!
 //! No deadlock: an entry waits for older waiters, or for holders. It wounds the holders that
 //! are younger when it queues (later it meets none: whoever is younger queues behind it). A
@@ -124,21 +125,28 @@ impl<T: Types> Intents<T> {
     }
 
     pub(super) fn admits(&self, connection: ConnectionId, claims: &[Claim]) -> bool {
-        !self.lines.contains_key(&connection)
-            && claims.iter().all(|claim| match *claim {
-                Claim::Key { db, position, mode } => {
-                    !self.dbs[usize::from(db)].blocks(LockMode::intention(mode))
-                        && self
-                            .keys
-                            .get(&(db, position))
-                            .is_none_or(|node| !node.blocks(LockMode::whole(mode)))
-                }
-                Claim::Db { db, mode } => !self.dbs[usize::from(db)].blocks(LockMode::whole(mode)),
-                Claim::All { mode } => self
-                    .dbs
-                    .iter()
-                    .all(|node| !node.blocks(LockMode::whole(mode))),
-            })
+        !self.lines.contains_key(&connection) && self.none_stops(claims, Node::blocks)
+    }
+
+    /// Whether a waiting client may be served now that needs these claims.
+    pub(super) fn admits_service(&self, claims: &[Claim]) -> bool {
+        self.none_stops(claims, Node::blocks_service)
+    }
+
+    /// Whether claims meet no node that stops them.
+    fn none_stops(&self, claims: &[Claim], stops: impl Fn(&Node, LockMode) -> bool) -> bool {
+        claims.iter().all(|claim| match *claim {
+            Claim::Key { db, position, mode } => {
+                let node = self.keys.get(&(db, position));
+                !stops(&self.dbs[usize::from(db)], LockMode::intention(mode))
+                    && node.is_none_or(|node| !stops(node, LockMode::whole(mode)))
+            }
+            Claim::Db { db, mode } => !stops(&self.dbs[usize::from(db)], LockMode::whole(mode)),
+            Claim::All { mode } => {
+                let mut dbs = self.dbs.iter();
+                dbs.all(|node| !stops(node, LockMode::whole(mode)))
+            }
+        })
     }
 
     pub(super) fn holds_back(&self, connection: ConnectionId) -> bool {
@@ -154,7 +162,7 @@ impl<T: Types> Intents<T> {
         } = part;
         self.insert(txn, State::Waiting, &claims, Work::Part { ask, watcher });
         self.queue(txn, out);
-        self.grant_ready(out);
+        self.tell_ready(out);
     }
 
     /// Keeps a command until it may run.
@@ -177,7 +185,7 @@ impl<T: Types> Intents<T> {
         } else {
             self.insert(ticket, State::Waiting, claims, work);
             self.queue(ticket, out);
-            self.grant_ready(out);
+            self.tell_ready(out);
         }
     }
 
@@ -188,6 +196,12 @@ impl<T: Types> Intents<T> {
             Work::Part { ask, watcher } => (ask, *watcher),
             Work::Parked { .. } => panic!("a parked command is asked for nothing"),
         }
+    }
+
+    /// The keys that a part claims one by one.
+    pub(super) fn claimed_keys(&self, txn: TxnId) -> impl Iterator<Item = (DbIndex, Position)> {
+        let locks = self.entries[&txn].locks.iter();
+        locks.filter_map(|lock| Some((lock.db, lock.position?)))
     }
 
     /// Whether a part or a parked command of this age is here.
@@ -207,7 +221,7 @@ impl<T: Types> Intents<T> {
         let locks = self.locks_of(txn);
         self.settle(&locks);
         self.put_locks(txn, locks);
-        self.grant_ready(out);
+        self.tell_ready(out);
     }
 
     /// A held part is over.
@@ -216,7 +230,7 @@ impl<T: Types> Intents<T> {
         self.entries.remove(&txn);
         self.settle(&locks);
         self.prune(&locks);
-        self.grant_ready(out);
+        self.tell_ready(out);
     }
 
     /// Takes out a waiting part. Returns whether it waited; a held one stays.
@@ -227,7 +241,7 @@ impl<T: Types> Intents<T> {
         }
         self.leave_queues(txn);
         self.entries.remove(&txn);
-        self.grant_ready(out);
+        self.tell_ready(out);
         true
     }
 
@@ -255,7 +269,7 @@ impl<T: Types> Intents<T> {
             };
             out.act(Action::Discard(command));
         }
-        self.grant_ready(out);
+        self.tell_ready(out);
     }
 
     pub(super) fn each(&self, mut seen: impl FnMut(Queued)) {
@@ -372,33 +386,33 @@ impl<T: Types> Intents<T> {
         }
     }
 
-    /// Grants what has become ready, and what that makes ready in turn.
-    fn grant_ready(&mut self, out: &mut Outbox<T>) {
-        while let Some(txn) = self.ready.pop() {
-            let Some(entry) = self.entries.get_mut(&txn) else {
-                continue;
-            };
-            // An older one may have come before it since.
-            if entry.state != State::Waiting || entry.clear < entry.needs {
-                continue;
-            }
-            match entry.work {
-                Work::Part { .. } => {
-                    entry.state = State::Held { wounded: false };
-                    let locks = self.locks_of(txn);
-                    for lock in &locks {
-                        let node = node_of(&mut self.keys, &mut self.dbs, &mut self.spare, lock);
-                        node.hold(txn, lock.position.is_some());
-                    }
-                    self.put_locks(txn, locks);
-                    out.act(Action::Lend(txn));
-                }
-                Work::Parked { .. } => self.run(txn, out),
-            }
+    /// The turn of an entry has come that was ready: grants it, unless it has gone since or an
+    /// older one has come before it.
+    pub(super) fn grant(&mut self, txn: TxnId, out: &mut Outbox<T>) -> Option<Action<T>> {
+        let entry = self.entries.get_mut(&txn)?;
+        if entry.state != State::Waiting || entry.clear < entry.needs {
+            return None;
         }
+        if let Work::Parked { .. } = entry.work {
+            return Some(Action::Run(self.unpark(txn, out)));
+        }
+        entry.state = State::Held { wounded: false };
+        let locks = self.locks_of(txn);
+        for lock in &locks {
+            let node = node_of(&mut self.keys, &mut self.dbs, &mut self.spare, lock);
+            node.hold(txn, lock.position.is_some());
+        }
+        self.put_locks(txn, locks);
+        Some(Action::Lend(txn))
     }
 
-    fn run(&mut self, ticket: TxnId, out: &mut Outbox<T>) {
+    /// Lists what has become ready.
+    fn tell_ready(&mut self, out: &mut Outbox<T>) {
+        self.ready.drain(..).for_each(|txn| out.ready(txn));
+    }
+
+    /// Takes out a parked command that is about to run; the next of its connection queues.
+    fn unpark(&mut self, ticket: TxnId, out: &mut Outbox<T>) -> T::Parked {
         self.leave_queues(ticket);
         let entry = self.entries.remove(&ticket);
         let Work::Parked {
@@ -408,7 +422,6 @@ impl<T: Types> Intents<T> {
         else {
             panic!("only parked commands run");
         };
-        out.act(Action::Run(command));
         let line = self.lines.get_mut(&connection).expect("it has a line");
         assert_eq!(line.pop_front(), Some(ticket), "the first of a line runs");
         match line.front().copied() {
@@ -421,6 +434,8 @@ impl<T: Types> Intents<T> {
                 self.lines.remove(&connection);
             }
         }
+        self.tell_ready(out);
+        command
     }
 
     fn leave_queues(&mut self, txn: TxnId) {

@@ -9,16 +9,16 @@
 //! ```
 //!
 //! After each call the shard drains [`Txns::next_action`]. The machine's state is ahead of the
-//! actions that it has given out only in the safe direction: what is promised to somebody is
-//! blocked from the moment of the call, and `TakeBack` is always the first action of what frees
-//! an entry. So while it carries out an action (running a command that wakes another, say) the
-//! shard may call everything but `handle`.
+//! actions that it has given out only in the safe direction: who waits is in the way of newcomers
+//! until he is told to run or to lend, that is decided when he is told and not before, and
+//! `TakeBack` is always the first action of what frees an entry. So while it carries out an action
+//! (running a command that wakes another, say) the shard may call everything but `handle`.
 
 use super::coordinator::Coordinator;
 use super::ids::{Claim, ConnectionId, DbIndex, Position, ShardId, TxnId};
 use super::intents::{Intents, Queued};
 use super::message::{Action, Body, Message, Parts, Types};
-use super::outbox::Outbox;
+use super::outbox::{Next, Outbox};
 use super::watch::Watches;
 
 /// What happened since the start; for INFO.
@@ -86,7 +86,7 @@ impl<T: Types> Txns<T> {
     /// have one owner.
     #[inline]
     pub fn is_idle(&self) -> bool {
-        self.intents.is_idle() & !self.out.has_runs()
+        self.intents.is_idle()
     }
 
     /// Whether a command with these claims may run now. True for every command while
@@ -94,9 +94,15 @@ impl<T: Types> Txns<T> {
     ///
     /// It may not when a claim meets one that is held; when it meets one that waits, so that a
     /// storm of commands does not starve a transaction; or when an earlier command of the same
-    /// connection is parked here, whatever it needs. Nor while parked commands are about to run.
+    /// connection is parked here, whatever it needs.
     pub fn admits(&self, connection: ConnectionId, claims: &[Claim]) -> bool {
-        !self.out.has_runs() && self.intents.admits(connection, claims)
+        self.intents.admits(connection, claims)
+    }
+
+    /// Whether a client that has waited may be served now by a command with these claims, before
+    /// everybody that waits for them: nobody holds one of them, and no earlier service waits.
+    pub fn admits_service(&self, claims: &[Claim]) -> bool {
+        self.intents.admits_service(claims)
     }
 
     /// Whether a command of this connection waits here, so that all later ones of it must.
@@ -117,11 +123,25 @@ impl<T: Types> Txns<T> {
     /// Begins a transaction of a client of this shard. It ends with [`Action::Execute`],
     /// [`Action::Dirty`] or a call of [`cancel`](Self::cancel).
     pub fn begin(&mut self, connection: ConnectionId, parts: Parts<T>) -> TxnId {
-        assert_eq!(connection.home, self.shard, "the home shard coordinates");
         let txn = self.draw();
+        self.begin_as(txn, connection, parts)
+    }
+
+    /// Begins the service of a client that has waited at this shard: like
+    /// [`begin`](Self::begin), but before everybody who is no service. From the moment of this call
+    /// nobody comes to its keys at this shard, not even who had been told to run.
+    pub fn begin_service(&mut self, connection: ConnectionId, parts: Parts<T>) -> TxnId {
+        let txn = TxnId::service(self.out.draw(), self.shard);
+        self.begin_as(txn, connection, parts)
+    }
+
+    fn begin_as(&mut self, txn: TxnId, connection: ConnectionId, parts: Parts<T>) -> TxnId {
+        assert_eq!(connection.home, self.shard, "the home shard coordinates");
         self.totals.begun += 1;
-        self.coordinator
-            .begin(txn, connection, parts, &mut self.out);
+        let coordinator = &mut self.coordinator;
+        if let Some(part) = coordinator.begin(txn, connection, parts, &mut self.out) {
+            self.intents.acquire(txn, part, &mut self.out);
+        }
         txn
     }
 
@@ -145,6 +165,12 @@ impl<T: Types> Txns<T> {
     pub fn take_ask(&mut self, txn: TxnId) -> (T::Ask, Option<ConnectionId>) {
         let (ask, watcher) = self.intents.ask_mut(txn);
         (std::mem::take(ask), watcher)
+    }
+
+    /// The keys that a part claims here one by one; those of a database that is claimed as a whole
+    /// are not among them.
+    pub fn claimed_keys(&self, txn: TxnId) -> impl Iterator<Item = (DbIndex, Position)> {
+        self.intents.claimed_keys(txn)
     }
 
     /// Puts back what [`take_ask`](Self::take_ask) took: with [`Action::TakeBack`], whose part may
@@ -226,15 +252,28 @@ impl<T: Types> Txns<T> {
     pub fn next_action(&mut self) -> Option<Action<T>> {
         assert!(self.lending.is_none(), "a Lend is answered at once");
         loop {
-            if let Some(action) = self.out.next_action() {
-                if let Action::Lend(txn) = action {
-                    self.lending = Some(txn);
+            match self.out.next() {
+                Some(Next::Act(action)) => return Some(action),
+                Some(Next::Ready(txn)) => {
+                    let Some(action) = self.intents.grant(txn, &mut self.out) else {
+                        continue;
+                    };
+                    if let Action::Lend(txn) = action {
+                        self.lending = Some(txn);
+                    }
+                    return Some(action);
                 }
-                return Some(action);
+                None => {
+                    let own = self.out.next_own()?;
+                    self.accept(self.shard, own);
+                }
             }
-            let own = self.out.next_own()?;
-            self.accept(self.shard, own);
         }
+    }
+
+    /// Whether the shard has something to do for the machine.
+    pub fn has_actions(&self) -> bool {
+        !self.out.is_empty()
     }
 
     /// Whether nothing is in flight: neither at this shard nor for its clients. A shutdown
@@ -294,10 +333,7 @@ impl<T: Types> Txns<T> {
     }
 
     fn draw(&mut self) -> TxnId {
-        TxnId {
-            number: self.out.draw(),
-            coordinator: self.shard,
-        }
+        TxnId::ordinary(self.out.draw(), self.shard)
     }
 
     fn accept(&mut self, from: ShardId, body: Body<T>) {

@@ -54,16 +54,16 @@ impl Pair {
                     assert_eq!(asked, ("both", None));
                     shard.put_ask(txn, asked.0);
                     shard.lent(txn, "entry");
-                    seen.push(format!("lend {}", txn.number));
+                    seen.push(format!("lend {}", txn.time()));
                 }
-                Action::TakeBack(txn, loan) => seen.push(format!("{loan} of {}", txn.number)),
+                Action::TakeBack(txn, loan) => seen.push(format!("{loan} of {}", txn.time())),
                 Action::Run(command) | Action::Discard(command) => seen.push(command.into()),
                 Action::Execute { txn, loans, .. } => {
-                    seen.push(format!("execute {}", txn.number));
+                    seen.push(format!("execute {}", txn.time()));
                     let back = loans.into_iter().map(|(shard, _)| (shard, "change"));
                     shard.executed(txn, back.collect::<Vec<_>>());
                 }
-                Action::Dirty { txn, .. } => seen.push(format!("dirty {}", txn.number)),
+                Action::Dirty { txn, .. } => seen.push(format!("dirty {}", txn.time())),
             }
         }
         shard.verify();

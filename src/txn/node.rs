@@ -116,6 +116,13 @@ impl Node {
         self.held.meets(mode)
     }
 
+    /// Whether the service of a waiting client in this mode would meet a holder, or an earlier
+    /// service. Everybody else that waits is younger.
+    pub(super) fn blocks_service(&self, mode: LockMode) -> bool {
+        let mut services = self.waiting.iter().take_while(|(txn, _)| txn.is_service());
+        self.held.meets(mode) || services.any(|(_, other)| other.conflicts(mode))
+    }
+
     /// Those who hold it by name.
     pub(super) fn holders(&self) -> &[(TxnId, LockMode)] {
         &self.holders

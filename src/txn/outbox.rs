@@ -2,8 +2,17 @@
 
 use std::collections::VecDeque;
 
-use super::ids::ShardId;
+use super::ids::{ShardId, TxnId};
 use super::message::{Action, Body, Message, Types};
+
+/// What is to be done next.
+#[derive(Debug)]
+pub(super) enum Next<T: Types> {
+    Act(Action<T>),
+    /// Nobody stands before this entry any more. It is granted when its turn has come, if that is
+    /// true still: what is done before may let an older one in.
+    Ready(TxnId),
+}
 
 /// The actions that the shard has not taken yet, and the messages of the shard to itself.
 #[derive(Debug)]
@@ -11,9 +20,7 @@ pub(super) struct Outbox<T: Types> {
     shard: ShardId,
     /// Lamport clock: above every number that this shard has drawn or seen.
     clock: u64,
-    actions: VecDeque<Action<T>>,
-    /// How many of them let a parked command run.
-    runs: usize,
+    next: VecDeque<Next<T>>,
     /// A shard that takes part in its own transactions is a participant like any other; its
     /// messages wait here until the actions before them are done, so that what a lock state
     /// promises (an entry is back, say) is true when the shard sees it.
@@ -25,8 +32,7 @@ impl<T: Types> Outbox<T> {
         Self {
             shard,
             clock: 0,
-            actions: VecDeque::new(),
-            runs: 0,
+            next: VecDeque::new(),
             own: VecDeque::new(),
         }
     }
@@ -42,16 +48,12 @@ impl<T: Types> Outbox<T> {
         self.clock = self.clock.max(clock);
     }
 
-    /// Whether a parked command may run and has not been told yet. Its locks are gone already,
-    /// but whoever comes now must not overtake it.
-    #[inline]
-    pub(super) fn has_runs(&self) -> bool {
-        self.runs > 0
+    pub(super) fn act(&mut self, action: Action<T>) {
+        self.next.push_back(Next::Act(action));
     }
 
-    pub(super) fn act(&mut self, action: Action<T>) {
-        self.runs += usize::from(matches!(action, Action::Run(_)));
-        self.actions.push_back(action);
+    pub(super) fn ready(&mut self, txn: TxnId) {
+        self.next.push_back(Next::Ready(txn));
     }
 
     pub(super) fn send(&mut self, to: ShardId, body: Body<T>) {
@@ -70,15 +72,13 @@ impl<T: Types> Outbox<T> {
             self.own.push_front(body);
         } else {
             let clock = self.clock;
-            self.actions
-                .push_front(Action::Send(to, Message { clock, body }));
+            let send = Action::Send(to, Message { clock, body });
+            self.next.push_front(Next::Act(send));
         }
     }
 
-    pub(super) fn next_action(&mut self) -> Option<Action<T>> {
-        let action = self.actions.pop_front()?;
-        self.runs -= usize::from(matches!(action, Action::Run(_)));
-        Some(action)
+    pub(super) fn next(&mut self) -> Option<Next<T>> {
+        self.next.pop_front()
     }
 
     pub(super) fn next_own(&mut self) -> Option<Body<T>> {
@@ -86,6 +86,6 @@ impl<T: Types> Outbox<T> {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.actions.is_empty() && self.own.is_empty()
+        self.next.is_empty() && self.own.is_empty()
     }
 }

@@ -11,7 +11,9 @@
 //! - A push that was never answered has happened whole or not at all.
 //! - When nothing is left to be done, nobody waits for a key that holds something, or beyond its
 //!   time (no lost wake-up); and nobody stops waiting before its time unless it was told to.
-//! - Of two who wait for a key the one that was seen to wait in an earlier round is served first.
+//! - Of two who wait for a key the one that was seen to wait in an earlier round is served first;
+//!   and nobody takes anything from a key at once for which somebody has been seen to wait: what is
+//!   pushed is given away before anybody else comes to it.
 //! - Nothing goes on for ever: moves that wake moves come to an end.
 
 use std::collections::{HashMap, VecDeque};
@@ -19,6 +21,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use ringdove::command::registry::Registry;
+use ringdove::keyspace::Slot;
 
 use crate::cluster::{Cluster, Wires};
 use crate::model::Answer;
@@ -46,6 +49,8 @@ pub(crate) struct Setting {
     kills: u32,
     /// How likely a request pushes, in percent.
     pushes: u32,
+    /// How likely a step moves a key's slot to another shard, in 1/10000.
+    slot_moves: u32,
     /// Ends a connection at this step and at no other.
     pub(crate) hangup_at: Option<u64>,
 }
@@ -61,6 +66,7 @@ impl Setting {
             unblocks: [0, 60][rng.usize(..2)],
             kills: [0, 0, 40][rng.usize(..3)],
             pushes: [25, 40, 60][rng.usize(..3)],
+            slot_moves: 0,
             hangup_at: None,
         }
     }
@@ -76,6 +82,7 @@ impl Setting {
             unblocks: 0,
             kills: 0,
             pushes: 40,
+            slot_moves: 0,
             hangup_at: None,
         }
     }
@@ -289,15 +296,15 @@ struct Client {
 pub(crate) struct World {
     cluster: Cluster,
     pub(crate) setting: Setting,
-    /// The first looks at the keys between the rounds and does nothing else.
+    /// The first looks at the keys between the rounds, and moves slots; nothing else.
     clients: Vec<Client>,
     requests: Vec<Request>,
     /// Who was given an element.
     given: HashMap<Element, u32>,
     /// What the keys held at the end of the last round.
     contents: HashMap<Key, Vec<Element>>,
-    /// In this round: a key, a request that was served from it after a wait, and since which round
-    /// it had waited.
+    /// In this round: a key, a request that was served from it, and since which round it had waited;
+    /// this one, if it was not seen to wait.
     served: Vec<(Key, usize, u32)>,
     /// What happened, for who reads a failure.
     pub(crate) story: Vec<String>,
@@ -354,7 +361,10 @@ fn elements_in(answer: &Answer, all: &mut Vec<Element>) {
 impl World {
     pub(crate) fn new(seed: u64, setting: Option<Setting>, registry: &Arc<Registry>) -> Self {
         let mut rng = fastrand::Rng::with_seed(seed);
-        let drawn = Setting::draw(&mut rng);
+        let mut drawn = Setting::draw(&mut rng);
+        // From a source of its own: what else a seed means stays.
+        let slots_move = drawn.shards > 1 && fastrand::Rng::with_seed(!seed).u32(..4) == 0;
+        drawn.slot_moves = if slots_move { 100 } else { 0 };
         let setting = setting.unwrap_or(drawn);
         let wires = Wires::draw(setting.shards, &mut rng);
         let cluster = Cluster::new(setting.shards, 1, wires, registry, rng.fork());
@@ -447,9 +457,30 @@ impl World {
                 self.cluster.hang_up(self.clients[client].socket);
                 self.replace(client);
             }
+            let moves = self.setting.slot_moves;
+            if moves > 0 && self.rng.u32(..10_000) < moves {
+                self.move_a_slot();
+            }
             self.read_answers()?;
         }
         Err("a round never ends".into())
+    }
+
+    /// Some key goes to another shard, if no key is on its way.
+    fn move_a_slot(&mut self) {
+        if !self.clients[0].expected.is_empty() {
+            return;
+        }
+        let kind = [Kind::List, Kind::Sorted][self.rng.usize(..2)];
+        let key = name((kind, self.key()));
+        let slot = Slot::of(key.as_bytes());
+        let to = self.cluster.another_shard(slot);
+        let text = format!("RINGDOVE SLOTS MOVE {} TO {to}", slot.index());
+        self.story.push(format!("{key} moves to shard {to}"));
+        let mut out = Vec::new();
+        put_command(&mut out, &words(&text));
+        self.clients[0].expected.push_back(Expected::Number);
+        self.cluster.send(self.clients[0].socket, &out);
     }
 
     fn connect(&mut self, batches_left: u32) -> Client {
@@ -768,10 +799,14 @@ impl World {
         if self.requests[id].block {
             return; // it may take what it has pushed itself
         }
-        if let Some((since, _)) = self.requests[id].waits_since {
-            self.totals.waited += 1;
-            self.served.push((key, id, since));
-        }
+        let since = match self.requests[id].waits_since {
+            Some((since, _)) => {
+                self.totals.waited += 1;
+                since
+            }
+            None => self.round,
+        };
+        self.served.push((key, id, since));
     }
 
     /// A command has found nothing, or its wait has ended.

@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use ringdove::command::registry::Registry;
+use ringdove::keyspace::Slot;
 
 use crate::cluster::{Cluster, Wires};
 use crate::linear::Event;
@@ -34,6 +35,8 @@ pub(crate) struct Setting {
     expiry: bool,
     /// Whether some values are received into memory of their own.
     large: bool,
+    /// How likely a step moves a slot, in 1/10000.
+    slot_moves: u32,
 }
 
 impl Setting {
@@ -50,6 +53,7 @@ impl Setting {
             globals: [0, 50, 300][rng.usize(..3)],
             expiry: rng.bool(),
             large: rng.u32(..8) == 0,
+            slot_moves: 0,
         }
     }
 }
@@ -95,6 +99,8 @@ pub(crate) struct World {
     pub(crate) cluster: Cluster,
     pub(crate) setting: Setting,
     clients: Vec<Client>,
+    /// The one of them that moves slots and does nothing else, if slots move.
+    mover: Option<usize>,
     pub(crate) history: Vec<Event>,
     rng: fastrand::Rng,
     step: u64,
@@ -176,7 +182,10 @@ fn args_of(cmd: &Cmd) -> Vec<Vec<u8>> {
 impl World {
     pub(crate) fn new(seed: u64, registry: &Arc<Registry>) -> Self {
         let mut rng = fastrand::Rng::with_seed(seed);
-        let setting = Setting::draw(&mut rng);
+        let mut setting = Setting::draw(&mut rng);
+        // From a source of its own: what else a seed means stays.
+        let slots_move = fastrand::Rng::with_seed(!seed).u32(..4) == 0;
+        setting.slot_moves = if slots_move { 100 } else { 0 };
         let wires = Wires::draw(setting.shards, &mut rng);
         let databases = u32::from(setting.databases);
         let cluster = Cluster::new(setting.shards, databases, wires, registry, rng.fork());
@@ -184,6 +193,7 @@ impl World {
             cluster,
             setting,
             clients: Vec::new(),
+            mover: None,
             history: Vec::new(),
             rng,
             step: 0,
@@ -193,6 +203,11 @@ impl World {
         for _ in 0..world.setting.clients {
             let client = world.connect(world.setting.batches);
             world.clients.push(client);
+        }
+        if slots_move {
+            world.mover = Some(world.clients.len());
+            let mover = world.connect(0);
+            world.clients.push(mover);
         }
         world
     }
@@ -276,8 +291,14 @@ impl World {
                 }
                 if self.rng.u32(..10_000) < self.setting.hangups {
                     let client = self.rng.usize(..self.clients.len());
-                    self.cluster.hang_up(self.clients[client].socket);
-                    self.replace(client);
+                    if self.mover != Some(client) {
+                        self.cluster.hang_up(self.clients[client].socket);
+                        self.replace(client);
+                    }
+                }
+                let moves = self.setting.slot_moves;
+                if moves > 0 && self.rng.u32(..10_000) < moves {
+                    self.move_a_slot();
                 }
             }
             self.read_answers()?;
@@ -443,6 +464,24 @@ impl World {
         }
     }
 
+    /// Some key goes to another shard, if no key is on its way.
+    fn move_a_slot(&mut self) {
+        let Some(mover) = self
+            .mover
+            .filter(|at| self.clients[*at].expected.is_empty())
+        else {
+            return;
+        };
+        let key = self.key();
+        let slot = Slot::of(key_name(key).as_bytes());
+        let to = self.cluster.another_shard(slot);
+        let text = format!("RINGDOVE SLOTS MOVE {} TO {to}", slot.index());
+        let mut out = Vec::new();
+        put_command(&mut out, &words(&text));
+        self.log(mover, Op::MoveSlot(key), None);
+        self.cluster.send(self.clients[mover].socket, &out);
+    }
+
     fn select(&mut self, client: usize, db: u8, out: &mut Vec<u8>) {
         self.clients[client].db = db;
         self.exactly(client, words(&format!("SELECT {db}")), simple("OK"), out);
@@ -454,7 +493,7 @@ impl World {
         let Some(id) = self.cluster.client_id(socket) else {
             return;
         };
-        if victim == client {
+        if victim == client || self.mover == Some(victim) {
             return;
         }
         self.clients[victim].may_end = true;

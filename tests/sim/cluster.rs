@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use ringdove::command::FAMILIES;
 use ringdove::command::registry::Registry;
+use ringdove::keyspace::Slot;
 use ringdove::mesh::ShardId;
 use ringdove::net::engine::Engine;
 use ringdove::net::session::{ConnId, Peer, flag};
@@ -135,6 +136,17 @@ impl Cluster {
     pub(crate) fn client_id(&mut self, socket: usize) -> Option<u64> {
         let Socket { home, conn, .. } = self.sockets[socket];
         Some(self.engines[home].session(conn?).id)
+    }
+
+    /// A shard that does not own a slot, while none moves.
+    pub(crate) fn another_shard(&mut self, slot: Slot) -> usize {
+        let owner = self.engines[0].shard.slot_map[slot.index()].index();
+        let shards = self.engines.len();
+        match self.rng.usize(..shards.max(2) - 1) {
+            below if below < owner => below,
+            from if from + 1 < shards => from + 1,
+            _ => 0,
+        }
     }
 
     /// Whether the server has ended a connection.

@@ -252,7 +252,18 @@ fn reads_of_a_pipeline_may_change_places_but_not_with_its_writes() {
     let ran = event(1, 10, 11, Op::Block(Vec::new()), Answer::Array(Vec::new()));
     let seen = event(1, 2, 9, get(1), bulk("a"));
     possible(&[write.clone(), watch.clone(), seen, ran.clone()]);
-    impossible(&[write, watch, read, ran]);
+    impossible(&[write.clone(), watch.clone(), read, ran.clone()]);
+    // Behind the EXEC it is not watched any more, and what only reads may change places.
+    let step = step(Cmd::Get(1));
+    let block = event(
+        1,
+        2,
+        9,
+        Op::Block(vec![step]),
+        Answer::Array(vec![bulk("a")]),
+    );
+    let behind = event(1, 3, 9, get(1), Answer::Null);
+    possible(&[write, watch, block, behind]);
 }
 
 #[test]

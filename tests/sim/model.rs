@@ -137,6 +137,9 @@ pub(crate) enum Op {
     Watch(u8, Vec<Key>),
     /// What ends watches and does no more: UNWATCH, DISCARD, RESET, a refused EXEC.
     EndWatches,
+    /// RINGDOVE SLOTS MOVE of the key's slot to another shard than its own: whoever watches the key
+    /// finds it changed.
+    MoveSlot(Key),
 }
 
 /// A key's value and expiry.
@@ -287,6 +290,11 @@ impl State {
             }
             Op::EndWatches => {
                 self.unwatch(guard);
+                true
+            }
+            Op::MoveSlot(key) => {
+                let databases = self.entries.len() / usize::from(self.keys);
+                (0..databases).for_each(|db| self.touch(self.place(db as u8, *key)));
                 true
             }
         }
@@ -594,7 +602,7 @@ impl Op {
         let steps = match self {
             Self::One(step) => std::slice::from_ref(step),
             Self::Block(steps) => steps,
-            Self::Watch(..) | Self::EndWatches => &[],
+            Self::Watch(..) | Self::EndWatches | Self::MoveSlot(_) => &[],
         };
         let mut written: Vec<&[u8]> = Vec::new();
         for step in steps {
@@ -639,6 +647,8 @@ impl Op {
                 _ => steps.iter().all(|step| step.changes_nothing(None)),
             },
             Self::Watch(..) | Self::EndWatches => true,
+            // What it does to watches may have to come late.
+            Self::MoveSlot(_) => false,
         }
     }
 }
@@ -704,7 +714,7 @@ impl Reach {
                 let bits = watched.iter().map(|key| bit(*db, *key, keys));
                 reach.reads = bits.fold(0, |all, bit| all | bit);
             }
-            Op::EndWatches => {}
+            Op::EndWatches | Op::MoveSlot(_) => {}
         }
         reach
     }
@@ -750,10 +760,11 @@ impl Reach {
         let (mine, its) = (self.reads | self.writes, later.reads | later.writes);
         let both_write = self.writes != 0 && later.writes != 0;
         let meet = self.writes & its != 0 || mine & later.writes != 0;
-        // A read behind a WATCH of the same key sees what is watched. One in front of it may see a
-        // change that the watch sees, too.
-        let looks = self.watches && mine & its != 0;
-        let ends = self.watches && later.ends_watches && self.guard == later.guard;
+        // A read behind a WATCH of the same key sees what is watched, while it is. One in front of it
+        // may see a change that the watch sees, too.
+        let of_one_watch = self.watches && self.guard == later.guard;
+        let looks = of_one_watch && mine & its != 0;
+        let ends = of_one_watch && later.ends_watches;
         both_write || meet || looks || ends
     }
 }
