@@ -18,6 +18,9 @@
 //! its reply, while it holds everything that it reads or writes at every owner; a command with
 //! one owner takes effect when it runs there, which a conflicting holder prevents.
 //!
+//! The transactions of a pipeline gather side by side, in one round for all of them, and those that
+//! write execute in the order in which they were sent ([`Txns::begin_behind`]).
+//!
 //! Deadlock and starvation: ages decide (wound-wait), see `intents`.
 //!
 //! - [`multi`]: what a connection has queued and watches
