@@ -272,6 +272,24 @@ impl Shard {
         }
     }
 
+    /// Two databases are about to change places. What has expired in one of them under the name of a
+    /// key that is watched in the other goes before: it would seem to expire for who watches.
+    pub fn expire_before_swap(&mut self, a: DbIndex, b: DbIndex) {
+        let mut others = Vec::new();
+        self.txns.each_watched(|db, position, key| {
+            let other = if db == a { b } else { a };
+            if db == a || db == b {
+                let (pos, key) = (Pos::from_bits(position), key.into());
+                others.push(Wanted {
+                    db: other,
+                    pos,
+                    key,
+                });
+            }
+        });
+        self.expire_due(&others);
+    }
+
     /// The watched keys that exist, or have expired since they were watched, for
     /// [`touch_watched`](Self::touch_watched).
     pub fn watched_and_there(&self) -> Vec<(DbIndex, Position)> {
@@ -290,7 +308,7 @@ impl Shard {
     }
 
     /// Databases were emptied or exchanged: marks the watched keys in them that were there before
-    /// it or are there now. What has expired in another database was never there for who watches.
+    /// it or are there now.
     pub fn touch_watched(&mut self, before: Vec<(DbIndex, Position)>, in_db: impl Fn(u16) -> bool) {
         let after = self.watched_that(|found| matches!(found, Lookup::Live(_)));
         for (db, position) in before.into_iter().chain(after) {
