@@ -27,6 +27,7 @@ mod history_test;
 mod linear;
 mod linear_test;
 mod model;
+mod order;
 mod toy;
 mod wire;
 mod world;
