@@ -1,7 +1,8 @@
 //! Requests through the engine: bytes in, reply bytes out, on one shard and on two, whose batches
 //! are handed over by hand. What it costs to be one server on several shards shows here.
 //!
-//! `cargo bench --bench engine -- time` prints nanoseconds for each request.
+//! `cargo bench --bench engine -- time` prints nanoseconds for each request, and in how many rounds
+//! between the shards it is answered.
 //! `-- once CASE CALLS` makes that many requests; under `valgrind --tool=callgrind`, the difference
 //! between two numbers of calls is what a request costs in instructions.
 //!
@@ -11,6 +12,8 @@
 //! | `get_beside`, `get_miss_beside`, `set_beside` | 2 | the same while a transaction holds another key |
 //! | `mget1`, `mset1`, `multi1` | 1 | 10 keys; a block of four commands |
 //! | `mget2`, `mset2`, `multi2` | 2 | the same, over both shards |
+//! | `msets1`, `msets2` | 1, 2 | a pipeline of 16 such MSETs |
+//! | `gets2` | 2 | a pipeline of 16 GETs, half of them of the other shard's keys |
 
 use ringdove::command::FAMILIES;
 use ringdove::command::registry::Registry;
@@ -27,7 +30,7 @@ use std::time::Instant;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-const CASES: [&str; 12] = [
+const CASES: [&str; 15] = [
     "get",
     "get_miss",
     "set",
@@ -40,6 +43,9 @@ const CASES: [&str; 12] = [
     "mset2",
     "multi1",
     "multi2",
+    "msets1",
+    "msets2",
+    "gets2",
 ];
 const VALUE: &str = "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx";
 
@@ -59,7 +65,8 @@ fn main() {
         let began = Instant::now();
         bench.run(CALLS);
         let ns = began.elapsed().as_nanos() as f64 / CALLS as f64;
-        println!("{case:16} {ns:8.1} ns a request");
+        let rounds = bench.rounds as f64 / (CALLS + CALLS / 10) as f64;
+        println!("{case:16} {ns:8.1} ns a request, {rounds:.0} rounds");
     }
 }
 
@@ -67,6 +74,8 @@ struct Bench {
     engines: Vec<Engine>,
     conn: ConnId,
     request: Vec<u8>,
+    /// Times that batches have gone there and back.
+    rounds: usize,
 }
 
 /// A command as clients send it.
@@ -104,6 +113,7 @@ impl Bench {
             engines,
             conn,
             request: Vec::new(),
+            rounds: 0,
         };
         let keys: Vec<String> = (0..10).map(|n| format!("key:{n:08}")).collect();
         for key in &keys {
@@ -136,6 +146,12 @@ impl Bench {
             "set" => command(&["SET", &own, VALUE]),
             "mget" => command(&several("MGET").collect::<Vec<_>>()),
             "mset" => command(&std::iter::once("MSET").chain(pairs).collect::<Vec<_>>()),
+            "msets" => {
+                command(&std::iter::once("MSET").chain(pairs).collect::<Vec<_>>()).repeat(16)
+            }
+            "gets" => [command(&["GET", &own]), command(&["GET", &owned(1, "far")])]
+                .concat()
+                .repeat(8),
             "multi" => [
                 command(&["MULTI"]),
                 command(&["SET", &keys[0], VALUE]),
@@ -147,6 +163,7 @@ impl Bench {
             .concat(),
             other => panic!("{other}: no such case"),
         };
+        bench.rounds = 0;
         bench
     }
 
@@ -164,6 +181,7 @@ impl Bench {
         self.engines[0].run_batch();
         let replies = |engine: &mut Engine, conn| !engine.session(conn).out.is_empty();
         while self.engines.len() > 1 && !self.is_answered() {
+            self.rounds += 1;
             for (from, to) in [(0, 1), (1, 0)] {
                 let batch = std::mem::take(&mut self.engines[from].outgoing[to].buf);
                 if !batch.is_empty() {

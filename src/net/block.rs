@@ -320,7 +320,7 @@ impl Engine {
         let mut needs = Needs::default();
         if survey.reads && !survey.crossing && !survey.home {
             let order = self.ask_owners(conn, &mut needs, commands);
-            return self.begin_exec(conn, needs, Job::Answers(order), watched, false);
+            return self.begin_exec(conn, needs, Job::Answers(order), watched, survey);
         }
         let mut db = self.session(conn).db;
         for command in &commands {
@@ -329,7 +329,7 @@ impl Engine {
             self.lend_keys(&mut needs, db, spec, &args);
             db = self.db_after(db, spec, &args);
         }
-        self.begin_exec(conn, needs, Job::Block(commands), watched, survey.write);
+        self.begin_exec(conn, needs, Job::Block(commands), watched, survey);
     }
 
     /// Deals a block's commands, which only read, to the owners of their keys. For each command its
@@ -399,7 +399,7 @@ impl Engine {
             db = self.db_after(db, spec, &args);
         }
         let steps = Box::new(Steps::block(commands));
-        self.begin_exec(conn, needs, Job::Steps(steps), watched, survey.write);
+        self.begin_exec(conn, needs, Job::Steps(steps), watched, survey);
     }
 
     /// Claims the same at every shard. A database that does not exist is left out: inside a block it
@@ -427,7 +427,7 @@ impl Engine {
         mut needs: Needs,
         job: Job,
         watched: &[WatchedKey],
-        write: bool,
+        survey: &Survey,
     ) {
         let connection = connection_of(&self.remote_call(conn, 0));
         for key in watched {
@@ -454,8 +454,14 @@ impl Engine {
         if needs.parts.is_empty() {
             needs.part(own).1.claims.push(NOTHING);
         }
-        self.session(conn).flags |= flag::BARRIER;
-        self.begin(conn, needs, job, write);
+        let session = self.session(conn);
+        session.flags |= flag::BARRIER;
+        let seq = session.hold(survey.write);
+        if survey.home && session.is(flag::REPLY_OFF) && !session.is(flag::REPLY_SKIP) {
+            // A CLIENT REPLY ON may be among the commands; who is not to be heard leaves nothing.
+            session.let_be_heard();
+        }
+        self.begin_at(conn, seq, needs, job, survey.write);
     }
 
     /// Runs a block here, unless a watched key has changed.

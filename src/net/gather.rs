@@ -297,6 +297,14 @@ impl Engine {
         let began = (self.shard.ticks.read)();
         // A change of whole databases is not told key by key, so watches are looked after here.
         let watches = spec.flags.has(Flags::WRITE) && self.shard.txns.has_watches();
+        let claims = whole(spec, args, caller.db);
+        let databases = self.shard.keyspace.databases();
+        if let [Claim::Db { db: a, .. }, Claim::Db { db: b, .. }] = claims[..]
+            && watches
+            && usize::from(a.max(b)) < databases
+        {
+            self.shard.expire_before_swap(a, b);
+        }
         let before = watches.then(|| self.shard.watched_and_there());
         let outcome = part(&mut PartCtx {
             engine: self,
@@ -306,7 +314,6 @@ impl Engine {
             out,
         });
         if let Some(before) = before {
-            let claims = whole(spec, args, caller.db);
             self.shard.touch_watched(before, |in_db| {
                 claims.iter().any(|claim| match *claim {
                     Claim::Db { db, .. } | Claim::Key { db, .. } => db == in_db,

@@ -24,6 +24,8 @@ pub struct Request {
     pub write: bool,
     /// It runs as soon as it arrives, since its connection holds its keys.
     pub sure: bool,
+    /// A transaction that the connection's next one need not wait for.
+    pub flows: bool,
     /// Its reply is to be dropped (CLIENT REPLY).
     pub silent: bool,
 }

@@ -23,6 +23,7 @@ use crate::resp::Version;
 use crate::resp::decode::Frame;
 use crate::resp::encode::Output;
 use crate::shard::lending::Head;
+use crate::txn::TxnId;
 use crate::txn::multi::Multi;
 
 /// Index of a connection among those of its home shard. Reused, but not while anything that was
@@ -256,6 +257,11 @@ pub struct Session {
     /// Those of them whose command may be parked by its owner, so that a transaction could
     /// overtake it.
     pub unsure: u32,
+    /// Those of them whose command is a transaction that the next one need not wait for, and how many
+    /// of these write.
+    pub flowing: u32,
+    /// The second number.
+    pub flowing_writes: u32,
     /// Commands from here on whose keys the connection's volley holds.
     pub volley_left: u32,
     /// Writes that wait for other shards.
@@ -275,6 +281,8 @@ pub struct Session {
 /// What CLIENT LIST and the like report, apart from the hot fields.
 #[derive(Default)]
 pub struct Info {
+    /// The last transaction that was begun for it and writes.
+    pub last_write: Option<TxnId>,
     /// CLIENT SETNAME.
     pub name: Vec<u8>,
     /// CLIENT SETINFO LIB-NAME.
@@ -326,6 +334,8 @@ impl Session {
             held: Held::default(),
             waiting: 0,
             unsure: 0,
+            flowing: 0,
+            flowing_writes: 0,
             volley_left: 0,
             writes_out: 0,
             writes_at: 0,
@@ -386,20 +396,29 @@ impl Session {
     /// Takes the next place in the order of replies for a request that is answered elsewhere.
     pub fn hold(&mut self, write: bool) -> u32 {
         self.unsure += 1;
-        self.take_place(write, false)
+        self.take_place(write, false, false)
+    }
+
+    /// The same for a transaction that the connection's next one need not wait for.
+    pub fn hold_in_flow(&mut self, write: bool) -> u32 {
+        self.unsure += 1;
+        self.flowing += 1;
+        self.flowing_writes += u32::from(write);
+        self.take_place(write, false, true)
     }
 
     /// The same for a command whose keys the connection holds: it runs as soon as it arrives.
     pub fn hold_sure(&mut self) -> u32 {
-        self.take_place(false, true)
+        self.take_place(false, true, false)
     }
 
-    fn take_place(&mut self, write: bool, sure: bool) -> u32 {
+    fn take_place(&mut self, write: bool, sure: bool, flows: bool) -> u32 {
         self.waiting += 1;
         let silent = self.is(flag::REPLY_OFF | flag::REPLY_SKIP);
         self.held.push(Request {
             write,
             sure,
+            flows,
             silent,
         })
     }
@@ -415,6 +434,8 @@ impl Session {
         self.waiting -= 1;
         self.unsure -= u32::from(!request.sure);
         self.writes_out -= u32::from(request.write);
+        self.flowing -= u32::from(request.flows);
+        self.flowing_writes -= u32::from(request.flows && request.write);
     }
 
     /// Whether the reactor has something to do for it now. What can be sent waits, up to a size, for

@@ -100,7 +100,7 @@ impl Engine {
                 }
             }
         };
-        self.begin(conn, needs, job, write);
+        self.begin_in_flow(conn, needs, job, write);
         Flow::Done
     }
 }

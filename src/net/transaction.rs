@@ -30,6 +30,11 @@
 //! is parked at an owner. So a transaction that writes waits until nothing of the connection can be
 //! parked any more, and one that reads until no write is under way, nor a WATCH that what it reads
 //! should be covered by. What comes after it is behind it in the lanes and finds its claims.
+//!
+//! A transaction of the same connection is older, and parked nowhere: the next one need not wait for
+//! it. Those of a pipeline gather their locks side by side, in one round for all of them, and the
+//! machine has those that write execute in their order. Commands that may wait for a key, and blocks,
+//! are waited for: what comes behind them depends on what they do to the connection.
 
 use smallvec::SmallVec;
 
@@ -141,26 +146,26 @@ impl Engine {
         if let Some(stall) = self.no_room_for(conn, &needs) {
             return Flow::Wait(stall);
         }
-        let owned = own(batch, command);
-        self.begin(
-            conn,
-            needs,
-            Job::Command(owned),
-            spec.flags.has(Flags::WRITE),
-        );
+        let job = Job::Command(own(batch, command));
+        let write = spec.flags.has(Flags::WRITE);
+        if spec.flags.has(Flags::BLOCKING) {
+            self.begin(conn, needs, job, write);
+        } else {
+            self.begin_in_flow(conn, needs, job, write);
+        }
         Flow::Done
     }
 
     /// Why a transaction of this connection must wait for what is under way.
     pub(super) fn not_yet(&mut self, conn: ConnId, write: bool) -> Option<Stall> {
         let session = self.session(conn);
-        if write && session.unsure > 0 {
+        if write && session.unsure > session.flowing {
             return Some(Stall::Unsure);
         }
         if session.info.multi.watches() > 0 && session.waiting > 0 {
             return Some(Stall::Answers);
         }
-        (session.writes_out > 0).then_some(Stall::Writes)
+        (session.writes_out > session.flowing_writes).then_some(Stall::Writes)
     }
 
     /// Why what a transaction needs cannot be asked for now.
@@ -169,8 +174,27 @@ impl Engine {
         shards.find_map(|shard| self.no_room(conn, shard))
     }
 
+    /// Begins a transaction of a connection whose next one need not wait for it.
+    pub(super) fn begin_in_flow(&mut self, conn: ConnId, needs: Needs, job: Job, write: bool) {
+        let seq = self.session(conn).hold_in_flow(write);
+        self.begin_at(conn, seq, needs, job, write);
+    }
+
     /// Begins a transaction of a connection.
-    pub(super) fn begin(&mut self, conn: ConnId, mut needs: Needs, job: Job, write: bool) {
+    pub(super) fn begin(&mut self, conn: ConnId, needs: Needs, job: Job, write: bool) {
+        let seq = self.session(conn).hold(write);
+        self.begin_at(conn, seq, needs, job, write);
+    }
+
+    /// The same where the place of the reply has been taken.
+    pub(super) fn begin_at(
+        &mut self,
+        conn: ConnId,
+        seq: u32,
+        mut needs: Needs,
+        job: Job,
+        write: bool,
+    ) {
         if let Job::Steps(_) = job {
             for (_, part) in &mut needs.parts {
                 part.ask.timeless = true;
@@ -179,24 +203,18 @@ impl Engine {
         if write {
             self.writes_everywhere(conn);
         }
-        let seq = self.session(conn).hold(write);
         let call = self.remote_call(conn, seq);
         let own = self.shard.id;
         let hops = needs.parts.iter().filter(|(shard, _)| *shard != own);
         self.shard.stats.hops += hops.count() as u64;
-        self.begin_for(connection_of(&call), call, needs, job);
-    }
-
-    /// Begins a transaction of this shard whose reply goes to whoever `call` names.
-    pub(super) fn begin_for(
-        &mut self,
-        connection: ConnectionId,
-        call: RemoteCall,
-        needs: Needs,
-        job: Job,
-    ) {
-        let txn = self.shard.txns.begin(connection, needs.into_parts());
+        let info = &self.session(conn).info;
+        let last = info.last_write.filter(|_| write);
+        let (connection, parts) = (connection_of(&call), needs.into_parts());
+        let txn = self.shard.txns.begin_behind(connection, parts, last);
         self.running.insert(txn, Running { call, job });
+        if write {
+            self.session(conn).info.last_write = Some(txn);
+        }
         self.work_off_transactions();
     }
 
@@ -488,7 +506,9 @@ impl Engine {
     /// A watched key has changed: EXEC does nothing.
     fn answer_dirty(&mut self, call: &RemoteCall) {
         let mut output = Output::default();
-        Reply::new(&mut output, call.version).null_array();
+        if !self.is_mute(call) {
+            Reply::new(&mut output, call.version).null_array();
+        }
         self.answer(call, output);
     }
 
@@ -732,8 +752,10 @@ impl Engine {
         let home = self.shard.id;
         let own = self.running.iter();
         let own = own.filter(|(_, r)| r.call.conn == conn && r.call.home == home);
-        let own: Vec<TxnId> = own.map(|(txn, _)| *txn).collect();
-        for txn in own {
+        let mut own: Vec<TxnId> = own.map(|(txn, _)| *txn).collect();
+        // From the last one on: none is to execute without those before it.
+        own.sort_unstable();
+        for txn in own.into_iter().rev() {
             if self.shard.txns.cancel(txn) {
                 let running = self.running.remove(&txn).expect("just seen");
                 if !matches!(running.job, Job::Volley(_)) {

@@ -185,7 +185,7 @@ impl Engine {
         batch: &mut Batch,
         at: usize,
     ) -> Option<Stall> {
-        if at < batch.surveyed {
+        if at < batch.surveyed || !self.may_hold_a_volley(batch, at) {
             return None;
         }
         let stretch = self.survey_stretch(conn, batch, at)?;
@@ -227,6 +227,26 @@ impl Engine {
         self.session(conn).flags |= flag::VOLLEY;
         self.work_off_transactions();
         Some(Stall::Claims)
+    }
+
+    /// Whether there are enough writes from `at` on: a single command and a pipeline of reads do not
+    /// pay for a survey.
+    #[inline]
+    fn may_hold_a_volley(&self, batch: &mut Batch, at: usize) -> bool {
+        let rest = &batch.commands[at..];
+        let may = rest.len() >= WAITS_MIN as usize && {
+            let registry = &self.shard.registry;
+            let is_write = |command: &&Command| {
+                let known = command.row != RowId::UNKNOWN;
+                known && registry.row(command.row).spec.flags.has(Flags::WRITE)
+            };
+            let writes = rest.iter().filter(is_write).take(WAITS_MIN as usize);
+            writes.count() == WAITS_MIN as usize
+        };
+        if !may {
+            batch.surveyed = batch.commands.len();
+        }
+        may
     }
 
     /// Looks at the commands of a connection from `at` on that may go together.

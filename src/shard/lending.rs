@@ -15,7 +15,7 @@ use super::effects::Left;
 use super::tracking::Holder;
 use crate::command::context::Caller;
 use crate::command::registry::RowId;
-use crate::keyspace::{Lookup, OwnedEntry, Pos};
+use crate::keyspace::{Lookup, OwnedEntry, Place, Pos};
 use crate::mesh::ShardId;
 use crate::net::batch::RemoteCall;
 use crate::resp::encode::Output;
@@ -281,22 +281,45 @@ impl Shard {
         }
     }
 
-    /// The watched keys that exist, for [`touch_watched`](Self::touch_watched).
-    pub fn watched_and_there(&self) -> Vec<(DbIndex, Position)> {
-        let mut there = Vec::new();
+    /// Two databases are about to change places. What has expired in one of them under the name of a
+    /// key that is watched in the other goes before: it would seem to expire for who watches.
+    pub fn expire_before_swap(&mut self, a: DbIndex, b: DbIndex) {
+        let mut others = Vec::new();
         self.txns.each_watched(|db, position, key| {
-            let found = self.keyspace.db(usize::from(db));
-            if let Lookup::Live(_) = found.locate(Pos::from_bits(position), key, self.now_ms) {
-                there.push((db, position));
+            let other = if db == a { b } else { a };
+            if db == a || db == b {
+                let (pos, key) = (Pos::from_bits(position), key.into());
+                others.push(Wanted {
+                    db: other,
+                    pos,
+                    key,
+                });
             }
         });
-        there
+        self.expire_due(&others);
+    }
+
+    /// The watched keys that exist, or have expired since they were watched, for
+    /// [`touch_watched`](Self::touch_watched).
+    pub fn watched_and_there(&self) -> Vec<(DbIndex, Position)> {
+        self.watched_that(|found| !matches!(found, Lookup::Missing))
+    }
+
+    fn watched_that(&self, is: impl Fn(Lookup<Place>) -> bool) -> Vec<(DbIndex, Position)> {
+        let mut those = Vec::new();
+        self.txns.each_watched(|db, position, key| {
+            let found = self.keyspace.db(usize::from(db));
+            if is(found.locate(Pos::from_bits(position), key, self.now_ms)) {
+                those.push((db, position));
+            }
+        });
+        those
     }
 
     /// Databases were emptied or exchanged: marks the watched keys in them that were there before
     /// it or are there now.
     pub fn touch_watched(&mut self, before: Vec<(DbIndex, Position)>, in_db: impl Fn(u16) -> bool) {
-        let after = self.watched_and_there();
+        let after = self.watched_that(|found| matches!(found, Lookup::Live(_)));
         for (db, position) in before.into_iter().chain(after) {
             if in_db(db) {
                 self.txns.touched(db, position);

@@ -4,6 +4,10 @@
 //! later finds it gone and is ignored. Wounded before that, it gives back what that participant
 //! lent and keeps its place in all queues. Cancelled, it stays known until each participant has
 //! either confirmed or been paid back: a grant may be under way.
+//!
+//! Writes of one connection gather side by side and execute one behind the other, in the order in
+//! which they began: who has everything and stands behind another one waits for an older one only,
+//! and gives way like any other until it executes.
 
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
@@ -32,6 +36,9 @@ struct Running<T: Types> {
     /// Participants without a loan here; while cancelling, those that have not answered.
     missing: usize,
     participants: SmallVec<[Participant<T>; 4]>,
+    /// One of its connection that executes before it, and one that does behind it.
+    behind: Option<TxnId>,
+    next: Option<TxnId>,
 }
 
 impl<T: Types> Running<T> {
@@ -56,15 +63,18 @@ impl<T: Types> Coordinator<T> {
         }
     }
 
-    /// Begins a transaction; returns the part of the coordinator's own shard, which is queued there
-    /// at once: before anything that the shard has to do yet.
+    /// Begins a transaction, to be executed behind another one if that is not over; returns the part
+    /// of the coordinator's own shard, which is queued there at once: before anything that the shard
+    /// has to do yet.
     pub(super) fn begin(
         &mut self,
         txn: TxnId,
         connection: ConnectionId,
         parts: Parts<T>,
+        behind: Option<TxnId>,
         out: &mut Outbox<T>,
     ) -> Option<Part<T>> {
+        let behind = behind.filter(|before| self.put_behind(*before, txn, connection));
         let mut own = None;
         assert!(!parts.is_empty(), "a transaction has participants");
         let mut participants = SmallVec::new();
@@ -87,10 +97,29 @@ impl<T: Types> Coordinator<T> {
             state: State::Gathering,
             missing: participants.len(),
             participants,
+            behind,
+            next: None,
         };
         let before = self.running.insert(txn, running);
         assert!(before.is_none(), "a number is drawn once");
         own
+    }
+
+    /// Whether a transaction has to wait for one before it; then that one knows.
+    fn put_behind(&mut self, before: TxnId, txn: TxnId, connection: ConnectionId) -> bool {
+        let Some(running) = self.running.get_mut(&before) else {
+            return false;
+        };
+        if running.state == State::Cancelling {
+            return false;
+        }
+        assert!(
+            before < txn && running.connection == connection,
+            "it waits for an older one of its connection"
+        );
+        assert!(running.next.is_none(), "they stand one behind the other");
+        running.next = Some(txn);
+        true
     }
 
     /// Returns whether the grant ended the transaction because a watched key had changed.
@@ -126,21 +155,35 @@ impl<T: Types> Coordinator<T> {
             self.stop(txn, out);
             return true;
         }
-        if running.missing == 0 {
-            running.state = State::Executing;
-            let loans = running
-                .participants
-                .iter_mut()
-                .map(|each| (each.shard, each.loan.take().expect("nothing is missing")))
-                .collect();
-            let connection = running.connection;
-            out.act(Action::Execute {
-                txn,
-                connection,
-                loans,
-            });
-        }
+        self.execute_if_ready(txn, out);
         false
+    }
+
+    fn execute_if_ready(&mut self, txn: TxnId, out: &mut Outbox<T>) {
+        let running = self.running.get_mut(&txn).expect("the caller found it");
+        let gathers = running.state == State::Gathering;
+        if !gathers || running.missing > 0 || running.behind.is_some() {
+            return;
+        }
+        running.state = State::Executing;
+        let loans = running
+            .participants
+            .iter_mut()
+            .map(|each| (each.shard, each.loan.take().expect("nothing is missing")))
+            .collect();
+        let connection = running.connection;
+        out.act(Action::Execute {
+            txn,
+            connection,
+            loans,
+        });
+    }
+
+    /// What stood before a transaction is over.
+    fn let_next(&mut self, next: Option<TxnId>, out: &mut Outbox<T>) {
+        let Some(txn) = next else { return };
+        self.running.get_mut(&txn).expect("it waits").behind = None;
+        self.execute_if_ready(txn, out);
     }
 
     /// Returns whether it gave way.
@@ -185,6 +228,7 @@ impl<T: Types> Coordinator<T> {
             running.participants.len(),
             "every participant is paid back"
         );
+        self.let_next(running.next, out);
     }
 
     /// Gives up a transaction that has not executed. Returns false where there is none.
@@ -236,8 +280,32 @@ impl<T: Types> Coordinator<T> {
             };
             out.send(participant.shard, body);
         }
+        let (before, next) = (running.behind.take(), running.next.take());
         if running.missing == 0 {
             self.running.remove(&txn);
+        }
+        let Some(before) = before else {
+            return self.let_next(next, out);
+        };
+        self.running
+            .get_mut(&before)
+            .expect("it is waited for")
+            .next = next;
+        if let Some(next) = next {
+            self.running.get_mut(&next).expect("it waits").behind = Some(before);
+        }
+    }
+
+    /// Checks what must hold between calls.
+    pub(super) fn verify(&self) {
+        for (txn, running) in &self.running {
+            if let Some(before) = running.behind {
+                assert!(before < *txn, "it waits for an older one");
+                assert_eq!(self.running[&before].next, Some(*txn), "which knows of it");
+            }
+            let ready = running.missing == 0 && running.behind.is_none();
+            let executing = running.state == State::Executing;
+            assert!(executing || !ready, "{txn:?} has everything and waits");
         }
     }
 }

@@ -11,9 +11,8 @@
 //! wounded transaction either executes, waiting for nobody, or gives the part back. What is
 //! left are waits for older ones, which cannot form a circle, and the oldest never waits long.
 //!
-//! Bounds: a connection has at most one transaction at a time, so parts are bounded by the
-//! number of connections; parked commands are bounded by the credit of the lane on which they
-//! came, which is not returned before they run.
+//! Bounds: parts are bounded by the requests that connections may have under way; parked commands
+//! by the credit of the lane on which they came, which is not returned before they run.
 
 use std::collections::VecDeque;
 

@@ -123,8 +123,21 @@ impl<T: Types> Txns<T> {
     /// Begins a transaction of a client of this shard. It ends with [`Action::Execute`],
     /// [`Action::Dirty`] or a call of [`cancel`](Self::cancel).
     pub fn begin(&mut self, connection: ConnectionId, parts: Parts<T>) -> TxnId {
+        self.begin_behind(connection, parts, None)
+    }
+
+    /// The same for a write of a connection that has begun others: it gathers beside them and
+    /// executes behind the last of them, whatever comes of that. Transactions of one connection are
+    /// to be [cancelled](Self::cancel) from the last one on, or one would execute without those
+    /// before it.
+    pub fn begin_behind(
+        &mut self,
+        connection: ConnectionId,
+        parts: Parts<T>,
+        last: Option<TxnId>,
+    ) -> TxnId {
         let txn = self.draw();
-        self.begin_as(txn, connection, parts)
+        self.begin_as(txn, connection, parts, last)
     }
 
     /// Begins the service of a client that has waited at this shard: like
@@ -132,14 +145,20 @@ impl<T: Types> Txns<T> {
     /// nobody comes to its keys at this shard, not even who had been told to run.
     pub fn begin_service(&mut self, connection: ConnectionId, parts: Parts<T>) -> TxnId {
         let txn = TxnId::service(self.out.draw(), self.shard);
-        self.begin_as(txn, connection, parts)
+        self.begin_as(txn, connection, parts, None)
     }
 
-    fn begin_as(&mut self, txn: TxnId, connection: ConnectionId, parts: Parts<T>) -> TxnId {
+    fn begin_as(
+        &mut self,
+        txn: TxnId,
+        connection: ConnectionId,
+        parts: Parts<T>,
+        behind: Option<TxnId>,
+    ) -> TxnId {
         assert_eq!(connection.home, self.shard, "the home shard coordinates");
         self.totals.begun += 1;
         let coordinator = &mut self.coordinator;
-        if let Some(part) = coordinator.begin(txn, connection, parts, &mut self.out) {
+        if let Some(part) = coordinator.begin(txn, connection, parts, behind, &mut self.out) {
             self.intents.acquire(txn, part, &mut self.out);
         }
         txn
@@ -330,6 +349,7 @@ impl<T: Types> Txns<T> {
     /// Checks what must hold between calls: for tests and the simulator.
     pub fn verify(&self) {
         self.intents.verify();
+        self.coordinator.verify();
     }
 
     fn draw(&mut self) -> TxnId {

@@ -30,13 +30,25 @@ impl Pair {
 
     /// Begins a transaction of a client of `home` on one key of each shard.
     fn begin(&mut self, home: u16, number: u64) -> TxnId {
-        let part = || Part {
-            claims: [key(Mode::Write)].into_iter().collect(),
+        self.begin_on(home, number, &[(0, 7), (1, 7)], None)
+    }
+
+    /// The same on these shards and positions, behind another one.
+    fn begin_on(
+        &mut self,
+        home: u16,
+        number: u64,
+        keys: &[(u16, u64)],
+        last: Option<TxnId>,
+    ) -> TxnId {
+        let part = |position| Part {
+            claims: [key_at(position, Mode::Write)].into_iter().collect(),
             ask: "both",
             watcher: None,
         };
-        let parts = [(ShardId(0), part()), (ShardId(1), part())];
-        self.shards[usize::from(home)].begin(connection(home, number), parts.into_iter().collect())
+        let parts = keys.iter().map(|&(shard, at)| (ShardId(shard), part(at)));
+        let shard = &mut self.shards[usize::from(home)];
+        shard.begin_behind(connection(home, number), parts.collect(), last)
     }
 
     /// Carries out what a shard wants, and says what it was.
@@ -91,9 +103,13 @@ fn connection(home: u16, number: u64) -> ConnectionId {
 }
 
 fn key(mode: Mode) -> Claim {
+    key_at(7, mode)
+}
+
+fn key_at(position: u64, mode: Mode) -> Claim {
     Claim::Key {
         db: 0,
-        position: 7,
+        position,
         mode,
     }
 }
@@ -223,4 +239,84 @@ fn a_change_under_watch_stops_the_transaction() {
     assert_eq!(pair.deliver(0), ["entry of 1"]);
     assert_eq!(pair.shards[1].counts().watchers, 0);
     assert!(pair.is_drained());
+}
+
+/// Two writes of one connection: the second has everything while the first waits at shard 1 for an
+/// older transaction. Returns them.
+fn one_behind_the_other(pair: &mut Pair) -> [TxnId; 2] {
+    pair.begin_on(0, 9, &[(0, 3)], None);
+    assert_eq!(pair.drain(0), ["lend 1", "execute 1", "change of 1"]);
+    pair.begin_on(1, 2, &[(1, 7), (0, 5)], None);
+    assert_eq!(pair.drain(1), ["lend 1"]);
+    let first = pair.begin(0, 1);
+    let second = pair.begin_on(0, 1, &[(0, 8), (1, 8)], Some(first));
+    assert_eq!(pair.drain(0), ["lend 2", "lend 3"]);
+    assert!(pair.deliver(0).is_empty(), "it waits");
+    assert_eq!(pair.deliver(0), ["lend 3"]);
+    assert_eq!(pair.deliver(1), ["lend 1"]);
+    assert!(pair.deliver(1).is_empty(), "it has everything, and waits");
+    assert_eq!(pair.shards[0].running()[1].2, 0);
+    [first, second]
+}
+
+#[test]
+fn writes_of_a_connection_execute_in_their_order() {
+    let mut pair = Pair::new();
+    one_behind_the_other(&mut pair);
+    assert_eq!(pair.deliver(0), ["execute 1", "change of 1", "lend 2"]);
+    assert_eq!(pair.deliver(1), ["change of 1"]);
+    let both = ["execute 2", "execute 3", "change of 2", "change of 3"];
+    assert_eq!(pair.deliver(1), both);
+    assert_eq!(pair.deliver(0), ["change of 2"]);
+    assert_eq!(pair.deliver(0), ["change of 3"]);
+    assert!(pair.is_drained());
+}
+
+#[test]
+fn who_has_everything_gives_way_until_its_turn_has_come() {
+    let mut pair = Pair::new();
+    one_behind_the_other(&mut pair);
+    // Older than both, for shard 1 has seen no number of theirs that is higher.
+    pair.shards[1].begin_service(
+        connection(1, 4),
+        [(
+            ShardId(1),
+            Part {
+                claims: [key_at(8, Mode::Write)].into_iter().collect(),
+                ask: "both",
+                watcher: None,
+            },
+        )]
+        .into_iter()
+        .collect(),
+    );
+    pair.drain(1);
+    let mut seen = Vec::new();
+    while let Some(from) = (0..2).find(|&from| !pair.lanes[from].is_empty()) {
+        seen.extend(pair.deliver(from));
+    }
+    let at = |what: &str| seen.iter().position(|other| other == what);
+    assert!(at("execute 2") < at("execute 3") && at("execute 2").is_some());
+    assert_eq!(pair.shards[0].totals().gave_way, 1);
+    assert!(pair.is_drained());
+}
+
+#[test]
+fn writes_of_a_client_that_goes_end_from_the_last_one_on() {
+    for last_too in [true, false] {
+        let mut pair = Pair::new();
+        let [first, second] = one_behind_the_other(&mut pair);
+        if last_too {
+            assert!(pair.shards[0].cancel(second));
+        }
+        assert!(pair.shards[0].cancel(first));
+        let mut seen = pair.drain(0);
+        while let Some(from) = (0..2).find(|&from| !pair.lanes[from].is_empty()) {
+            seen.extend(pair.deliver(from));
+        }
+        assert!(!seen.contains(&"execute 2".into()));
+        // One alone is given up: what stands behind it goes on.
+        assert_eq!(seen.contains(&"execute 3".into()), !last_too);
+        assert!(pair.is_drained());
+    }
 }

@@ -18,13 +18,27 @@
 //! its reply, while it holds everything that it reads or writes at every owner; a command with
 //! one owner takes effect when it runs there, which a conflicting holder prevents.
 //!
+//! The transactions of a pipeline gather side by side, in one round for all of them, and those that
+//! write execute in the order in which they were sent ([`Txns::begin_behind`]).
+//!
 //! Deadlock and starvation: ages decide (wound-wait), see `intents`.
 //!
-//! - [`multi`]: what a connection has queued and watches
-//! - [`plan`]: which shards a command needs; [`order`]: when a connection's next command may
-//!   leave its home
-//! - [`machine`](Txns): the machine of one shard, of two halves: the coordinator of its own
-//!   clients' transactions, and the owner of its keys with their locks and watches
+//! | part | what it is |
+//! | --- | --- |
+//! | [`Txns`] | the machine of one shard: calls and messages in, actions out |
+//! | `coordinator` | its half for the transactions of this shard's clients: gathers grants, executes, gives way |
+//! | `intents`, `node` | its half for this shard's keys: who holds and who waits, of a shard and of one key |
+//! | `watch` | who watches this shard's keys, and whose have changed |
+//! | `message`, `outbox` | what travels and what the shard is to do, in order |
+//! | [`multi`] | what a connection has queued and watches, at its home |
+//! | [`ids`] | names, ages, claims |
+//!
+//! What is not here: which shards a command needs, what it claims and what it does when everything
+//! is held (`net::transaction` and its kin), and when the next command of a connection may leave its
+//! home (`net::dispatch`, `net::volley`). To follow one command: `MSET a 1 b 2` enters
+//! `net::spread`, which claims the keys and calls [`Txns::begin_behind`]; each owner is told to lend
+//! ([`Action::Lend`]), the home to execute ([`Action::Execute`]), each owner to take back
+//! ([`Action::TakeBack`]), where the owner's part of the MSET runs.
 //!
 //! Nothing here does I/O, reads a clock or uses chance: `tests/sim` runs many shards in one
 //! thread from a seed.
@@ -41,9 +55,7 @@ mod machine_test;
 mod message;
 pub mod multi;
 mod node;
-pub mod order;
 mod outbox;
-pub mod plan;
 mod watch;
 
 pub use ids::{Claim, Claims, ConnectionId, DbIndex, Mode, Position, ShardId, TxnId};

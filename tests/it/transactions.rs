@@ -12,10 +12,15 @@ crate::cases!(run:
     what_is_in_flight_is_shown,
     a_pause_of_writes_holds_a_block_that_writes,
     a_flush_refuses_and_is_whole,
+    a_watch_hears_of_what_is_given_to_who_waits,
+    replies_are_turned_off_inside_a_block,
+    what_waits_for_a_transaction_is_shown,
 );
 
 const ACCOUNTS: usize = 40;
 const EACH: i64 = 1000;
+/// Looks at a storm in which something is in flight most of the time: more than it ever takes.
+const LOOKS_MAX: usize = 20_000;
 
 fn account(n: usize) -> String {
     format!("account:{n}")
@@ -344,5 +349,103 @@ fn a_flush_refuses_and_is_whole(ctx: &Ctx) {
     conn.run_ok("MULTI");
     conn.run("SET a 2");
     assert_eq!(conn.run("EXEC"), Value::NilArray);
+    assert_nothing_in_flight(&server, ctx);
+}
+
+/// What a blocked client's service changes, a watch of it hears of; also where it leaves nothing.
+fn a_watch_hears_of_what_is_given_to_who_waits(ctx: &Ctx) {
+    let server = ctx.start();
+    let (mut conn, mut pusher) = (server.connect(), server.connect());
+    for (wait, watched) in [
+        ("BLMOVE from to LEFT RIGHT 0", "to"),
+        ("BLMOVE from to LEFT RIGHT 0", "from"),
+        ("BLPOP other from 0", "from"),
+        ("BZPOPMIN sorted 0", "sorted"),
+    ] {
+        let mut waiting = server.connect();
+        waiting.send_bytes(format!("{wait}\r\n").as_bytes());
+        server.await_info("blocked_clients", 1);
+        conn.run_ok(&format!("WATCH {watched} another"));
+        pusher.run("ZADD sorted 1 a");
+        pusher.run("RPUSH from a");
+        assert_ne!(waiting.receive(), Value::NilArray);
+        conn.run_ok("MULTI");
+        conn.run("SET x 1");
+        conn.run("SET y 1");
+        assert_eq!(conn.run("EXEC"), Value::NilArray, "{wait}, {watched}");
+        pusher.run_ok("FLUSHALL");
+    }
+    assert_nothing_in_flight(&server, ctx);
+}
+
+/// The array's head belongs to EXEC, the elements to their commands; a SKIP reaches behind EXEC.
+fn replies_are_turned_off_inside_a_block(ctx: &Ctx) {
+    let server = ctx.start();
+    let queued = |count: usize| "+OK\r\n".to_owned() + &"+QUEUED\r\n".repeat(count);
+    for (sent, seen) in [
+        (
+            "MULTI;CLIENT REPLY OFF;SET a 1;SET b 1;EXEC;GET a;CLIENT REPLY ON;GET b",
+            queued(3) + "*3\r\n+OK\r\n$1\r\n1\r\n",
+        ),
+        (
+            "MULTI;SET a 2;CLIENT REPLY SKIP;GET b;GET a;EXEC;GET a;PING",
+            queued(4) + "*4\r\n+OK\r\n$1\r\n1\r\n$1\r\n2\r\n+PONG\r\n",
+        ),
+        (
+            "CLIENT REPLY OFF;MULTI;SET a 5;CLIENT REPLY ON;GET a;GET b;EXEC;GET a",
+            "+OK\r\n$1\r\n5\r\n$1\r\n1\r\n$1\r\n5\r\n".to_owned(),
+        ),
+        (
+            "CLIENT REPLY SKIP;MULTI;SET b 6;SET a 6;EXEC;GET b",
+            "+QUEUED\r\n+QUEUED\r\n*2\r\n+OK\r\n+OK\r\n$1\r\n6\r\n".to_owned(),
+        ),
+        (
+            "MULTI;SET a 7;SET b 7;CLIENT REPLY SKIP;EXEC;GET b;GET a",
+            queued(3) + "*3\r\n+OK\r\n+OK\r\n$1\r\n7\r\n",
+        ),
+    ] {
+        let mut conn = server.connect();
+        let sent = sent.replace(';', "\r\n") + "\r\nQUIT\r\n";
+        conn.send_bytes(sent.as_bytes());
+        let all = String::from_utf8(conn.read_to_end()).expect("text");
+        assert_eq!(all, seen + "+OK\r\n", "{sent}");
+    }
+}
+
+/// A storm over few keys is looked at until a transaction is seen to hold something and another one to
+/// wait for it.
+fn what_waits_for_a_transaction_is_shown(ctx: &Ctx) {
+    if ctx.is_redis() || ctx.shards == 1 {
+        return; // one shard never waits
+    }
+    let server = ctx.start();
+    let over = AtomicBool::new(false);
+    let mut unseen = vec!["coordinates txn=", "held txn=", "waits txn="];
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            let (server, over) = (&server, &over);
+            scope.spawn(move || {
+                let mut conn = server.connect();
+                let block = "MSET a 1 b 2 c 3 d 4\r\nMGET d c b a\r\n".repeat(50);
+                while !over.load(Ordering::Relaxed) {
+                    conn.send_bytes(block.as_bytes());
+                    (0..100).for_each(|_| drop(conn.receive()));
+                }
+            });
+        }
+        let mut conn = server.connect();
+        for _ in 0..LOOKS_MAX {
+            let text = conn.run("DEBUG TRANSACTIONS").text();
+            for line in text.lines() {
+                assert!(line.starts_with("shard="), "{line}");
+                unseen.retain(|what| !line.contains(what));
+            }
+            if unseen.is_empty() {
+                break;
+            }
+        }
+        over.store(true, Ordering::Relaxed);
+    });
+    assert!(unseen.is_empty(), "never seen: {unseen:?}");
     assert_nothing_in_flight(&server, ctx);
 }

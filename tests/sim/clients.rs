@@ -37,6 +37,10 @@ pub(crate) struct Setting {
     large: bool,
     /// How likely a step moves a slot, in 1/10000.
     slot_moves: u32,
+    /// Whether clients mostly send pipelines of commands on one key, many of which go in volleys.
+    volleys: bool,
+    /// Ends a connection at this step and at no other.
+    pub(crate) hangup_at: Option<u64>,
 }
 
 impl Setting {
@@ -54,6 +58,28 @@ impl Setting {
             expiry: rng.bool(),
             large: rng.u32(..8) == 0,
             slot_moves: 0,
+            volleys: false,
+            hangup_at: None,
+        }
+    }
+
+    /// Few clients over few keys, who break off only when they are told to.
+    pub(crate) fn small(volleys: bool) -> Self {
+        Self {
+            shards: 3,
+            keys: 4,
+            databases: 1,
+            clients: 3,
+            batches: 2,
+            hangups: 0,
+            kills: 0,
+            pauses: 0,
+            globals: 30,
+            expiry: false,
+            large: false,
+            slot_moves: 0,
+            volleys,
+            hangup_at: None,
         }
     }
 }
@@ -103,7 +129,7 @@ pub(crate) struct World {
     mover: Option<usize>,
     pub(crate) history: Vec<Event>,
     rng: fastrand::Rng,
-    step: u64,
+    pub(crate) step: u64,
     connections: u32,
     values: usize,
 }
@@ -180,12 +206,20 @@ fn args_of(cmd: &Cmd) -> Vec<Vec<u8>> {
 }
 
 impl World {
-    pub(crate) fn new(seed: u64, registry: &Arc<Registry>) -> Self {
+    pub(crate) fn new(seed: u64, setting: Option<Setting>, registry: &Arc<Registry>) -> Self {
         let mut rng = fastrand::Rng::with_seed(seed);
-        let mut setting = Setting::draw(&mut rng);
+        let mut drawn = Setting::draw(&mut rng);
         // From a source of its own: what else a seed means stays.
-        let slots_move = fastrand::Rng::with_seed(!seed).u32(..4) == 0;
-        setting.slot_moves = if slots_move { 100 } else { 0 };
+        let mut more = fastrand::Rng::with_seed(!seed);
+        drawn.slot_moves = if more.u32(..4) == 0 { 100 } else { 0 };
+        if more.u32(..16) == 0 {
+            // Fewer of them: long pipelines are a lot to explain.
+            drawn.volleys = true;
+            drawn.clients = drawn.clients.min(4);
+            drawn.batches = drawn.batches.min(2);
+        }
+        let setting = setting.unwrap_or(drawn);
+        let slots_move = setting.slot_moves > 0;
         let wires = Wires::draw(setting.shards, &mut rng);
         let databases = u32::from(setting.databases);
         let cluster = Cluster::new(setting.shards, databases, wires, registry, rng.fork());
@@ -289,7 +323,8 @@ impl World {
                 if self.rng.u32(..100) == 0 {
                     self.cluster.now_ms += self.rng.u64(1..=5);
                 }
-                if self.rng.u32(..10_000) < self.setting.hangups {
+                let now = self.setting.hangup_at == Some(self.step);
+                if now || self.rng.u32(..10_000) < self.setting.hangups {
                     let client = self.rng.usize(..self.clients.len());
                     if self.mover != Some(client) {
                         self.cluster.hang_up(self.clients[client].socket);
@@ -391,14 +426,20 @@ impl World {
         self.clients[client].batches_left -= 1;
         let mut out = Vec::new();
         let long = self.rng.u32(..300) == 0;
+        let volley = self.setting.volleys && self.rng.u32(..4) > 0;
         let count = match self.rng.u32(..3) {
             _ if long => 150,
+            _ if volley => self.rng.usize(4..=9),
             0 => self.rng.usize(2..=6),
             _ => 1,
         };
         for _ in 0..count {
             if long && self.rng.u32(..10) > 0 {
                 self.exactly(client, words("PING"), simple("PONG"), &mut out);
+            } else if volley && self.rng.u32(..12) > 0 {
+                let db = self.clients[client].db;
+                let cmd = self.on_one_key();
+                self.ask(client, Op::One(Step { db, cmd }), &mut out);
             } else {
                 self.request(client, &mut out);
             }
@@ -639,6 +680,17 @@ impl World {
             return self.global();
         }
         self.keyed(db)
+    }
+
+    fn on_one_key(&mut self) -> Cmd {
+        let key = self.key();
+        match self.rng.u32(..8) {
+            0..4 => Cmd::Set(key, self.value(), SetHow::Plain),
+            4 => Cmd::Append(key, self.value()),
+            5 => Cmd::Del(vec![key]),
+            6 => Cmd::MSet(vec![(key, self.value())]),
+            _ => Cmd::Get(key),
+        }
     }
 
     fn keyed(&mut self, db: u8) -> Cmd {

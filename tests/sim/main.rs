@@ -27,6 +27,7 @@ mod history_test;
 mod linear;
 mod linear_test;
 mod model;
+mod order;
 mod toy;
 mod wire;
 mod world;
@@ -181,7 +182,7 @@ fn run_engines(world: &mut clients::World) -> Result<bool, String> {
 fn the_engines_are_one_server() {
     let registry = cluster::Cluster::registry();
     if let Some(seed) = number("RINGDOVE_SIM_SEED") {
-        let mut world = clients::World::new(seed, &registry);
+        let mut world = clients::World::new(seed, None, &registry);
         let result = run_engines(&mut world);
         for (index, event) in world.history.iter().enumerate() {
             println!("{index}: {event:?}");
@@ -197,7 +198,7 @@ fn the_engines_are_one_server() {
     let (mut gave_way, mut parked, mut cancelled) = (0, 0, 0);
     for seed in first..first + seeds {
         let _named = Named(seed);
-        let mut world = clients::World::new(seed, &registry);
+        let mut world = clients::World::new(seed, None, &registry);
         match run_engines(&mut world) {
             Ok(decided) => undecided += u64::from(!decided),
             Err(what) => {
@@ -224,6 +225,32 @@ fn the_engines_are_one_server() {
     assert_eq!(failed, 0, "seeds that are no one server");
     assert!(gave_way > 0 && parked > 0 && cancelled > 0 && refused > 0 && lost > 0);
     assert!(undecided * 50 <= seeds, "too many are undecided");
+}
+
+/// The same few clients again and again: in each run one of them goes, one step later, whatever its
+/// transactions and volleys have come to by then.
+#[test]
+fn a_client_may_go_in_any_phase() {
+    let registry = cluster::Cluster::registry();
+    let mut runs = 0;
+    for (seed, volleys) in [(0, false), (1, false), (2, true), (3, true)] {
+        let mut setting = clients::Setting::small(volleys);
+        let mut last = u64::MAX;
+        for step in 1.. {
+            if step > last {
+                break;
+            }
+            let _named = Named(seed);
+            setting.hangup_at = Some(step);
+            let mut world = clients::World::new(seed, Some(setting.clone()), &registry);
+            if let Err(what) = run_engines(&mut world) {
+                panic!("seed {seed}, step {step}: {what}");
+            }
+            last = world.step;
+            runs += 1;
+        }
+    }
+    println!("{runs} runs");
 }
 
 /// Runs one seed with clients that wait.

@@ -4,13 +4,13 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
-use ringdove::txn::order::{Order, Step};
 use ringdove::txn::{
     Action, Body, Claim, Claims, ConnectionId, Message, Mode, Part, Parts, ShardId, TxnId, Txns,
     Types,
 };
 
 use crate::history::{Key, Value};
+use crate::order::{Order, Step};
 use crate::world::{Node, Op, Output, Reply};
 
 /// What a node does wrong.

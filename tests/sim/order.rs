@@ -1,4 +1,6 @@
-//! The order of one connection's commands when they go to several owners.
+//! The order of one connection's commands in the toy world: the simplest rule that keeps what
+//! DESIGN promises. (The server's own is finer, see its `net::dispatch`, `volley` and
+//! `transaction`; the world of the real engines judges that one.)
 //!
 //! The home shard asks [`Order::admits`] before it sends the next command of a pipeline. Lanes
 //! between two shards keep their order, and an owner that parks a command holds back the later
@@ -13,22 +15,22 @@
 //!
 //! A command without keys is not asked for; its reply takes its place in the reply queue.
 
-use super::ids::ShardId;
+use ringdove::mesh::ShardId;
 
 /// What a command means to the order of its connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Step {
+pub(crate) enum Step {
     /// Changes nothing; all its keys have this owner. WATCH is one.
     Read(ShardId),
     /// May change something; all its keys have this owner. So is an EXEC with one owner.
     Write(ShardId),
-    /// Goes through [`Txns::begin`](super::Txns::begin).
+    /// Goes through [`Txns::begin`](ringdove::txn::Txns::begin).
     Transaction,
 }
 
 /// What of one connection is under way.
 #[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
-pub struct Order {
+pub(crate) struct Order {
     reads: u32,
     writes: u32,
     /// The owner of the writes under way.
@@ -40,7 +42,7 @@ impl Order {
     /// Whether the connection's next command may be sent now; if not, it and all behind it
     /// wait until [`done`](Self::done) was called again.
     #[inline]
-    pub fn admits(&self, step: Step) -> bool {
+    pub(crate) fn admits(&self, step: Step) -> bool {
         match step {
             Step::Read(_) => !self.transaction,
             Step::Write(owner) => {
@@ -52,7 +54,7 @@ impl Order {
 
     /// A command that was admitted is on its way.
     #[inline]
-    pub fn sent(&mut self, step: Step) {
+    pub(crate) fn sent(&mut self, step: Step) {
         debug_assert!(self.admits(step), "only what is admitted is sent");
         match step {
             Step::Read(_) => self.reads += 1,
@@ -66,7 +68,7 @@ impl Order {
 
     /// The answer to a command is there.
     #[inline]
-    pub fn done(&mut self, step: Step) {
+    pub(crate) fn done(&mut self, step: Step) {
         match step {
             Step::Read(_) => {
                 assert!(self.reads > 0, "an answer has its command");
@@ -87,7 +89,7 @@ impl Order {
     }
 
     /// Whether nothing is under way.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.reads == 0 && self.writes == 0 && !self.transaction
     }
 }
