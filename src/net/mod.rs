@@ -1,6 +1,7 @@
 //! The client side of a shard: sessions, the batch of commands that a turn of the loop collects,
 //! and the dispatch of each to where it runs. State machines only: bytes and messages come in,
 //! bytes and messages go out; sockets and rings belong to the reactor.
+pub mod balance;
 pub mod batch;
 mod block;
 pub mod blocking;
@@ -19,6 +20,7 @@ mod journal;
 pub mod large;
 pub mod limits;
 pub mod log_waits;
+pub mod migration;
 pub mod monitor;
 mod multi;
 pub mod pause;

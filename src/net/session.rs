@@ -12,6 +12,7 @@ use std::net::SocketAddr;
 use super::blocking::Blocked;
 use super::held::{Held, Request};
 use super::large::Large;
+use super::migration::Pull;
 use super::pubsub::Subscriptions;
 use super::tracking::Tracker;
 use crate::command::context::caller;
@@ -19,6 +20,7 @@ use crate::command::registry::RowId;
 use crate::command::server::sync::Wish;
 use crate::keyspace::Keyspace;
 use crate::log::Lsn;
+use crate::mesh::ShardId;
 use crate::resp::Version;
 use crate::resp::decode::Frame;
 use crate::resp::encode::Output;
@@ -141,6 +143,8 @@ pub mod flag {
     pub const STRICT: u32 = 1 << 25;
     /// Some of its output waits for the log.
     pub const GATED: u32 = 1 << 26;
+    /// To move to another shard as soon as nothing of it is under way (`connection-migration`).
+    pub const LEAVING: u32 = 1 << 27;
     /// Any of these, and a command does not take the short way.
     pub const SLOW: u32 = NEED_AUTH
         | CLOSE_AFTER_REPLY
@@ -266,6 +270,10 @@ pub struct Session {
     pub sure_bytes: usize,
     /// Input that is kept.
     pub kept: Option<Box<Kept>>,
+    /// Where its keys live, for `connection-migration`.
+    pub pull: Pull,
+    /// Where it is going; meaningless unless LEAVING.
+    pub leaving_to: ShardId,
     /// Seldom used settings and counters.
     pub info: Box<Info>,
 }
@@ -333,6 +341,8 @@ impl Session {
             writes_at: 0,
             sure_bytes: 0,
             kept: None,
+            pull: Pull::default(),
+            leaving_to: ShardId(0),
             info: Box::new(Info {
                 created_ms: now_ms,
                 active_ms: now_ms,
