@@ -120,6 +120,10 @@
 //!
 //! **What a write leaves behind.** Effects: commands on the keys that it has changed, which do the same
 //! wherever and whenever they are run ([`shard::effects`]). Each row of the command table says which.
+//! With `appendonly` they go into the shard's log in the order in which they took effect
+//! ([`net`], `journal`): with `appendfsync always` nothing that tells of a write leaves the process
+//! before the write is durable in the logs of all shards that it concerns. The start replays the logs
+//! ([`server`], `recovery`).
 //!
 //! **No pause.** No operation moves more than one directory (128 KiB of words) or one or two segments
 //! (7 KiB each) of a table, however many keys there are. Expiry, flushing and freeing are slices

@@ -86,6 +86,10 @@ const HELP: &[&str] = &[
     "    Show low level info about the listpack encoding of <key>.",
     "LOG <message>",
     "    Write <message> to the server log.",
+    "LOG-FAULT WRITE <errno>",
+    "    Let the next write of the log fail with an error of the system.",
+    "LOG-FAULT SPACE <0|1>",
+    "    Setting it to 1 lets the disk be full for new segments of the log.",
     "OBJECT <key>",
     "    Show low level info about `key` and associated value.",
     "PAUSE-CRON <0|1>",
@@ -125,7 +129,7 @@ const HELP: &[&str] = &[
 
 /// Subcommands that need what is not there yet, and what that is.
 const WAITING: &[(&[u8], &str)] = &[
-    (b"loadaof", "the append-only log"),
+    (b"loadaof", "the rewriting of the append-only log"),
     (b"aof-flush-sleep", "the append-only log"),
     (b"replicate", "replication"),
     (b"quicklist", "lists"),
@@ -144,6 +148,10 @@ enum Order<'a> {
     Sleep(Duration),
     Error(&'a [u8]),
     Log(&'a [u8]),
+    /// An error of the system with which the next write of the log fails.
+    WriteFault(i32),
+    /// Whether there is no space for new segments of the log.
+    SpaceFault(bool),
     Populate {
         count: i64,
         prefix: &'a [u8],
@@ -219,6 +227,13 @@ impl<'a> Order<'a> {
             (b"sleep", [time]) => Self::Sleep(seconds(time)),
             (b"error", [text]) => Self::Error(text),
             (b"log", [text]) => Self::Log(text),
+            (b"log-fault", [what, errno]) if what.eq_ignore_ascii_case(b"write") => {
+                let errno = parse_i64(errno).filter(|errno| (1..4096).contains(errno));
+                Self::WriteFault(errno.ok_or(Error::NOT_INTEGER)? as i32)
+            }
+            (b"log-fault", [what, on]) if what.eq_ignore_ascii_case(b"space") => {
+                Self::SpaceFault(lenient(on) != 0)
+            }
             (b"transactions", []) => Self::Transactions,
             (b"change-repl-id" | b"jmap", []) => Self::Nothing,
             (b"set-disable-deny-scripts", [_]) => Self::Nothing,
@@ -314,6 +329,7 @@ fn part(ctx: &mut PartCtx<'_>) -> Outcome {
             }
         }
         Order::SkipChecksums(skip) => shard.verifies_dumps = !skip,
+        Order::SpaceFault(on) => shard.node.logs.fill_disk(on),
         Order::Reload => reload(shard),
         Order::Digest => {
             for db in 0..shard.keyspace.databases() {
@@ -341,6 +357,7 @@ fn part(ctx: &mut PartCtx<'_>) -> Outcome {
         | Order::Protocol(_)
         | Order::Error(_)
         | Order::Log(_)
+        | Order::WriteFault(_)
         | Order::Match(..) => {}
     }
     Ok(())
@@ -355,6 +372,10 @@ fn merge(ctx: &mut MergeCtx<'_>) -> Outcome {
         Order::Log(text) => {
             let text = String::from_utf8_lossy(text);
             log::warning(format_args!("DEBUG LOG: {text}"));
+            ctx.reply.ok();
+        }
+        Order::WriteFault(errno) => {
+            ctx.engine.shard.node.logs.fail_next_write(errno);
             ctx.reply.ok();
         }
         Order::Transactions => {
@@ -391,6 +412,7 @@ fn merge(ctx: &mut MergeCtx<'_>) -> Outcome {
         Order::Nothing
         | Order::SkipChecksums(_)
         | Order::Reload
+        | Order::SpaceFault(_)
         | Order::ActiveExpire(_)
         | Order::PauseCron(_)
         | Order::Sleep(_)

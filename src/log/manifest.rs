@@ -5,6 +5,7 @@
 //!
 //! ```text
 //! ringdove-log 1                       format
+//! base 2                               a snapshot that the logs build on, if there is one
 //! epoch 3 blocks 16384                 a process, and the blocks of its segments
 //! shard 0 from 0 to 81236              its logs: first LSN, and the LSN where they end
 //! shard 1 from 0 to 977
@@ -64,6 +65,8 @@ impl Generation {
 /// What there is. All generations but the last are sealed.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Manifest {
+    /// The number of the snapshot that is loaded before the logs.
+    pub base: Option<u64>,
     /// In the order in which they are replayed.
     pub generations: Vec<Generation>,
 }
@@ -125,6 +128,9 @@ impl Manifest {
     /// As text.
     pub fn encode(&self) -> String {
         let mut text = format!("{FORMAT}\n");
+        if let Some(base) = self.base {
+            writeln!(text, "base {base}").expect("memory takes it");
+        }
         for generation in &self.generations {
             let (epoch, blocks) = (generation.epoch, generation.segment_blocks);
             writeln!(text, "epoch {epoch} blocks {blocks}").expect("memory takes it");
@@ -176,6 +182,13 @@ impl Manifest {
     fn line(&mut self, line: &str) -> Result<(), &'static str> {
         let words: Vec<&str> = line.split(' ').collect();
         match words[..] {
+            ["base", number] => {
+                if self.base.is_some() || !self.generations.is_empty() {
+                    return Err("a base that does not stand first");
+                }
+                self.base = Some(number.parse().map_err(|_| "no number of a base")?);
+                Ok(())
+            }
             ["epoch", epoch, "blocks", blocks] => {
                 let epoch: u32 = epoch.parse().map_err(|_| "no epoch")?;
                 let segment_blocks: u32 = blocks.parse().map_err(|_| "no number of blocks")?;
@@ -229,7 +242,10 @@ mod tests {
     use super::*;
 
     fn manifest() -> Manifest {
-        let mut manifest = Manifest::default();
+        let mut manifest = Manifest {
+            base: Some(3),
+            ..Manifest::default()
+        };
         manifest.begin(2, 64);
         manifest.seal(&[Lsn(100), Lsn(7)]);
         manifest.begin(3, 128);
@@ -273,6 +289,9 @@ mod tests {
             "epoch 1 blocks 64\nshard 0 from 0 to 1\nepoch 1 blocks 64\nshard 0 from 0",
             "epoch 1 blocks 64",
             "nonsense",
+            "base x",
+            "base 1\nbase 2",
+            "epoch 1 blocks 64\nshard 0 from 0\nbase 1",
         ] {
             let mut text = format!("{FORMAT}\n{lines}\n");
             let crc = crc32c::crc32c(text.as_bytes());

@@ -24,6 +24,7 @@ use super::batch::{Batch, Command, RemoteCall};
 use super::dispatch::run_again;
 use super::engine::Engine;
 use super::errand::Errand;
+use super::log_waits::put_answer;
 use super::session::{ConnId, Stall, flag};
 use super::transaction::{Needs, own};
 use crate::command::error::Error;
@@ -46,6 +47,8 @@ pub struct Blocked {
     until_ms: Option<u64>,
     /// The shards that have it as a waiter.
     shards: SmallVec<[ShardId; 2]>,
+    /// It waits for the log (WAITAOF) instead of keys.
+    for_log: bool,
 }
 
 /// What a shard tells the home of a wait that has begun there.
@@ -147,6 +150,30 @@ impl Engine {
         self.tell_home(&call, begun);
     }
 
+    /// A command of a connection of this shard waits for something else than keys. Whoever has it
+    /// answers, with the token.
+    pub(super) fn begin_wait_at_home(
+        &mut self,
+        conn: ConnId,
+        until_ms: Option<u64>,
+    ) -> (RemoteCall, Token) {
+        let call = self.hold_here(conn, false);
+        let token = Token::default();
+        let blocked = Blocked {
+            seq: call.seq,
+            token: token.clone(),
+            until_ms,
+            shards: SmallVec::new(),
+            for_log: true,
+        };
+        self.wait_begun(Begun {
+            conn,
+            blocked,
+            again: false,
+        });
+        (call, token)
+    }
+
     /// A waiter has come with what a transaction gives back.
     pub(super) fn waiter_arrived(&mut self, waiter: Waiter) {
         if !waiter.token.is_taken() {
@@ -224,7 +251,7 @@ impl Engine {
         if !blocked.token.take() {
             return false;
         }
-        let seq = blocked.seq;
+        let (seq, for_log) = (blocked.seq, blocked.for_log);
         let mut call = self.remote_call(conn, seq);
         call.home = self.shard.id;
         let mut output = Output::default();
@@ -232,6 +259,7 @@ impl Engine {
         match ending {
             Ending::Gone => {}
             Ending::Failed => reply.error(Error::UNBLOCKED.text()),
+            Ending::TimedOut if for_log => put_answer(&mut reply, false),
             // Whatever the command would answer with at once, as on Redis.
             Ending::TimedOut => reply.null_array(),
         }
@@ -442,6 +470,7 @@ impl Begun {
                 token: token.clone(),
                 until_ms: wait.until_ms,
                 shards,
+                for_log: false,
             },
             again: false,
         }

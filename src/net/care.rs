@@ -203,17 +203,29 @@ impl Engine {
                 self.mind_failed_saves();
             }
         }
-        let loading = self.slow & slow::LOADING != 0;
-        if loading && !self.shard.node.saver.loading.is_under_way() {
-            self.slow &= !slow::LOADING;
-        }
+        self.end_loading();
         self.end_pause_if_due();
         self.end_waits_that_are_due();
     }
 
+    /// Serves the dataset from now on, if all of it is there and every shard logs what is done.
+    pub(super) fn end_loading(&mut self) {
+        let loading = self.slow & slow::LOADING != 0;
+        if loading && !self.shard.node.saver.loading.is_under_way() {
+            self.take_up_log();
+            if self.shard.node.logs.are_taken_up() {
+                self.slow &= !slow::LOADING;
+            }
+        }
+    }
+
     /// Unix time in milliseconds at which a turn is due though nothing happens, if there is one.
     pub fn due_ms(&self) -> Option<u64> {
-        let times = [self.pause_end_ms(), self.next_deadline_ms()];
+        let times = [
+            self.pause_end_ms(),
+            self.next_deadline_ms(),
+            self.flush_due_ms(),
+        ];
         times.into_iter().flatten().min()
     }
 

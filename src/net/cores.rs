@@ -38,6 +38,7 @@ impl Engine {
     /// Takes the configuration as it is now.
     pub fn reload_config(&mut self) {
         self.shard.reload_config();
+        self.mind_policy();
         let strict = self.shard.config.core_direct_strict;
         for session in self.sessions.iter_mut().flatten() {
             let core = session.is(flag::CORE);

@@ -134,6 +134,13 @@ impl Engine {
             if may_pause && self.is_paused(conn, command.row) {
                 return Flow::Wait(Stall::Paused);
             }
+            if self.slow & slow::LOG_FULL != 0
+                && self.session(conn).volley_left == 0
+                && self.writes(conn, command.row)
+            {
+                self.wait_for_disk(conn);
+                return Flow::Wait(Stall::Paused);
+            }
             if self.slow & slow::SLOTS != 0 && self.waits_for_slots(conn) {
                 return Flow::Wait(Stall::Paused);
             }
@@ -177,7 +184,17 @@ impl Engine {
             return Some(Error::NO_AUTH);
         }
         if self.slow & slow::LOADING != 0 && !flags.has(Flags::LOADING) {
-            return Some(Error::LOADING);
+            // Another shard may serve already: clients do not see the one before the other.
+            self.end_loading();
+            if self.slow & slow::LOADING != 0 {
+                return Some(Error::LOADING);
+            }
+        }
+        if self.slow & slow::UNLOGGED != 0
+            && (spec.name == "ping" || self.writes(conn, row))
+            && let Some(refusal) = self.log_refusal()
+        {
+            return Some(refusal);
         }
         let unsaved = self.slow & slow::UNSAVED != 0;
         if unsaved && (flags.has(Flags::WRITE) || spec.name == "ping") {
@@ -311,6 +328,10 @@ impl Engine {
             Route::Home if spec.name == "reset" && self.watch_is_under_way(conn) => {
                 Flow::Wait(Stall::Answers)
             }
+            // It tells of all that the connection has done before.
+            Route::Home if spec.name == "waitaof" && self.session(conn).writes_out > 0 => {
+                Flow::Wait(Stall::Writes)
+            }
             Route::Home => {
                 self.run_home(conn, batch.args_of(command), command.row, spec, false);
                 Flow::Done
@@ -442,6 +463,11 @@ impl Engine {
             }
         }
         let session = self.sessions[conn as usize].as_deref_mut().expect("in use");
+        let unsent = if self.gates {
+            session.unsent_bytes()
+        } else {
+            0
+        };
         let call = Call {
             row: command.row,
             spec,
@@ -461,10 +487,27 @@ impl Engine {
             owned: &mut batch.owned,
         };
         run(&mut self.shard, call, large, session.target());
+        if self.gates {
+            self.answered_here(conn, batch, command, spec, unsent);
+        }
         if self.shard.aftermath {
             self.after_own(conn, batch, command);
         }
         Flow::Done
+    }
+
+    /// A command of a connection of this shard has run here, whose output had so many bytes before.
+    fn answered_here(
+        &mut self,
+        conn: ConnId,
+        batch: &Batch,
+        command: &Command,
+        spec: &'static Spec,
+        unsent: usize,
+    ) {
+        if self.is_sure(spec, command.pos, batch.args_of(command)) {
+            self.session(conn).sure_since(unsent);
+        }
     }
 
     /// Runs a command that needs its connection.
@@ -479,6 +522,7 @@ impl Engine {
         let Run::Home(function) = spec.run else {
             unreachable!("routed by its kind")
         };
+        let unsent = self.session(conn).unsent_bytes();
         let target = self.session(conn).target();
         let (bytes, shared) = (target.buf.len(), target.shared.len());
         let outcome = function(&mut HomeCtx {
@@ -500,6 +544,9 @@ impl Engine {
             Reply::new(target, version).error(error.text());
         }
         let session = self.session(conn);
+        if !in_exec {
+            session.sure_since(unsent); // it tells nothing of keys
+        }
         let caller = Caller {
             client: session.id,
             db: session.db,
@@ -589,8 +636,9 @@ impl Engine {
         let refused = is_exec.then(|| self.exec_refused(conn, error));
         let session = self.session(conn);
         session.info.multi.refused();
-        let version = session.version;
+        let (version, unsent) = (session.version, session.unsent_bytes());
         Reply::new(session.target(), version).error(refused.as_ref().unwrap_or(error).text());
+        session.sure_since(unsent);
     }
 }
 

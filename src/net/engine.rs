@@ -77,6 +77,14 @@ pub struct Engine {
     pub(super) slow: u32,
     /// Where what the start loads comes from, until all of it is there.
     pub(super) intake: Option<Intake>,
+    /// The shard's log, if it keeps one.
+    pub(super) journal: Option<Box<super::journal::Journal>>,
+    /// Whether what leaves may have to wait for it (`appendfsync always`).
+    pub(super) gates: bool,
+    /// The seat of a log that has just begun, until the reactor takes it.
+    pub(super) log_seat: Option<crate::server::logs::Seat>,
+    /// Connections that wait for the logs.
+    pub(super) log_waits: Vec<super::log_waits::LogWait>,
     /// CLIENT PAUSE.
     pub(super) pause: super::pause::Pause,
     /// Slots on their way to other shards.
@@ -123,6 +131,10 @@ pub mod slow {
     pub const UNSAVED: u32 = 8;
     /// Slots move.
     pub const SLOTS: u32 = 16;
+    /// The log cannot be written: writes are refused.
+    pub const UNLOGGED: u32 = 32;
+    /// The disk does not keep up: writes wait.
+    pub const LOG_FULL: u32 = 64;
 }
 
 impl Engine {
@@ -150,6 +162,10 @@ impl Engine {
             adopted: Vec::new(),
             slow: 0,
             intake: None,
+            journal: None,
+            gates: false,
+            log_seat: None,
+            log_waits: Vec::new(),
             pause: super::pause::Pause::default(),
             moves: super::slots::Moves::default(),
             migration: super::migration::Migration::default(),

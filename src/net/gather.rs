@@ -109,7 +109,12 @@ impl Engine {
             self.run_part(row, caller, version, args, &mut parts[0]);
             let mut output = Output::default();
             self.merge(conn, row, caller, args, parts, version, &mut output);
-            self.session(conn).target().append(&mut output);
+            let session = self.session(conn);
+            let unsent = session.unsent_bytes();
+            session.target().append(&mut output);
+            if !spec.flags.any(Flags::READONLY | Flags::WRITE) {
+                session.sure_since(unsent);
+            }
             self.settle_aftermath();
             return Flow::Done;
         }
@@ -359,8 +364,11 @@ impl Engine {
             gather.version,
             &mut output,
         );
-        self.session(gather.conn)
-            .complete(gather.seq, |out| out.append(&mut output));
+        // What reads or writes keys is a transaction, so this need not wait for the log.
+        let session = self.session(gather.conn);
+        let unsent = session.unsent_bytes();
+        session.complete(gather.seq, |out| out.append(&mut output));
+        session.sure_since(unsent);
         self.answered(gather.conn);
     }
 

@@ -248,7 +248,7 @@ impl Engine {
         let moving_slots = self.is_moving_slots();
         let session = self.session(conn);
         let info = &session.info;
-        let plain = session.flags & !PLAIN == 0
+        let plain = session.flags & !(PLAIN | flag::GATED) == 0
             && info.multi.queued() < 0
             && info.multi.watches() == 0
             && info.blocked.is_none()
@@ -265,6 +265,7 @@ impl Engine {
             || session.stall != Stall::No
             || !session.out.is_empty()
             || !session.held.is_empty()
+            || session.is(flag::GATED)
         {
             Departure::Later
         } else {

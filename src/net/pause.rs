@@ -64,9 +64,18 @@ impl Engine {
         held
     }
 
-    /// Whether a command may write: EXEC does what its block does.
+    /// Whether a command may write, or publish.
     fn may_write(&mut self, conn: ConnId, row: RowId) -> bool {
-        let writes = Flags::WRITE | Flags::MAY_REPLICATE;
+        self.does(conn, row, Flags::WRITE | Flags::MAY_REPLICATE)
+    }
+
+    /// Whether a command may write.
+    pub(super) fn writes(&mut self, conn: ConnId, row: RowId) -> bool {
+        self.does(conn, row, Flags::WRITE)
+    }
+
+    /// Whether a command does any of these: EXEC does what its block does.
+    fn does(&mut self, conn: ConnId, row: RowId, writes: Flags) -> bool {
         let registry = self.shard.registry.clone();
         let spec = registry.row(row).spec;
         if !matches!(spec.run, Run::Control(Control::Exec)) {

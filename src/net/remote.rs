@@ -22,6 +22,7 @@
 //! FLUSHED
 //! REDIRECTED u32 conn | u64 client | u32 the sender's conn | u64 its client | value
 //! REDIRECT_BROKEN u32 the receiver's conn | u64 its client
+//! LOG      a message of the sender's log
 //! ```
 //! A large argument, and a large value in a reply, crosses as a pointer to memory that changes
 //! hands; the length of such an argument is `LARGE` and the pointer stands in its place.
@@ -29,6 +30,7 @@
 use super::batch::{Batch, Command, Origin, RemoteCall};
 use super::dispatch::{Call, run};
 use super::engine::Engine;
+use super::journal::mark;
 use super::session::{Stall, flag};
 use crate::command::context::{Caller, OwnedArgs, caller};
 use crate::command::registry::RowId;
@@ -46,7 +48,7 @@ pub(super) mod wire;
 /// Kinds of messages.
 pub(super) mod kind {
     pub(super) const REQUEST: u8 = 1;
-    pub(super) const REPLY: u8 = 2;
+    pub(in crate::net) const REPLY: u8 = 2;
     pub(super) const PART: u8 = 3;
     pub(super) const ANSWER: u8 = 4;
     pub(super) const CONNECTION: u8 = 5;
@@ -61,6 +63,7 @@ pub(super) mod kind {
     pub(in crate::net) const FLUSHED: u8 = 14;
     pub(in crate::net) const REDIRECTED: u8 = 15;
     pub(in crate::net) const REDIRECT_BROKEN: u8 = 16;
+    pub(in crate::net) const LOG: u8 = 17;
 }
 
 /// The length that stands for a pointer.
@@ -190,9 +193,11 @@ impl Engine {
         while rest.left() > 0 {
             let length = rest.u32() as usize;
             let mut reader = Reader::new(rest.bytes(length));
-            match reader.u8() {
+            let marked = reader.u8();
+            match marked & mark::KIND {
                 kind::REQUEST => self.on_request(from, &mut reader),
-                kind::REPLY => self.on_reply(&mut reader),
+                kind::REPLY => self.on_reply(&mut reader, marked & mark::LOST != 0),
+                kind::LOG => self.on_log(from, reader.bytes(reader.left())),
                 kind::PART => self.on_part(from, &mut reader),
                 kind::ANSWER => self.on_answer(from, &mut reader),
                 kind::TRANSACTION => {
@@ -311,14 +316,30 @@ impl Engine {
             let owned = super::transaction::own(batch, command);
             return self.begin_wait(call, owned, wait);
         }
+        let message = open.message;
         end_reply(&mut self.outgoing[call.home.index()], open);
+        if self.gates {
+            let spec = self.shard.registry.row(command.row).spec;
+            if self.is_sure(spec, command.pos, batch.args_of(command)) {
+                self.outgoing[call.home.index()].buf[message + 4] |= mark::SURE;
+            }
+        }
         self.settle_aftermath();
     }
 
-    fn on_reply(&mut self, reader: &mut Reader<'_>) {
+    fn on_reply(&mut self, reader: &mut Reader<'_>, lost: bool) {
         let (conn, seq, shared) = (reader.u32(), reader.u32(), reader.u32());
-        self.session(conn)
-            .complete(seq, |out| read_output(reader, shared, out));
+        if lost && self.session(conn).is_alive() {
+            self.close(conn);
+        }
+        let gates = self.gates;
+        let session = self.session(conn);
+        let unsent = if gates { session.unsent_bytes() } else { 0 };
+        session.complete(seq, |out| read_output(reader, shared, out));
+        if gates {
+            // It has waited where it comes from.
+            session.sure_since(unsent);
+        }
         self.answered(conn);
     }
 

@@ -6,6 +6,7 @@
 //! `held` keeps a place for it, and what is answered after it waits behind. `held` is empty for a
 //! connection whose requests are all local, and its replies are written straight into `out`.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 use super::blocking::Blocked;
@@ -18,6 +19,7 @@ use crate::command::context::caller;
 use crate::command::registry::RowId;
 use crate::command::server::sync::Wish;
 use crate::keyspace::Keyspace;
+use crate::log::Lsn;
 use crate::mesh::ShardId;
 use crate::resp::Version;
 use crate::resp::decode::Frame;
@@ -140,8 +142,10 @@ pub mod flag {
     pub const CORE: u32 = 1 << 24;
     /// The same, and what is not the shard's is redirected or refused (`core-direct-strict`).
     pub const STRICT: u32 = 1 << 25;
+    /// Some of its output waits for the log.
+    pub const GATED: u32 = 1 << 26;
     /// To move to another shard as soon as nothing of it is under way (`connection-migration`).
-    pub const LEAVING: u32 = 1 << 26;
+    pub const LEAVING: u32 = 1 << 27;
     /// Any of these, and a command does not take the short way.
     pub const SLOW: u32 = NEED_AUTH
         | CLOSE_AFTER_REPLY
@@ -268,6 +272,8 @@ pub struct Session {
     pub writes_out: u32,
     /// The shard of those writes; meaningless without.
     pub writes_at: u16,
+    /// While output waits for the log: bytes in `out` and `held` that need not.
+    pub sure_bytes: usize,
     /// Input that is kept.
     pub kept: Option<Box<Kept>>,
     /// Where its keys live, for `connection-migration`.
@@ -313,6 +319,10 @@ pub struct Info {
     pub heard: Output,
     /// Whether it has ever watched a key.
     pub watched: bool,
+    /// Output that waits for the log, and up to which LSN; before everything in `out`.
+    pub gated: VecDeque<(Lsn, Output)>,
+    /// Bytes of it.
+    pub gated_bytes: usize,
     /// What it has asked for with REPLCONF.
     pub wish: Wish,
     /// Bytes that the kernel has not taken yet, as the reactor knows them.
@@ -339,6 +349,7 @@ impl Session {
             volley_left: 0,
             writes_out: 0,
             writes_at: 0,
+            sure_bytes: 0,
             kept: None,
             pull: Pull::default(),
             leaving_to: ShardId(0),
@@ -472,9 +483,21 @@ impl Session {
         })
     }
 
+    /// Bytes of output that have not been looked at for sending.
+    pub fn unsent_bytes(&self) -> usize {
+        self.out.len() + self.held.bytes()
+    }
+
+    /// What has come since there were `before` unsent bytes need not wait for the log.
+    pub fn sure_since(&mut self, before: usize) {
+        if !self.is(flag::REPLY_OFF | flag::REPLY_SKIP) {
+            self.sure_bytes += self.unsent_bytes().saturating_sub(before);
+        }
+    }
+
     /// Bytes of output that wait anywhere, for `client-output-buffer-limit`.
     pub fn output_bytes(&self) -> usize {
-        self.out.len() + self.held.bytes() + self.info.backlog_bytes
+        self.unsent_bytes() + self.info.gated_bytes + self.info.backlog_bytes
     }
 }
 

@@ -229,6 +229,12 @@ impl Engine {
         request: Request,
         stretches: VecDeque<Stretch>,
     ) -> Result<(), Error> {
+        if self.shard.node.logs.are_kept() {
+            // What a slot's new owner logs stands in no order with what the old one has logged.
+            return Err(Error::new(
+                "ERR slots cannot be moved while a log is kept (appendonly)",
+            ));
+        }
         if !self.shard.node.begin_move() {
             return Err(Error::new("ERR slots are being moved already"));
         }

@@ -42,8 +42,8 @@ pub(super) struct Steps {
     lent: Loans<Carried>,
     /// What is lent is a SORT's source: the keys that its elements lead to come next.
     leads_on: bool,
-    /// The shards at which something is left for the log, in ascending order.
-    left_at: Vec<ShardId>,
+    /// Whether something is left for the log, anywhere.
+    left: bool,
 }
 
 impl Steps {
@@ -60,14 +60,7 @@ impl Steps {
             parts: Vec::new(),
             lent: Loans::<Carried>::new(),
             leads_on: false,
-            left_at: Vec::new(),
-        }
-    }
-
-    /// Something is left for the log at a shard.
-    fn left_at(&mut self, shard: ShardId) {
-        if let Err(at) = self.left_at.binary_search(&shard) {
-            self.left_at.insert(at, shard);
+            left: false,
         }
     }
 
@@ -117,7 +110,7 @@ impl Engine {
         }
         let call = steps.call.expect("it has begun");
         let mut loans = steps.loans;
-        self.shard.close_steps(txn, &steps.left_at, &mut loans);
+        self.shard.close_steps(txn, steps.left, &mut loans);
         self.shard.txns.executed(txn, loans);
         self.answer(&call, steps.out);
         self.work_off_transactions();
@@ -125,9 +118,7 @@ impl Engine {
 
     /// Keeps what a step has done here until the transaction is over.
     fn keep_step(&mut self, txn: TxnId, steps: &mut Steps) {
-        if self.shard.effects.keep(txn) {
-            steps.left_at(self.shard.id);
-        }
+        steps.left |= self.shard.effects.keep(txn);
     }
 
     /// Runs a step, or sends out what it needs.
@@ -264,9 +255,7 @@ impl Engine {
     /// A shard has answered a step.
     pub(super) fn stepped(&mut self, txn: TxnId, from: ShardId, mut output: Output, left: bool) {
         let mut steps = self.stepping.remove(&txn).expect("a step is answered once");
-        if left {
-            steps.left_at(from);
-        }
+        steps.left |= left;
         let call = steps.call.expect("it has begun");
         steps.missing -= 1;
         if steps.parts.is_empty() {
@@ -336,9 +325,7 @@ impl Engine {
         self.keep_step(txn, &mut steps);
         self.shard.now_ms = now_ms;
         for (shard, loan) in loans {
-            if !loan.left.payload.is_empty() {
-                steps.left_at(shard);
-            }
+            steps.left |= !loan.left.payload.is_empty();
             let errand = Errand::Back {
                 keys: loan.ask.keys,
                 entries: loan.entries,

@@ -415,6 +415,7 @@ impl Engine {
             let keys = self.shard.txns.claimed_keys(txn);
             !blocking.is_empty() && blocking.waits_for_any(keys)
         };
+        let unsettled = self.is_unsettled(&ask);
         let loan = Loan {
             ask,
             entries,
@@ -422,6 +423,7 @@ impl Engine {
             answers_until_ms,
             waited_for,
             watched_until_ms,
+            unsettled,
             ..Loan::default()
         };
         self.shard.txns.lent(txn, loan);
@@ -610,14 +612,17 @@ impl Engine {
                 self.shard.close_transaction(txn, &mut loans);
             }
             Job::InKeyOrder(row, owners) => {
+                self.shard.close_transaction(txn, &mut loans);
                 super::spread::in_key_order(call.version, &owners, &mut loans, &mut output);
                 self.count(row);
             }
             Job::Sum(row) => {
+                self.shard.close_transaction(txn, &mut loans);
                 super::spread::sum(call.version, &mut loans, &mut output);
                 self.count(row);
             }
             Job::Gathered(command) => {
+                self.shard.close_transaction(txn, &mut loans);
                 let mut parts: Vec<Output> = Vec::with_capacity(loans.len());
                 loans.sort_by_key(|(shard, _)| *shard);
                 for (_, loan) in &mut loans {
@@ -626,6 +631,7 @@ impl Engine {
                 self.merge_owned(&call, &command, &mut parts, &mut output);
             }
             Job::Answers(owners) => {
+                self.shard.close_transaction(txn, &mut loans);
                 Reply::new(&mut output, call.version).array(owners.len());
                 let mut taken = vec![0; loans.len()];
                 for owner in owners {
@@ -635,7 +641,7 @@ impl Engine {
                 }
             }
             Job::Apply(row, parts) => {
-                self.shard.all_take_part(&mut loans);
+                self.shard.all_take_part(txn, &mut loans);
                 for ((_, loan), part) in loans.iter_mut().zip(parts) {
                     loan.apply = Some(Box::new(part));
                 }

@@ -54,9 +54,11 @@ impl LogWrites {
     /// Submits a flush. `token` gives the user data of its operation with a number.
     pub fn begin(&mut self, ring: &mut Ring, flush: Flush, token: impl Fn(u32) -> u64) {
         assert!(self.under_way.is_none(), "one flush at a time");
-        let first = flush.syncs.first().copied().unwrap_or(flush.segment);
-        self.segments
-            .retain(|(number, _)| *number >= first.min(flush.segment));
+        // What was written without a sync is still to be synced, in whichever segment.
+        if let Some(&first) = flush.syncs.first() {
+            self.segments
+                .retain(|(number, _)| *number >= first.min(flush.segment));
+        }
         let fd = |wanted: u64| {
             let segment = self.segments.iter().find(|(number, _)| *number == wanted);
             let (_, segment) = segment.expect("segments are there before they are written to");
@@ -207,6 +209,33 @@ mod tests {
         assert!(wanted.starts_with(&payloads));
         assert!(tail.end() >= writer.durable() || tail.torn().is_some());
         assert!(payloads.len() > 150, "{}", payloads.len());
+    }
+
+    #[test]
+    fn what_was_written_without_a_sync_can_be_synced_from_the_next_segment() {
+        let folder = Folder::new("log-writes-whole");
+        let mut ring = Ring::new().expect("io_uring");
+        let mut writes = LogWrites::default();
+        let mut writer = Writer::new(IDENTITY, BLOCKS, Lsn(0));
+        for number in 0..3 {
+            let segment = prepare(&folder.0, IDENTITY, number, BLOCKS).expect("room");
+            writes.add(number, segment);
+            writer.segment_prepared();
+        }
+        // More than a segment holds, and less than two.
+        let payload = [7; BLOCK_BYTES];
+        for _ in 0..BLOCKS + BLOCKS / 2 {
+            writer.append(0, &Kind::Effects, &payload).expect("short");
+        }
+        for how in [How::Whole, How::Whole, How::Sync] {
+            while let Some(flush) = writer.begin(how, Lsn(0)) {
+                let (flush, result) = carry_out(&mut writes, &mut ring, flush);
+                assert_eq!(result, Ok(()));
+                writer.ended(flush, Ok(()));
+            }
+        }
+        assert_eq!(writer.durable(), writer.end());
+        assert_eq!(writer.segment(), 1);
     }
 
     #[test]

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::log_writes::{Failure, LogWrites};
 use super::ports::{Port, Ports};
 use super::ring::{Completion, Ring, Space};
 use super::{clock, socket};
@@ -24,8 +25,10 @@ use crate::net::engine::{Engine, WAITING_OUTPUT_MAX};
 use crate::net::migration::Departure;
 use crate::net::session::{ConnId, Peer, flag};
 use crate::resp::encode::Output;
+use crate::server::log;
 use crate::shard::Shard;
 use crate::stdx::allocator;
+use crate::storage::preparing::Orders;
 
 /// What an operation was, in the top byte of its user data; the rest is a number.
 mod op {
@@ -37,6 +40,7 @@ mod op {
     pub(super) const CALL: u64 = 6;
     pub(super) const IGNORE: u64 = 7;
     pub(super) const RECEIVE_LARGE: u64 = 8;
+    pub(super) const LOG: u64 = 9;
     pub(super) const fn with(kind: u64, number: u64) -> u64 {
         kind << 56 | number
     }
@@ -48,6 +52,8 @@ const PIECE_BYTES: usize = 256 * 1024;
 const LARGE_BYTES: usize = 256 * 1024;
 /// Milliseconds between two looks at what is left while the server stops.
 const STOPPING_TICK_MS: u64 = 10;
+/// Milliseconds for which the end waits for the log's last flush.
+const LAST_FLUSH_MS: u64 = 30_000;
 /// Batches taken from one lane in one turn.
 const BATCHES_A_TURN: usize = 16;
 
@@ -113,6 +119,10 @@ pub struct Reactor {
     links: Vec<Option<Link>>,
     completions: Vec<Completion>,
     sending: Vec<Sending>,
+    /// The segments of the shard's log, and the flush that is under way.
+    log_writes: LogWrites,
+    /// Where the segments come from, if the shard keeps a log.
+    orders: Option<Orders>,
     used_buffers: Vec<u16>,
     /// Connections whose receive must be taken up again once buffers are back.
     starved: Vec<ConnId>,
@@ -142,6 +152,8 @@ impl Reactor {
             links: Vec::new(),
             completions: Vec::new(),
             sending: Vec::new(),
+            log_writes: LogWrites::default(),
+            orders: None,
             used_buffers: Vec::new(),
             starved: Vec::new(),
             again: Vec::new(),
@@ -206,8 +218,11 @@ impl Reactor {
         if self.engine.shard.now_ms >= self.next_tick_ms {
             self.tick();
         }
+        self.engine.log_units();
+        self.engine.hold_messages();
         let lanes_full = self.flush_lanes();
         self.flush_connections();
+        self.flush_log();
         self.take_up_receives();
         self.engine.turn_ends();
         self.sleep(lanes_full);
@@ -241,6 +256,7 @@ impl Reactor {
                 op::SEND_LATER => self.sent_later(number as ConnId, done.result),
                 op::ACCEPT => self.accepted(number as u32, done),
                 op::CALL => self.called(done),
+                op::LOG => self.log_written(number as u32, done.result),
                 _ => {}
             }
         }
@@ -492,6 +508,95 @@ impl Reactor {
             self.ring.poll(self.wiring.calls, op::with(op::CALL, 0));
         }
         self.take_up_ports();
+        self.take_segments();
+        self.engine.mind_logs();
+    }
+
+    /// Submits what the log wants written.
+    fn flush_log(&mut self) {
+        if let Some(seat) = self.engine.take_log_seat() {
+            let orders = Orders::new(seat.preparer, seat.identity, seat.segment_blocks);
+            self.orders = Some(orders);
+            self.want_segment();
+        }
+        if let Some(flush) = self.engine.begin_flush() {
+            let token = |number: u32| op::with(op::LOG, number.into());
+            self.log_writes.begin(&mut self.ring, flush, token);
+        }
+    }
+
+    /// An operation of a flush has completed.
+    fn log_written(&mut self, operation: u32, result: i32) {
+        let Some((flush, result)) = self.log_writes.completed(operation, result) else {
+            return;
+        };
+        let result = result.map_err(|failure| match failure {
+            Failure::System(error) => error,
+            Failure::Short => libc::EIO,
+        });
+        let fault = self.engine.shard.node.logs.take_write_fault();
+        self.engine.flush_ended(flush, fault.map_or(result, Err));
+        self.want_segment();
+    }
+
+    /// Has the next segment of the log prepared, if it is time.
+    fn want_segment(&mut self) {
+        let call = self.wiring.calls;
+        if let Some(orders) = &mut self.orders
+            && let Some(segment) = self.engine.wanted_segment()
+        {
+            if self.engine.shard.node.logs.is_disk_filled() && !orders.is_under_way() {
+                return self.engine.segment_came(Err(libc::ENOSPC));
+            }
+            let now_ms = self.engine.shard.now_ms;
+            orders.want(segment, now_ms, move || socket::signal_event(call));
+        }
+    }
+
+    /// Takes what has been prepared.
+    fn take_segments(&mut self) {
+        let Some(orders) = &mut self.orders else {
+            return;
+        };
+        while let Some((number, prepared)) = orders.take(self.engine.shard.now_ms) {
+            match prepared {
+                Ok(segment) => {
+                    self.log_writes.add(number, segment);
+                    self.engine.segment_came(Ok(()));
+                }
+                Err(error) => {
+                    log::warning(format_args!("{error}"));
+                    self.engine.segment_came(Err(error.errno()));
+                }
+            }
+        }
+        self.want_segment();
+    }
+
+    /// Writes what is left of the log, once no client is served.
+    pub fn finish_log(&mut self) {
+        let until = clock::unix_us() / 1000 + LAST_FLUSH_MS;
+        loop {
+            self.set_clock();
+            let mut completions = std::mem::take(&mut self.completions);
+            completions.clear();
+            self.ring.completions(&mut completions);
+            for done in &completions {
+                let number = done.user_data & 0xFF_FFFF_FFFF_FFFF;
+                match done.user_data >> 56 {
+                    op::LOG => self.log_written(number as u32, done.result),
+                    op::CALL => self.called(done),
+                    _ => {}
+                }
+            }
+            self.completions = completions;
+            if self.engine.log_is_finished() || self.engine.shard.now_ms >= until {
+                return;
+            }
+            self.flush_log();
+            self.ring
+                .enter(1, Some(Duration::from_millis(STOPPING_TICK_MS)));
+        }
     }
 
     fn take_from_lanes(&mut self) {
@@ -567,6 +672,10 @@ impl Reactor {
         if session.is(flag::CLOSING) || link.closing {
             return self.end(conn);
         }
+        if session.is(flag::GATED) || self.engine.gates() {
+            self.engine.gate_output(conn);
+        }
+        let session = self.engine.session(conn);
         if !session.out.is_empty() {
             self.engine.watch_output(conn);
             let session = self.engine.session(conn);
@@ -599,7 +708,9 @@ impl Reactor {
         if session.is(flag::CLOSE_AFTER_REPLY) {
             // Whatever is missing marks the connection again when it is there.
             let sending = self.sending.iter().any(|s| s.conn == conn);
-            if session.held.is_empty() && session.out.is_empty() && link.backlog.is_none() {
+            let gated = session.is(flag::GATED);
+            let sent = session.held.is_empty() && session.out.is_empty() && !gated;
+            if sent && link.backlog.is_none() {
                 if sending {
                     self.again.push(conn);
                 } else {
@@ -699,6 +810,7 @@ impl Reactor {
 
     fn tick(&mut self) {
         let again_in_ms = self.engine.tick();
+        self.want_segment(); // again, where there was no space
         self.next_tick_ms = self.engine.shard.now_ms + again_in_ms;
         match self.engine.memory_ebbs() {
             Ebb::Unknown => {}

@@ -15,10 +15,10 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 
 use super::config::{self, Config, Launch, Startup, as_path};
-use super::load::{Intake, Loading};
+use super::load::Intake;
 use super::process::{self, Resource, Supervisor};
 use super::{
-    background, check_rdb, check_system, cpus, export, log, ring_probe, signals, snapshot,
+    background, check_rdb, check_system, cpus, export, log, recovery, ring_probe, signals, snapshot,
 };
 use crate::command::FAMILIES;
 use crate::command::registry::Registry;
@@ -161,7 +161,7 @@ fn start(launch: &mut Launch, supervisor: Supervisor) -> Result<Server, String> 
     let node = node(config)?;
     let listening = ports.clone();
     node.let_listen(move |config| listening.change(config));
-    let mut loading = Loading::begin(&node, &registry, node.started_ms)?;
+    let mut loading = recovery::begin(&node, &registry, node.started_ms)?;
     let intakes = loading
         .as_mut()
         .map(|loading| std::mem::take(&mut loading.intakes));
@@ -173,7 +173,13 @@ fn start(launch: &mut Launch, supervisor: Supervisor) -> Result<Server, String> 
         intakes.unwrap_or_default(),
     )?;
     signals::serve(node.clone());
-    loading.map_or(Ok(()), |loading| loading.end(&node))?;
+    if let Some(loading) = loading {
+        if let Some(logs) = loading.end(&node)? {
+            logs.begin(&node)?;
+        }
+        node.saver.loading.end();
+        node.wake_all();
+    }
     announce(&node, &ports, config);
     process::tell_supervisor(supervisor, true);
     Ok(Server {
@@ -300,8 +306,9 @@ impl Seat {
         let supply = supplied.is_ok().then_some(supply);
         let shard = Shard::new(self.id, self.node, self.registry, self.ticks, supply);
         let mut engine = Engine::new(shard);
-        if let Some(intake) = self.intake {
-            engine.load(intake);
+        match self.intake {
+            Some(intake) => engine.load(intake),
+            None => engine.take_up_log(),
         }
         let reactor = Reactor::new(engine, wiring);
         // Nobody listens any more when another shard could not start; then the process ends.
@@ -310,6 +317,7 @@ impl Seat {
                 let _ = ready.send(Ok(()));
                 let served = reactor.run();
                 if served.is_ok() {
+                    reactor.finish_log();
                     snapshot::save_at_end(reactor.shard());
                 }
                 if let Err(error) = &served {

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::load::Loading;
+use super::recovery;
 use super::snapshot::Target;
 use crate::command::registry::Registry;
 use crate::mesh::ShardId;
@@ -22,7 +22,7 @@ pub fn run(
 ) -> Result<String, String> {
     assert!(node.shards == 1, "this thread is the only shard");
     let began = Instant::now();
-    let mut loading = Loading::begin(node, registry, node.started_ms)?.ok_or_else(|| {
+    let mut loading = recovery::look(node, registry, node.started_ms)?.ok_or_else(|| {
         let dir = &node.config().dir.0;
         format!("There is no dataset in {}", dir.display())
     })?;
@@ -32,6 +32,7 @@ pub fn run(
         intake.drain(&mut shard);
     }
     loading.end(node)?;
+    node.saver.loading.end();
     let keys: usize = shard.keyspace.iter().map(|db| db.len()).sum();
     let target = Target::File(path.to_owned());
     let begun = node

@@ -1,10 +1,11 @@
-//! The dataset that the start reads: a snapshot, or a log of Redis's ([`super::import`]).
+//! The dataset that the start reads: a snapshot, a log of Redis's ([`super::import`]), or our own
+//! logs with the snapshot that they build on ([`super::recovery`]).
 //!
 //! One thread reads the files. Entries of a snapshot are decoded there and go to the shards that own
 //! their slots, whatever the number of shards was when the file was written; the commands of a log
-//! go where their keys are. The shards take them in slices beside their clients, who get LOADING
-//! errors meanwhile; none of them serves the dataset before all have taken all of it and the files'
-//! ends were right.
+//! go where their keys are. Our own logs are read by as many threads as there are shards. The shards
+//! take all that in slices beside their clients, who get LOADING errors meanwhile; none of them serves
+//! the dataset before all have taken all of it and everything that was read was right.
 
 use std::fs::File;
 use std::io::Read;
@@ -17,13 +18,16 @@ use std::time::{Duration, Instant};
 use super::config::Config;
 use super::import::commands::{self, Next};
 use super::import::deal::Dealer;
-use super::import::{self, IMPORTED, Log, Source};
+use super::import::{Log, Source};
 use super::log;
+use super::recovery::Recovered;
+use super::snapshot::Run;
 use crate::command::registry::Registry;
 use crate::command::sort;
-use crate::keyspace::{CLOCK_BITS, Hasher, OwnedEntry, Pos, SLOTS};
+use crate::keyspace::{CLOCK_BITS, Hasher, OwnedEntry, Pos, SLOTS, Slot};
 use crate::mesh::ShardId;
 use crate::rdb::{Entry, Item, Limits, Reader};
+use crate::shard::effects::replay::{InPayload, ReplayError, Target, target};
 use crate::shard::lending::Wanted;
 use crate::shard::lfu::Lfu;
 use crate::shard::node::Node;
@@ -40,6 +44,46 @@ const FAILURES_LOGGED_MAX: u64 = 10;
 
 /// Entries for a shard: database, position, entry.
 pub type Batch = Vec<(u16, Pos, OwnedEntry)>;
+
+/// Effects for a shard, all of them from one of our logs.
+pub struct Effects {
+    /// Whose log it is.
+    pub recorder: Arc<Recorder>,
+    /// Runs of effects, one behind the other.
+    pub bytes: Vec<u8>,
+    /// For each run its database and its end.
+    pub runs: Vec<(u16, usize)>,
+}
+
+/// A shard of the process that has written a log.
+#[derive(Debug)]
+pub struct Recorder {
+    /// The shard.
+    pub shard: ShardId,
+    /// The owner of each slot then.
+    pub slot_map: Box<[ShardId; SLOTS]>,
+}
+
+impl Effects {
+    /// Runs them. They were done here before, so that none of them can fail.
+    fn replay(&self, shard: &mut Shard) -> Result<(), ReplayError> {
+        let owned = |slot: Slot| self.recorder.slot_map[slot.index()] == self.recorder.shard;
+        let mut from = 0;
+        for &(db, end) in &self.runs {
+            let mut db = db;
+            for effect in InPayload::of(&self.bytes[from..end]) {
+                let args = effect?;
+                match target(&shard.registry, &args)? {
+                    Target::Select(other) => db = other,
+                    Target::Slot(_) => shard.replay(db, &args)?,
+                    Target::Database => shard.replay_databases(db, &args, owned)?,
+                }
+            }
+            from = end;
+        }
+        Ok(())
+    }
+}
 
 /// A command that is run by itself.
 type Words = Vec<Box<[u8]>>;
@@ -93,6 +137,10 @@ pub enum Part {
     },
     /// A key that was lent.
     Back(Wanted, Option<OwnedEntry>),
+    /// Effects of our own log.
+    Effects(Effects),
+    /// All has come: the shard tells its part of this snapshot.
+    Snapshot(Arc<Run>),
 }
 
 /// The ways to the shards.
@@ -110,8 +158,8 @@ impl Senders {
 pub struct Intake {
     /// The end is there when nobody sends any more.
     parts: Receiver<Part>,
-    /// Told then.
-    done: Sender<()>,
+    /// Told then, or what was wrong.
+    done: Sender<Result<(), String>>,
     /// Commands that have failed.
     failures: u64,
 }
@@ -125,10 +173,15 @@ impl Intake {
         let mut wait = WAIT;
         while began.elapsed() < budget {
             match self.parts.recv_timeout(wait) {
-                Ok(part) => self.take(shard, part),
+                Ok(part) => {
+                    if let Err(why) = self.take(shard, part) {
+                        self.end(Err(why));
+                        return false;
+                    }
+                }
                 Err(RecvTimeoutError::Timeout) => return true,
                 Err(RecvTimeoutError::Disconnected) => {
-                    self.end();
+                    self.end(Ok(()));
                     return false;
                 }
             }
@@ -140,12 +193,15 @@ impl Intake {
     /// Takes in all of it; for a thread that has nothing else to do.
     pub fn drain(mut self, shard: &mut Shard) {
         while let Ok(part) = self.parts.recv() {
-            self.take(shard, part);
+            if let Err(why) = self.take(shard, part) {
+                return self.end(Err(why));
+            }
         }
-        self.end();
+        self.end(Ok(()));
     }
 
-    fn end(&mut self) {
+    /// No more is taken: all of it was, or something was wrong.
+    fn end(&mut self, taken: Result<(), String>) {
         if self.failures > FAILURES_LOGGED_MAX {
             log::warning(format_args!(
                 "{} commands of the append only file have failed",
@@ -153,10 +209,10 @@ impl Intake {
             ));
         }
         // Where nobody listens any more the start has failed, and the process ends.
-        let _ = self.done.send(());
+        let _ = self.done.send(taken);
     }
 
-    fn take(&mut self, shard: &mut Shard, part: Part) {
+    fn take(&mut self, shard: &mut Shard, part: Part) -> Result<(), String> {
         match part {
             Part::Entries(batch) => {
                 for (db, pos, entry) in batch {
@@ -194,7 +250,13 @@ impl Intake {
                 let _ = to.send(shard.take_entries(&keys));
             }
             Part::Back(key, entry) => shard.put_entries(&[key], &mut vec![entry]),
+            Part::Effects(effects) => {
+                let replayed = effects.replay(shard);
+                return replayed.map_err(|why| format!("Reading the log: {why}"));
+            }
+            Part::Snapshot(run) => shard.begin_snapshot(run),
         }
+        Ok(())
     }
 
     fn run(&mut self, shard: &mut Shard, db: u16, args: &[&[u8]]) {
@@ -221,20 +283,31 @@ fn words(args: &Words) -> Vec<&[u8]> {
 pub struct Loading {
     /// For each shard.
     pub intakes: Vec<Intake>,
-    done: Receiver<()>,
-    thread: JoinHandle<Result<(), String>>,
+    done: Receiver<Result<(), String>>,
+    thread: JoinHandle<Result<Option<Recovered>, String>>,
 }
 
 impl Loading {
-    /// Begins to load what the directory holds; None if it holds nothing.
+    /// Begins to load a dataset.
     pub fn begin(
         node: &Arc<Node>,
         registry: &Arc<Registry>,
         now_ms: u64,
-    ) -> Result<Option<Self>, String> {
-        let Some(source) = import::find(&node.config())? else {
-            return Ok(None);
-        };
+        source: Source,
+    ) -> Result<Self, String> {
+        node.saver.loading.begin(now_ms / 1000, source.bytes());
+        let (thread_node, registry) = (node.clone(), registry.clone());
+        Self::start(node, move |senders| {
+            Loader::new(&thread_node, registry, now_ms, senders).load(&source)?;
+            Ok(None)
+        })
+    }
+
+    /// Lets a thread read, which sends the shards what is theirs.
+    pub(super) fn start(
+        node: &Node,
+        read: impl FnOnce(Vec<SyncSender<Part>>) -> Result<Option<Recovered>, String> + Send + 'static,
+    ) -> Result<Self, String> {
         let (senders, parts): (Vec<_>, Vec<_>) =
             (0..node.shards).map(|_| sync_channel(BATCHES_MAX)).unzip();
         let (told, done) = channel();
@@ -244,35 +317,28 @@ impl Loading {
             failures: 0,
         });
         let intakes = intakes.collect();
-        let total = match &source {
-            Source::Snapshot(path) => path.metadata().map_or(0, |facts| facts.len()),
-            Source::Log(log) => log.bytes,
-        };
-        node.saver.loading.begin(now_ms / 1000, total);
-        let (node, registry) = (node.clone(), registry.clone());
         let thread = std::thread::Builder::new()
             .name("loading".into())
-            .spawn(move || Loader::new(&node, registry, now_ms, senders).load(&source))
+            .spawn(move || read(senders))
             .map_err(|error| format!("Cannot start the loading thread: {error}"))?;
-        Ok(Some(Self {
+        Ok(Self {
             intakes,
             done,
             thread,
-        }))
+        })
     }
 
-    /// Waits until all shards have what came for them, and lets them serve it; what was wrong.
-    pub fn end(self, node: &Node) -> Result<(), String> {
+    /// Waits until all shards have what came for them; what was wrong. Logs that were read, or are
+    /// to build on what was, are returned.
+    pub fn end(self, node: &Node) -> Result<Option<Recovered>, String> {
         for _ in 0..node.shards {
-            if self.done.recv().is_err() {
-                return Err("The server stops before its dataset is loaded".into());
+            match self.done.recv() {
+                Ok(taken) => taken?,
+                Err(_) => return Err("The server stops before its dataset is loaded".into()),
             }
         }
         let ended = self.thread.join();
-        ended.unwrap_or_else(|_| Err("The loading thread has ended".into()))?;
-        node.saver.loading.end();
-        node.wake_all();
-        Ok(())
+        ended.unwrap_or_else(|_| Err("The loading thread has ended".into()))
     }
 }
 
@@ -293,7 +359,8 @@ enum Seen {
     Bad,
 }
 
-struct Loader<'a> {
+/// Reads files and sends the shards what is theirs.
+pub(super) struct Loader<'a> {
     node: &'a Node,
     registry: Arc<Registry>,
     config: Arc<Config>,
@@ -306,14 +373,12 @@ struct Loader<'a> {
     keys: u64,
     expired: u64,
     functions: Vec<Vec<u8>>,
-    /// Which log the dataset was imported from.
-    imported: Option<String>,
     /// Bytes of the files that were read before this one.
     bytes_before: u64,
 }
 
 impl<'a> Loader<'a> {
-    fn new(
+    pub(super) fn new(
         node: &'a Node,
         registry: Arc<Registry>,
         now_ms: u64,
@@ -332,13 +397,13 @@ impl<'a> Loader<'a> {
             keys: 0,
             expired: 0,
             functions: Vec::new(),
-            imported: None,
             bytes_before: 0,
             config,
         }
     }
 
-    fn load(mut self, source: &Source) -> Result<(), String> {
+    /// Loads a dataset.
+    pub(super) fn load(mut self, source: &Source) -> Result<(), String> {
         let began = Instant::now();
         match source {
             Source::Snapshot(path) => {
@@ -356,7 +421,6 @@ impl<'a> Loader<'a> {
                 log::notice(format_args!(
                     "DB loaded from append only file: {seconds:.3} seconds"
                 ));
-                self.imported = Some(log.fingerprint.clone());
             }
         }
         if !self.functions.is_empty() {
@@ -366,7 +430,7 @@ impl<'a> Loader<'a> {
             ));
         }
         let saver = &self.node.saver;
-        saver.loaded(self.keys, self.expired, self.functions, self.imported);
+        saver.loaded(self.keys, self.expired, self.functions);
         Ok(())
     }
 
@@ -436,7 +500,7 @@ impl<'a> Loader<'a> {
                 match item {
                     Item::Entry(entry) => self.entry(entry).map_err(|why| file.failed(&why))?,
                     Item::Function(library) => self.functions.push(library),
-                    Item::Aux(name, value) => self.note(&name, value),
+                    Item::Aux(name, value) => note(&name, &value),
                     Item::Empty(key) => log::notice(format_args!(
                         "Loading passes over the empty key '{}'",
                         key.escape_ascii()
@@ -572,16 +636,15 @@ impl<'a> Loader<'a> {
             self.senders.send(shard, Part::Entries(batch));
         }
     }
+}
 
-    fn note(&mut self, name: &[u8], value: Vec<u8>) {
-        if name == b"redis-ver" {
-            log::notice(format_args!(
-                "Loading RDB produced by version {}",
-                value.escape_ascii()
-            ));
-        } else if name == IMPORTED.as_bytes() {
-            self.imported = String::from_utf8(value).ok();
-        }
+/// A field of a snapshot.
+fn note(name: &[u8], value: &[u8]) {
+    if name == b"redis-ver" {
+        log::notice(format_args!(
+            "Loading RDB produced by version {}",
+            value.escape_ascii()
+        ));
     }
 }
 

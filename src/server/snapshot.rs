@@ -14,17 +14,18 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::config::{Config, as_path};
 use super::transfer::Transfer;
-use super::{boot, import, log};
+use super::{boot, log};
 use crate::rdb::crc64::crc64;
 use crate::rdb::encode::{put_aux, put_length, put_signature};
 use crate::rdb::format::opcode;
 use crate::shard::Shard;
 use crate::shard::node::Node;
+use crate::storage;
 
 /// Buffers that the shards may have on their way to the writing thread, all together.
 const BUFFERS_MAX: usize = 32;
@@ -45,6 +46,28 @@ pub enum Target {
     File(PathBuf),
     /// To a client.
     Client(Transfer),
+    /// To a file that the logs will build on. Until it is whole its name is that of what
+    /// the next start removes ([`storage::NEW`]).
+    Base(PathBuf),
+}
+
+/// What a snapshot is for, once it is written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Purpose {
+    /// To come back to: what was changed before it is saved.
+    Keep,
+    Client,
+    Base,
+}
+
+impl Target {
+    fn purpose(&self) -> Purpose {
+        match self {
+            Self::Place | Self::File(_) => Purpose::Keep,
+            Self::Client(_) => Purpose::Client,
+            Self::Base(_) => Purpose::Base,
+        }
+    }
 }
 
 /// What a shard tells the writing thread.
@@ -67,7 +90,7 @@ pub enum Part {
 const UNDER_WAY: u8 = 0;
 const SAVED: u8 = 1;
 const FAILED: u8 = 2;
-/// It was written, and is nothing to come back to.
+/// It was written, and is nothing that counts as saved.
 const GIVEN_AWAY: u8 = 3;
 
 /// A snapshot that is being taken.
@@ -76,8 +99,7 @@ pub struct Run {
     parts: SyncSender<Part>,
     /// Whether clients go on meanwhile: INFO tells of those alone.
     background: bool,
-    /// Whether it goes to a client.
-    for_client: bool,
+    purpose: Purpose,
     began: Instant,
     cancelled: AtomicBool,
     outcome: AtomicU8,
@@ -96,7 +118,7 @@ impl Run {
 
     /// Whether it goes to a client.
     pub fn is_for_client(&self) -> bool {
-        self.for_client
+        self.purpose == Purpose::Client
     }
 
     /// Whether the file was written and stays, once that is known.
@@ -147,6 +169,11 @@ impl Progress {
         self.under_way.store(true, Ordering::Release);
     }
 
+    /// So many bytes more were read.
+    pub fn read_more(&self, bytes: u64) {
+        self.read.fetch_add(bytes, Ordering::Relaxed);
+    }
+
     /// So many bytes were read.
     pub fn read(&self, bytes: u64) {
         self.read.store(bytes, Ordering::Relaxed);
@@ -180,8 +207,6 @@ pub struct Saver {
     facts: Mutex<Facts>,
     /// Libraries of functions that the start has read: they are kept as they are.
     functions: Mutex<Vec<Vec<u8>>>,
-    /// Which log of Redis's the dataset was imported from ([`import::Log::fingerprint`]).
-    imported: OnceLock<String>,
     numbers: AtomicU64,
 }
 
@@ -206,7 +231,6 @@ impl Saver {
                 loaded: [0, 0],
             }),
             functions: Mutex::default(),
-            imported: OnceLock::new(),
             numbers: AtomicU64::new(0),
         }
     }
@@ -216,21 +240,10 @@ impl Saver {
         *locked(&self.facts)
     }
 
-    /// Keys that the start has read, and those that had expired; libraries of functions; and which
-    /// log of Redis's it all was imported from, now or before. Once.
-    pub fn loaded(
-        &self,
-        keys: u64,
-        expired: u64,
-        functions: Vec<Vec<u8>>,
-        imported: Option<String>,
-    ) {
+    /// Keys that the start has read, and those that had expired; libraries of functions.
+    pub fn loaded(&self, keys: u64, expired: u64, functions: Vec<Vec<u8>>) {
         locked(&self.facts).loaded = [keys, expired];
         *locked(&self.functions) = functions;
-        if let Some(imported) = imported {
-            let first = self.imported.set(imported).is_ok();
-            assert!(first, "a start loads once");
-        }
     }
 
     /// Whether the last one succeeded, in the background or not.
@@ -260,9 +273,6 @@ impl Saver {
         put_aux("redis-bits", b"64", &mut head);
         put_aux("ctime", now.to_string().as_bytes(), &mut head);
         put_aux("ringdove-ver", boot::VERSION.as_bytes(), &mut head);
-        if let Some(imported) = self.imported.get() {
-            put_aux(import::IMPORTED, imported.as_bytes(), &mut head);
-        }
         put_aux("aof-base", b"0", &mut head);
         for library in locked(&self.functions).iter() {
             head.push(opcode::FUNCTION);
@@ -281,14 +291,14 @@ impl Saver {
         running.is_some()
     }
 
-    /// Waits for the one that is being taken; whether it succeeded.
+    /// Waits for the one that is being taken; whether it was written.
     pub fn wait(&self, run: &Run) -> bool {
         let mut running = locked(&self.running);
         while run.outcome().is_none() {
             let waited = self.ended.wait_timeout(running, LOOK);
             running = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
-        run.outcome() == Some(true)
+        run.outcome.load(Ordering::Acquire) != FAILED
     }
 
     /// Starts one, whose file a thread writes; false if there is one already. Then every shard is to
@@ -313,12 +323,12 @@ impl Saver {
         let run = Arc::new(Run {
             parts,
             background,
-            for_client: matches!(target, Target::Client(_)),
+            purpose: target.purpose(),
             began: Instant::now(),
             cancelled: AtomicBool::new(false),
             outcome: AtomicU8::new(UNDER_WAY),
         });
-        if !run.for_client {
+        if run.purpose == Purpose::Keep {
             locked(&self.facts).last_try = now;
         }
         let (thread_node, thread_run) = (node.clone(), run.clone());
@@ -333,17 +343,18 @@ impl Saver {
     fn end(&self, node: &Node, run: &Run, result: &io::Result<u64>, now: u64) {
         let saved = result.is_ok();
         let took = run.seconds();
-        let what = if run.for_client {
-            "Snapshot for a client"
-        } else {
-            "DB"
+        let keeps = run.purpose == Purpose::Keep;
+        let what = match run.purpose {
+            Purpose::Keep => "DB",
+            Purpose::Client => "Snapshot for a client",
+            Purpose::Base => "Base of the log",
         };
         match result {
             Ok(keys) => log::notice(format_args!("{what} saved on disk: {keys} keys, {took} s")),
             Err(_) if run.is_cancelled() => log::notice(format_args!("The snapshot was cancelled")),
             Err(error) => log::warning(format_args!("The snapshot failed: {error}")),
         }
-        if !run.for_client {
+        if keeps {
             let mut facts = locked(&self.facts);
             if run.background && !run.is_cancelled() {
                 (facts.ok, facts.took) = (saved, Some(took));
@@ -355,12 +366,12 @@ impl Saver {
             }
         }
         let mut running = locked(&self.running);
-        let outcome = match (saved, run.for_client) {
-            (true, false) => SAVED,
-            (true, true) => GIVEN_AWAY,
+        let outcome = match (saved, keeps) {
+            (true, true) => SAVED,
+            (true, false) => GIVEN_AWAY,
             (false, _) => FAILED,
         };
-        if !run.for_client {
+        if keeps {
             self.saved.store(saved, Ordering::Release);
         }
         run.outcome.store(outcome, Ordering::Release);
@@ -430,14 +441,17 @@ impl Output {
 fn take(node: &Node, run: &Run, parts: &Receiver<Part>, number: u64, now: u64, target: Target) {
     let config = node.config();
     let path = match &target {
-        Target::File(path) => path.clone(),
+        Target::File(path) | Target::Base(path) => path.clone(),
         Target::Place | Target::Client(_) => path(&config),
     };
-    let temporary = path.with_file_name(format!("temp-{}-{number}.rdb", std::process::id()));
+    let temporary = match &target {
+        Target::Base(_) => unfinished(&path),
+        _ => path.with_file_name(format!("temp-{}-{number}.rdb", std::process::id())),
+    };
     let head = |expires| node.saver.head(expires, now);
     let written = write_to(&temporary, node.shards, &config, run, parts, head);
     match target {
-        Target::Place | Target::File(_) => {
+        Target::Place | Target::File(_) | Target::Base(_) => {
             let result = written.and_then(|keys| put_in_place(&temporary, &path).map(|()| keys));
             if result.is_err() {
                 // What is left of it is of no use; it may not be there at all.
@@ -455,6 +469,13 @@ fn take(node: &Node, run: &Run, parts: &Receiver<Part>, number: u64, now: u64, t
             }
         }
     }
+}
+
+/// The name of a file of the log's directory that is being made.
+fn unfinished(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".{}", storage::NEW));
+    name.into()
 }
 
 /// Gives a file that is whole and durable its name.

@@ -125,6 +125,8 @@ pub struct Loan {
     pub waited_for: bool,
     /// On the way there: when the first of the watched keys expires, Unix milliseconds.
     pub watched_until_ms: Option<u64>,
+    /// On the way there: whether something of it could still be lost (`appendfsync always`).
+    pub unsettled: bool,
     /// On the way back: what was changed, in order.
     pub changes: Vec<Change>,
     /// On the way back: what this leaves behind for the log.

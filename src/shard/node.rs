@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use crate::mesh::ShardId;
 use crate::server::config::Config;
+use crate::server::logs::Logs;
 use crate::server::snapshot::Saver;
 use crate::shard::cores::Cores;
 
@@ -50,6 +51,8 @@ pub struct Node {
     connections: Box<[AtomicU32]>,
     /// Snapshots.
     pub saver: Saver,
+    /// The shards' logs.
+    pub logs: Logs,
     /// Whether a snapshot is written before the process ends; not said: if there are save points.
     pub saves_at_end: OnceLock<bool>,
     /// Whether slots are being moved.
@@ -90,6 +93,7 @@ impl Node {
             used_peak: AtomicU64::new(0),
             connections: (0..shards).map(|_| AtomicU32::new(0)).collect(),
             saver: Saver::new(started_ms / 1000),
+            logs: Logs::new(shards),
             saves_at_end: OnceLock::new(),
             moving: AtomicBool::new(false),
             stopping: AtomicBool::new(false),

@@ -54,7 +54,8 @@ pub fn check(path: &Path, fix: bool, out: &mut impl Write) -> Result<Verdict, Er
                     say(writeln!(out, "Run it with --fix to cut the log there."))?;
                     return Ok(Verdict::Damaged);
                 }
-                directory.store_manifest(cut_at(&generations, index, &cuts))?;
+                let base = directory.manifest().base;
+                directory.store_manifest(cut_at(base, &generations, index, &cuts))?;
                 say(writeln!(out, "The log has been cut there."))?;
                 return Ok(Verdict::Fixed);
             }
@@ -168,7 +169,7 @@ fn report_cuts(generation: &Generation, cuts: &[Lsn], out: &mut impl Write) -> i
 }
 
 /// The manifest with the logs of one generation cut, and nothing after them.
-fn cut_at(generations: &[Generation], index: usize, cuts: &[Lsn]) -> Manifest {
+fn cut_at(base: Option<u64>, generations: &[Generation], index: usize, cuts: &[Lsn]) -> Manifest {
     let mut generations = generations.to_vec();
     for (log, &cut) in generations[index].logs.iter_mut().zip(cuts) {
         log.to = Some(cut);
@@ -180,7 +181,7 @@ fn cut_at(generations: &[Generation], index: usize, cuts: &[Lsn]) -> Manifest {
     {
         log.to = Some(log.from);
     }
-    Manifest { generations }
+    Manifest { base, generations }
 }
 
 #[cfg(test)]

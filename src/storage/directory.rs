@@ -10,7 +10,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use super::Error;
+use super::{Error, NEW};
 use crate::log::block::{BLOCK_BYTES, Found, Place, examine};
 use crate::log::manifest::{Generation, Manifest};
 use crate::log::record::Record;
@@ -20,9 +20,7 @@ use crate::mesh::ShardId;
 
 const LOCK: &str = "ringdove.lock";
 const MANIFEST: &str = "ringdove.manifest";
-/// What is being made has this at the end of its name.
-const NEW: &str = "new";
-/// And this what was a segment and may become one again.
+/// What was a segment and may become one again has this at the end of its name.
 const SPARE: &str = "spare";
 /// Zeros are written so many bytes at a time.
 const ZEROS_BYTES: usize = 1 << 20;
@@ -77,6 +75,31 @@ impl Directory {
     /// Where a segment is.
     pub fn segment_path(&self, identity: Identity, segment: u64) -> PathBuf {
         self.path.join(segment_name(identity, segment))
+    }
+
+    /// Where a base is.
+    pub fn base_path(&self, number: u64) -> PathBuf {
+        self.path.join(format!("{number}.base.rdb"))
+    }
+
+    /// Whether a log is kept in a folder, or was.
+    pub fn is_in(path: &Path) -> bool {
+        path.join(MANIFEST).exists()
+    }
+
+    /// Bytes of a log that may have to be read.
+    pub fn log_bytes(&self, generation: &Generation, shard: ShardId) -> Result<u64, Error> {
+        let mut bytes = 0;
+        for segment in self.segments(generation.identity(shard))? {
+            let path = self.segment_path(generation.identity(shard), segment);
+            bytes += fs::metadata(&path).map_err(Error::io("read", &path))?.len();
+        }
+        Ok(bytes)
+    }
+
+    /// The directory itself.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Replaces the manifest. When this returns, the new one is durable.
@@ -180,7 +203,19 @@ impl Directory {
         shards: u16,
         segment_blocks: u32,
     ) -> Result<&Generation, Error> {
+        self.begin_from(self.manifest.base, cuts, shards, segment_blocks)
+    }
+
+    /// The same, where the logs are to build on a base that is there already, and is durable.
+    pub fn begin_from(
+        &mut self,
+        base: Option<u64>,
+        cuts: &[Lsn],
+        shards: u16,
+        segment_blocks: u32,
+    ) -> Result<&Generation, Error> {
         let mut manifest = self.manifest.clone();
+        manifest.base = base;
         manifest.seal(cuts);
         manifest.begin(shards, segment_blocks);
         self.store_manifest(manifest)?;

@@ -3,10 +3,13 @@
 //! nobody: at the start, at the end, and those that prepare segments. The writes of a running shard
 //! go through its own ring.
 //!
+//! Redis keeps its log in a folder of the same name; its files are never touched.
+//!
 //! ```text
 //! dir/appenddirname/
 //!     ringdove.lock        locked while a server uses the directory
 //!     ringdove.manifest    which logs there are; replaced as a whole
+//!     2.base.rdb           base 2: the snapshot that the logs build on
 //!     3-0-12.log           epoch 3, shard 0, segment 12
 //!     *.spare              was a segment, and will be one again
 //!     *.new                what was being made when a process ended; removed
@@ -22,6 +25,9 @@ use std::path::{Path, PathBuf};
 
 use crate::log::manifest;
 use crate::log::recover::Damage;
+
+/// What is being made has this at the end of its name.
+pub const NEW: &str = "new";
 
 /// Why the files cannot be used.
 #[derive(Debug)]
@@ -57,6 +63,14 @@ pub enum Error {
 }
 
 impl Error {
+    /// The system's number of the error; EIO for what the system did not say.
+    pub fn errno(&self) -> i32 {
+        match self {
+            Self::Io { source, .. } => source.raw_os_error().unwrap_or(libc::EIO),
+            _ => libc::EIO,
+        }
+    }
+
     fn io(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::Io {

@@ -100,6 +100,11 @@ impl Orders {
         }
     }
 
+    /// Whether something was asked for and has not come.
+    pub fn is_under_way(&self) -> bool {
+        self.asked.is_some()
+    }
+
     /// What has come of it.
     pub fn take(&mut self, now_ms: u64) -> Option<(u64, Result<Segment, Error>)> {
         match self.inbox.try_recv() {

@@ -14,7 +14,7 @@ crate::cases!(run:
     a_single_file_is_imported,
     what_is_cut_short_is_left_out,
     what_is_no_log_stops_the_start,
-    a_log_is_imported_once,
+    a_log_of_ours_goes_on_from_there,
     a_snapshot_is_taken_where_there_is_no_log,
     an_export_is_loaded_by_redis,
     redis_cli_gets_a_snapshot,
@@ -180,7 +180,35 @@ fn imported_as(ctx: &Ctx, folder: &Path, wanted: &str) {
     let server = ours(ctx, folder, "--appendonly yes");
     assert_eq!(digest(&mut server.connect()), wanted);
     assert!(server.connect().run("PTTL first:string:10").int() > 0);
-    assert_eq!(contents(folder), before, "what is imported stays as it is");
+    assert_eq!(of_redis(folder), before, "what is imported stays as it is");
+    drop(server);
+    let export = Scratch::new();
+    let done = exported(ctx, folder, &export.path().join("dump.rdb"));
+    assert!(done.status.success(), "{done:?}");
+    let theirs = redis(export.path(), "");
+    assert_eq!(digest(&mut theirs.connect()), wanted, "of our own log");
+}
+
+/// Whether a file is one of ours.
+fn is_ours(path: &Path) -> bool {
+    let name = path.file_name().expect("a file").to_string_lossy();
+    let ends = [".log", ".base.rdb", ".spare", ".new"];
+    let has_end = ends.iter().any(|end| name.ends_with(end));
+    name.starts_with("ringdove") || has_end && !name.starts_with("appendonly")
+}
+
+/// What Redis has left in a folder.
+fn of_redis(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut files = contents(folder);
+    files.retain(|path, _| !is_ours(path));
+    files
+}
+
+/// Makes it a folder again that only Redis has used.
+fn remove_ours(folder: &Path) {
+    for path in contents(folder).keys().filter(|path| is_ours(path)) {
+        fs::remove_file(path).expect("it can be removed");
+    }
 }
 
 fn a_log_of_several_files_is_imported(ctx: &Ctx) {
@@ -236,6 +264,7 @@ fn what_is_cut_short_is_left_out(ctx: &Ctx) {
         let server = ours(ctx, folder.path(), "--appendonly yes");
         let found = digest(&mut server.connect());
         drop(server);
+        remove_ours(folder.path());
         assert_eq!(fs::read(&log).expect("a log").len(), cut);
         let theirs = redis(folder.path(), "--appendonly yes");
         assert_eq!(found, digest(&mut theirs.connect()), "cut at {cut}");
@@ -277,23 +306,27 @@ fn what_is_no_log_stops_the_start(ctx: &Ctx) {
     assert!(!status.success() && text.contains("missing.aof"), "{text}");
 }
 
-fn a_log_is_imported_once(ctx: &Ctx) {
+fn a_log_of_ours_goes_on_from_there(ctx: &Ctx) {
     let folder = Scratch::new();
     left_by_redis(folder.path(), "", true);
-    let first = ours(ctx, folder.path(), "--appendonly yes");
+    let before = of_redis(folder.path());
+    let options = "--appendonly yes --appendfsync always";
+    let first = ours(ctx, folder.path(), options);
     first.connect().run_ok("SET after import");
-    first.connect().run_ok("SAVE");
+    first.connect().run("DEL first:string:10");
+    let wanted = digest(&mut first.connect());
     drop(first);
-    let second = ours(ctx, folder.path(), "--appendonly yes");
+    let second = ours(ctx, folder.path(), options);
+    assert_eq!(digest(&mut second.connect()), wanted);
     assert_eq!(second.connect().run("GET after"), Value::bulk("import"));
-    second.connect().run_ok("SAVE");
     drop(second);
-    // Redis has gone on with its own log: that is the dataset now.
+    assert_eq!(of_redis(folder.path()), before);
+    // What Redis does there later is Redis's.
     let mut theirs = redis(folder.path(), "--appendonly yes");
+    assert_eq!(theirs.connect().run("EXISTS after"), Value::Int(0));
     theirs.connect().run_ok("SET theirs x");
-    let wanted = digest(&mut theirs.connect());
     end(&mut theirs);
-    let third = ours(ctx, folder.path(), "--appendonly yes");
+    let third = ours(ctx, folder.path(), options);
     assert_eq!(digest(&mut third.connect()), wanted);
 }
 
@@ -304,7 +337,7 @@ fn a_snapshot_is_taken_where_there_is_no_log(ctx: &Ctx) {
     let wanted = digest(&mut theirs.connect());
     theirs.connect().run_ok("SAVE");
     end(&mut theirs);
-    for more in ["--appendonly yes", "--appendonly no"] {
+    for more in ["--appendonly no", "--appendonly yes"] {
         let server = ours(ctx, folder.path(), more);
         assert_eq!(digest(&mut server.connect()), wanted, "{more}");
     }
@@ -313,6 +346,7 @@ fn a_snapshot_is_taken_where_there_is_no_log(ctx: &Ctx) {
     let server = ours(ctx, folder.path(), "--appendonly no");
     assert_eq!(digest(&mut server.connect()), wanted);
     drop(server);
+    remove_ours(folder.path());
     let server = ours(ctx, folder.path(), "--appendonly yes");
     assert_eq!(server.connect().run("DBSIZE"), Value::Int(0));
 }
@@ -321,16 +355,17 @@ fn run(command: &mut Command) -> Output {
     command.output().expect("it can be started")
 }
 
+fn exported(ctx: &Ctx, dir: &Path, file: &Path) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ringdove"));
+    command.arg("--export-rdb").arg(file).arg("--dir").arg(dir);
+    run(command.args(["--appendonly", "yes", "--shards", &ctx.shards.to_string()]))
+}
+
 fn an_export_is_loaded_by_redis(ctx: &Ctx) {
     let (folder, out) = (Scratch::new(), Scratch::new());
     let wanted = left_by_redis(folder.path(), "", true);
     let before = contents(folder.path());
-    let export = |dir: &Path, file: &Path| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_ringdove"));
-        command.arg("--export-rdb").arg(file).arg("--dir").arg(dir);
-        run(command.args(["--appendonly", "yes", "--shards", &ctx.shards.to_string()]))
-    };
-    let done = export(folder.path(), &out.path().join("dump.rdb"));
+    let done = exported(ctx, folder.path(), &out.path().join("dump.rdb"));
     assert!(done.status.success(), "{done:?}");
     assert!(String::from_utf8_lossy(&done.stdout).contains("keys were written to"));
     assert_eq!(contents(folder.path()), before);
@@ -339,7 +374,7 @@ fn an_export_is_loaded_by_redis(ctx: &Ctx) {
     let functions = theirs.connect().run("FUNCTION LIST");
     assert_eq!(functions.items().len(), 1);
     let nothing = Scratch::new();
-    let failed = export(nothing.path(), &nothing.path().join("dump.rdb"));
+    let failed = exported(ctx, nothing.path(), &nothing.path().join("dump.rdb"));
     assert!(!failed.status.success());
     assert!(String::from_utf8_lossy(&failed.stderr).contains("There is no dataset in"));
     assert_eq!(contents(nothing.path()).len(), 0);

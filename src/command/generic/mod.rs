@@ -395,7 +395,7 @@ pub const OBJECTS: &[Spec] = &[
         summary: "Waits until the connection's writes are in the log, here and on replicas.",
         syntax: "numlocal numreplicas:integer timeout:integer",
         tips: &["request_policy:all_shards", "response_policy:agg_min"],
-        run: Run::Keyed(object::waitaof),
+        run: Run::Home(object::waitaof),
         ..Spec::BASE
     },
 ];

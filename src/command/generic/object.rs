@@ -1,10 +1,11 @@
 //! What is known of a value from outside: OBJECT; and waiting for copies of it: WAIT, WAITAOF.
 
 use super::keys::encoding_name;
-use crate::command::context::Ctx;
+use crate::command::context::{Ctx, HomeCtx};
 use crate::command::error::{Error, Outcome};
 use crate::command::help;
 use crate::keyspace::{EntryRef, Value};
+use crate::net::log_waits::put_answer;
 use crate::resp::number::parse_i64;
 
 const NOT_LFU: Error = Error::fixed(
@@ -112,8 +113,8 @@ pub(super) fn wait(ctx: &mut Ctx<'_>) -> Outcome {
     Ok(())
 }
 
-/// There is neither a log nor a replica: as with `appendonly no` on Redis.
-pub(super) fn waitaof(ctx: &mut Ctx<'_>) -> Outcome {
+/// No replica has anything: what is waited for is the local log alone.
+pub(super) fn waitaof(ctx: &mut HomeCtx<'_>) -> Outcome {
     let local = parse_i64(ctx.args[1]).ok_or(Error::NOT_INTEGER)?;
     if !(0..=1).contains(&local) {
         return Err(Error::new(
@@ -123,14 +124,19 @@ pub(super) fn waitaof(ctx: &mut Ctx<'_>) -> Outcome {
     parse_i64(ctx.args[2])
         .filter(|replicas| *replicas >= 0)
         .ok_or(Error::NOT_POSITIVE)?;
-    timeout_ms(ctx.args[3])?;
-    if local > 0 {
+    let timeout_ms = timeout_ms(ctx.args[3])?;
+    let kept = ctx.shard().node.logs.are_kept();
+    if local > 0 && !kept {
         return Err(Error::new(
             "ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.",
         ));
     }
-    ctx.reply.array(2);
-    ctx.reply.integer(0);
-    ctx.reply.integer(0);
+    let certain = kept && ctx.engine.are_logs_certain();
+    if local == 0 || certain || ctx.in_exec {
+        put_answer(&mut ctx.reply(), certain);
+        return Ok(());
+    }
+    let until_ms = (timeout_ms > 0).then(|| ctx.shard().now_ms.saturating_add_signed(timeout_ms));
+    ctx.engine.wait_for_logs(ctx.conn, until_ms);
     Ok(())
 }

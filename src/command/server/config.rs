@@ -132,6 +132,12 @@ fn apply(
             ));
         }
     }
+    if is("appendonly") {
+        return Err(set_failed(
+            "appendonly",
+            "the log can only be turned on or off when the server starts",
+        ));
+    }
     if is("dir") {
         std::env::set_current_dir(&config.dir.0)
             .map_err(|error| set_failed("dir", &reason(&error)))?;

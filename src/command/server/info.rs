@@ -319,23 +319,57 @@ impl Text<'_> {
         let [loaded, expired] = facts.loaded;
         self.field("rdb_last_load_keys_expired", expired);
         self.field("rdb_last_load_keys_loaded", loaded);
-        self.zeros(&[
-            "aof_enabled",
-            "aof_rewrite_in_progress",
-            "aof_rewrite_scheduled",
-        ]);
+        let kept = self.node.logs.are_kept();
+        self.field("aof_enabled", u8::from(kept));
+        self.zeros(&["aof_rewrite_in_progress", "aof_rewrite_scheduled"]);
         self.field("aof_last_rewrite_time_sec", -1);
         self.field("aof_current_rewrite_time_sec", -1);
         self.field("aof_last_bgrewrite_status", "ok");
         self.zeros(&["aof_rewrites", "aof_rewrites_consecutive_failures"]);
-        self.field("aof_last_write_status", "ok");
+        let writes = match self.node.logs.refusal() {
+            None => "ok",
+            Some(_) => "err",
+        };
+        self.field("aof_last_write_status", writes);
         self.zeros(&[
             "aof_last_cow_size",
             "module_fork_in_progress",
             "module_fork_last_cow_size",
         ]);
+        if kept {
+            self.logs();
+        }
         if self.node.saver.loading.is_under_way() {
             self.loading();
+        }
+    }
+
+    /// The logs: Redis's fields, and a line for each shard.
+    fn logs(&mut self) {
+        let counters = &self.all.counters;
+        let base = self.node.logs.base_bytes();
+        self.field("aof_current_size", base + counters.log_lsn);
+        self.field("aof_base_size", base);
+        self.zeros(&["aof_pending_rewrite"]);
+        self.field("aof_buffer_length", counters.log_waiting);
+        let unsynced = counters.log_durable < counters.log_lsn;
+        self.field("aof_pending_bio_fsync", u8::from(unsynced));
+        self.zeros(&["aof_delayed_fsync"]);
+        for (at, part) in self.parts.iter().enumerate() {
+            let c = &part.counters;
+            let shard = self.core.map_or(at as u16, |core| core.0);
+            let mean_us = c.log_flush_us.checked_div(c.log_flushes).unwrap_or(0);
+            self.line(format_args!(
+                "log_shard_{shard}:lsn={},durable={},certain={},segments={},flushes={},\
+                 last_flush_usec={},mean_flush_usec={mean_us},waiting_bytes={}",
+                c.log_lsn,
+                c.log_durable,
+                c.log_certain,
+                c.log_segments,
+                c.log_flushes,
+                c.log_last_flush_us,
+                c.log_waiting
+            ));
         }
     }
 

@@ -37,6 +37,9 @@ counters! {
     watching_clients, watched_keys,
     txns_begun, txns_executed, txns_gave_way, txns_dirty, txns_cancelled, txns_parked,
     txns_running, parts_held, parts_waiting, parked,
+    /** position in the log */ log_lsn, log_durable, log_certain,
+    log_segments, log_flushes, log_last_flush_us, log_flush_us,
+    /** bytes */ log_waiting,
 }
 
 /// Counters of one command, in microseconds.
@@ -79,6 +82,7 @@ impl Report {
         let shard = &engine.shard;
         let stats = &shard.stats;
         let (totals, counts) = (shard.txns.totals(), shard.txns.counts());
+        let log = engine.log_stats().unwrap_or_default();
         let [ops_per_s, bytes_in_per_s, bytes_out_per_s] = stats.rates.per_second();
         report.counters = Counters {
             blocking_keys: shard.blocking.keys() as u64,
@@ -134,6 +138,14 @@ impl Report {
             parts_held: counts.held as u64,
             parts_waiting: counts.waiting as u64,
             parked: counts.parked as u64,
+            log_lsn: log.lsn.0,
+            log_durable: log.durable.0,
+            log_certain: log.committed.0,
+            log_segments: log.segments,
+            log_flushes: log.flushes,
+            log_last_flush_us: log.last_flush_us,
+            log_flush_us: log.flush_us,
+            log_waiting: log.waiting_bytes,
             ..report.counters
         };
         report.longest_turn_us = stats.longest_turn_us;

@@ -618,7 +618,7 @@ mod tests {
         ])
         .expect("good");
         assert_eq!(launch.without_meaning, ["io-threads"]);
-        assert_eq!(launch.for_later, ["appendonly", "tls-port"]);
+        assert_eq!(launch.for_later, ["tls-port"]);
     }
 
     #[test]

@@ -33,6 +33,8 @@ directives! {
     core_direct_announce_ports: Text = Text::new(), "core-direct-announce-ports", 0, Acts, text(check_announced_ports);
     /// What node ids are made of; empty: the working directory and the ports.
     core_direct_seed: Text = Text::new(), "core-direct-seed", IMMUTABLE, Acts, text;
+    /// Bytes of a segment of the log; each shard has two prepared.
+    log_segment_size: u64 = 16 << 20, "log-segment-size", IMMUTABLE, Acts, memory(64 << 10, 1 << 30);
     /// Let a connection of the common port move to the shard on which nearly all of its keys live.
     connection_migration: bool = false, "connection-migration", 0, Acts, yes_no;
 
@@ -314,13 +316,13 @@ directives! {
     /// Refuse writes after a failed snapshot.
     stop_writes_on_bgsave_error: bool = true, "stop-writes-on-bgsave-error", 0, Acts, yes_no;
     /// Keep a log of the writes.
-    appendonly: bool = false, "appendonly", NOT_LOADING, Later, yes_no;
+    appendonly: bool = false, "appendonly", NOT_LOADING, Acts, yes_no;
     /// Base name of the log.
     appendfilename: Text = b"appendonly.aof".to_vec(), "appendfilename", IMMUTABLE, Later, text(check_appendfilename);
     /// Directory of the log's files.
-    appenddirname: Text = b"appendonlydir".to_vec(), "appenddirname", IMMUTABLE, Later, text(check_appenddirname);
+    appenddirname: Text = b"appendonlydir".to_vec(), "appenddirname", IMMUTABLE, Acts, text(check_appenddirname);
     /// When the log is made durable.
-    appendfsync: Appendfsync = Appendfsync::Everysec, "appendfsync", 0, Later, choice;
+    appendfsync: Appendfsync = Appendfsync::Everysec, "appendfsync", 0, Acts, choice;
     /// Do not sync the log while a child saves.
     no_appendfsync_on_rewrite: bool = false, "no-appendfsync-on-rewrite", 0, Nothing, yes_no;
     /// Growth in percent at which the log is rewritten.
@@ -328,7 +330,7 @@ directives! {
     /// Bytes below which the log is not rewritten.
     auto_aof_rewrite_min_size: u64 = 64 << 20, "auto-aof-rewrite-min-size", 0, Later, memory(0, i64::MAX);
     /// Start although the log lacks its end.
-    aof_load_truncated: bool = true, "aof-load-truncated", 0, Later, yes_no;
+    aof_load_truncated: bool = true, "aof-load-truncated", 0, Acts, yes_no;
     /// Bytes of a damaged end of the log that are cut off.
     aof_load_corrupt_tail_max_size: u64 = 0, "aof-load-corrupt-tail-max-size", 0, Later, memory(0, i64::MAX);
     /// Write the base of the log as a snapshot.

@@ -9,10 +9,9 @@
 //! Redis starts empty where `appendonly` is `yes` and there is a snapshot alone. That is how datasets
 //! are lost on the day somebody turns the log on, so here the snapshot is loaded.
 //!
-//! A log is imported once: snapshots that are written afterwards tell by a field `ringdove-imported`
-//! which state of which files they come from ([`Log::fingerprint`]), and are taken instead of them
-//! as long as these are as they were. If Redis has written to them since, they are newer, and
-//! imported again.
+//! This is asked where we have no log of our own: with `appendonly yes` a log of ours begins with what
+//! was imported, and is the dataset from then on ([`super::recovery`]), whatever Redis does in the
+//! directory later. Its files stand beside Redis's in `appenddirname`, under other names.
 
 pub mod commands;
 pub mod deal;
@@ -24,16 +23,10 @@ use std::path::{Path, PathBuf};
 
 use super::config::{Config, as_path};
 use super::snapshot;
-use crate::keyspace::Hasher;
-use crate::rdb::{Item, Limits, Reader};
 use manifest::Manifest;
 
-/// The field of a snapshot that names the log that it comes from.
-pub const IMPORTED: &str = "ringdove-imported";
 /// More is no manifest: Redis has a line for each of a few files.
 const MANIFEST_BYTES_MAX: u64 = 1 << 20;
-/// The fields of a snapshot stand in its first bytes.
-const HEAD_BYTES_MAX: u64 = 1 << 16;
 
 /// Where the dataset is.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -44,6 +37,17 @@ pub enum Source {
     Log(Log),
 }
 
+impl Source {
+    /// How much there is to read.
+    pub fn bytes(&self) -> u64 {
+        match self {
+            // One that cannot be read is found out when it is.
+            Self::Snapshot(path) => path.metadata().map_or(0, |facts| facts.len()),
+            Self::Log(log) => log.bytes,
+        }
+    }
+}
+
 /// A log of Redis's.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Log {
@@ -51,25 +55,17 @@ pub struct Log {
     pub files: Vec<PathBuf>,
     /// Bytes of all of them.
     pub bytes: u64,
-    /// The names and lengths of the files: a log that is appended to has another one.
-    pub fingerprint: String,
 }
 
 impl Log {
     fn of(files: Vec<PathBuf>) -> Result<Self, String> {
-        let (mut bytes, mut fingerprint) = (0, String::new());
+        let mut bytes = 0;
         for path in &files {
             let facts = fs::metadata(path)
                 .map_err(|error| format!("The AOF file {}: {error}", path.display()))?;
             bytes += facts.len();
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            fingerprint.push_str(&format!("{name}:{};", facts.len()));
         }
-        Ok(Self {
-            files,
-            bytes,
-            fingerprint,
-        })
+        Ok(Self { files, bytes })
     }
 }
 
@@ -80,12 +76,8 @@ pub fn find(config: &Config) -> Result<Option<Source>, String> {
         true => find_log(config)?,
         false => None,
     };
-    match log {
-        Some(log) if imported_by(&snapshot).as_deref() != Some(log.fingerprint.as_bytes()) => {
-            Ok(Some(Source::Log(log)))
-        }
-        _ => Ok(snapshot.exists().then_some(Source::Snapshot(snapshot))),
-    }
+    let snapshot = || snapshot.exists().then_some(Source::Snapshot(snapshot));
+    Ok(log.map(Source::Log).or_else(snapshot))
 }
 
 /// Redis's log: that of several files, or else the single one.
@@ -124,22 +116,4 @@ fn read_manifest(path: &Path) -> Result<Option<Manifest>, String> {
         .read_to_end(&mut text)
         .map_err(|error| failed(&error))?;
     Manifest::parse(&text).map(Some).map_err(|why| failed(&why))
-}
-
-/// Which log a snapshot comes from; None if it tells of none, or there is no snapshot that can be
-/// read, of which its loading will tell.
-fn imported_by(snapshot: &Path) -> Option<Vec<u8>> {
-    let mut head = Vec::new();
-    let file = File::open(snapshot).ok()?;
-    file.take(HEAD_BYTES_MAX).read_to_end(&mut head).ok()?;
-    // Positions are not looked at, so any seed will do.
-    let limits = Limits::of(&Config::default(), Hasher::new([1, 2]));
-    let mut reader = Reader::new(&limits, false);
-    reader.feed(&head);
-    while let Ok(Some(Item::Aux(name, value))) = reader.next_item() {
-        if name == IMPORTED.as_bytes() {
-            return Some(value);
-        }
-    }
-    None
 }

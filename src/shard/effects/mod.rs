@@ -7,8 +7,10 @@
 //!   keys. SPOP's effect is SREM, EXPIRE's PEXPIREAT, INCRBYFLOAT's SET.
 //! - A *unit* is what takes effect as one: a command, what an EXEC did here, an expiry. It is a
 //!   database and a run of effects; `SELECT` stands between effects on different databases.
-//! - A unit of a transaction that has changed keys of several shards names it and all of these
-//!   shards ([`PartOf`]); each of them has a unit of its own with its part.
+//! - A unit of a transaction over several shards names it and its participants ([`PartOf`]); each of
+//!   them has a unit of its own with its part. Participants are all shards whose keys it has seen or
+//!   changed, and the one that has run it: a part without effects says that what stands before it was
+//!   there when the transaction ran, so that the log never holds what came of a write that it has lost.
 //!
 //! # What an effect names
 //! One key of this shard; or several keys of one slot, which have one owner whatever the slot map
@@ -63,15 +65,17 @@ use crate::command::registry::RowId;
 use crate::command::spec::{Effect, KeyFlags, Spec};
 use crate::keyspace::Pos;
 use crate::mesh::ShardId;
-use crate::txn::{Loans, TxnId};
+use crate::txn::{Loans, Position, TxnId};
 pub use words::Words;
 use words::put_request;
 
 /// Room for units that is kept from one turn to the next, bytes: what a busy turn fills, and not what
 /// one large value took.
 const KEPT_BYTES_MAX: usize = 1 << 20;
+/// The same for the keys of units.
+const KEPT_KEYS_MAX: usize = 1 << 14;
 
-/// A part of a transaction that has changed keys of several shards.
+/// A part of a transaction over several shards.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PartOf {
     /// The transaction; every part names the same.
@@ -85,8 +89,13 @@ pub struct PartOf {
 pub struct Unit<'a> {
     /// The database of the first effect.
     pub db: u16,
-    /// The effects: requests, one behind the other; at least one.
+    /// The effects: requests, one behind the other; at least one, but for a part of a transaction
+    /// that has only read here.
     pub payload: &'a [u8],
+    /// The keys that it has changed.
+    pub keys: &'a [Position],
+    /// Whether it has changed whole databases besides.
+    pub whole: bool,
     /// The transaction that it is a part of, if it reaches beyond this shard.
     pub part_of: Option<&'a PartOf>,
 }
@@ -100,6 +109,11 @@ pub struct Payload {
     /// The database of the first effect, and that of the last one.
     first_db: u16,
     db: u16,
+    /// The keys that are changed, and where those of this payload begin.
+    keys: Vec<Position>,
+    keys_start: usize,
+    /// Whether whole databases are.
+    whole: bool,
 }
 
 impl Payload {
@@ -131,13 +145,30 @@ impl Payload {
         put_request(&mut self.bytes, words);
     }
 
+    /// An effect on a key is about to be added.
+    fn touch(&mut self, pos: Pos) {
+        let position = pos.to_bits();
+        if self.keys[self.keys_start..].last() != Some(&position) {
+            self.keys.push(position);
+        }
+    }
+
     /// Adds the effects of another.
     pub(crate) fn append(&mut self, other: &Self) {
         if !other.is_empty() {
             self.select(other.first_db);
             self.bytes.extend_from_slice(other.bytes());
             self.db = other.db;
+            self.keys.extend_from_slice(&other.keys[other.keys_start..]);
+            self.whole |= other.whole;
         }
+    }
+
+    /// Forgets what has not become a unit.
+    fn forget(&mut self) {
+        self.bytes.truncate(self.start);
+        self.keys.truncate(self.keys_start);
+        self.whole = false;
     }
 }
 
@@ -145,6 +176,8 @@ impl Payload {
 #[derive(Debug)]
 struct Closed {
     end: usize,
+    keys_end: usize,
+    whole: bool,
     db: u16,
     part_of: Option<Box<PartOf>>,
 }
@@ -188,6 +221,12 @@ impl Effects {
         self.on
     }
 
+    /// Whether something is being put together, so that no units can be taken.
+    #[inline]
+    pub fn is_held(&self) -> bool {
+        self.holds > 0
+    }
+
     /// Whether there are units to be taken.
     #[inline]
     pub fn has_units(&self) -> bool {
@@ -199,18 +238,22 @@ impl Effects {
     pub fn take_units(&mut self, mut visit: impl FnMut(Unit<'_>)) {
         assert!(self.holds == 0, "units are taken between commands");
         self.close();
-        let mut from = 0;
+        let (mut from, mut keys_from) = (0, 0);
         for closed in self.units.drain(..) {
             visit(Unit {
                 db: closed.db,
                 payload: &self.open.bytes[from..closed.end],
+                keys: &self.open.keys[keys_from..closed.keys_end],
+                whole: closed.whole,
                 part_of: closed.part_of.as_deref(),
             });
-            from = closed.end;
+            (from, keys_from) = (closed.end, closed.keys_end);
         }
         self.open.bytes.clear();
         self.open.bytes.shrink_to(KEPT_BYTES_MAX);
-        self.open.start = 0;
+        self.open.keys.clear();
+        self.open.keys.shrink_to(KEPT_KEYS_MAX);
+        (self.open.start, self.open.keys_start) = (0, 0);
     }
 
     /// What follows belongs together until [`release`](Self::release).
@@ -238,10 +281,13 @@ impl Effects {
         );
         self.units.push(Closed {
             end: self.open.bytes.len(),
+            keys_end: self.open.keys.len(),
+            whole: std::mem::take(&mut self.open.whole),
             db: self.open.first_db,
             part_of,
         });
         self.open.start = self.open.bytes.len();
+        self.open.keys_start = self.open.keys.len();
     }
 
     /// What is recorded from now on goes to the owners of the keys.
@@ -267,7 +313,7 @@ impl Effects {
         let at = self.kept_at(txn);
         let (kept, open) = (&mut self.kept[at].1, &mut self.open);
         kept.append(open);
-        open.bytes.truncate(open.start);
+        open.forget();
         true
     }
 
@@ -301,8 +347,8 @@ impl Effects {
 pub struct Left {
     /// What was done elsewhere to the shard's keys.
     pub payload: Payload,
-    /// All shards at which the transaction leaves something, in ascending order; none where it
-    /// leaves nothing.
+    /// All participants of the transaction, in ascending order; none where it leaves nothing, not
+    /// even that it was here.
     pub participants: Box<[ShardId]>,
 }
 
@@ -316,7 +362,7 @@ impl Shard {
     /// Where effects on a key go.
     fn payload_of(&mut self, pos: Pos) -> &mut Payload {
         let owner = self.owner_at(pos);
-        match &mut self.effects.away {
+        let payload = match &mut self.effects.away {
             Some(away) if owner != self.id => {
                 let at = away.iter().position(|(other, _)| *other == owner);
                 let at = at.unwrap_or_else(|| {
@@ -326,7 +372,9 @@ impl Shard {
                 &mut away[at].1
             }
             _ => &mut self.effects.open,
-        }
+        };
+        payload.touch(pos);
+        payload
     }
 
     /// Records an effect on a key of this shard, or on one that was lent; nothing unless somebody
@@ -342,6 +390,7 @@ impl Shard {
     pub fn effect_on_databases(&mut self, db: u16, words: &[&[u8]]) {
         if self.effects.on {
             self.effects.open.put(db, words.iter().copied());
+            self.effects.open.whole = true;
         }
     }
 
@@ -472,49 +521,59 @@ impl Shard {
         if !self.effects.on {
             return;
         }
-        let own = self.id;
-        let has_own = !self.effects.open.is_empty();
-        let mut participants: Vec<ShardId> = loans
-            .iter()
-            .filter(|(_, loan)| !loan.left.payload.is_empty())
-            .map(|(shard, _)| *shard)
-            .chain(has_own.then_some(own))
-            .collect();
-        participants.sort_unstable();
+        let writes = !self.effects.open.is_empty()
+            || loans.iter().any(|(_, loan)| !loan.left.payload.is_empty());
+        self.settle_participants(txn, writes, loans);
+    }
+
+    /// A transaction will be run by all its participants, each of which will leave something.
+    pub(crate) fn all_take_part(&mut self, txn: TxnId, loans: &mut Loans<Carried>) {
+        if !self.effects.on {
+            return;
+        }
+        let here = loans.iter().any(|(shard, _)| *shard == self.id);
+        let participants = self.participants(true, loans);
         for (_, loan) in loans.iter_mut() {
             loan.left.participants = participants.clone().into();
         }
-        if has_own {
+        if !here {
+            self.close_part(txn, &participants); // else it does with its loan
+        }
+    }
+
+    /// A transaction is over that was done by steps; whether it `writes`.
+    pub(crate) fn close_steps(&mut self, txn: TxnId, writes: bool, loans: &mut Loans<Carried>) {
+        if !self.effects.on {
+            return;
+        }
+        self.effects.take_kept(txn);
+        self.settle_participants(txn, writes, loans);
+    }
+
+    /// Tells the participants of each other, and closes the unit of this shard.
+    fn settle_participants(&mut self, txn: TxnId, writes: bool, loans: &mut Loans<Carried>) {
+        let participants = self.participants(writes, loans);
+        for (shard, loan) in loans.iter_mut() {
+            // This shard's part is closed here.
+            if *shard != self.id && participants.contains(shard) {
+                loan.left.participants = participants.clone().into();
+            }
+        }
+        if participants.len() > 1 || !self.effects.open.is_empty() {
             self.close_part(txn, &participants);
         }
     }
 
-    /// A transaction will be run by all its participants, each of which will leave something.
-    pub(crate) fn all_take_part(&mut self, loans: &mut Loans<Carried>) {
-        if !self.effects.on {
-            return;
-        }
-        let mut participants: Vec<ShardId> = loans.iter().map(|(shard, _)| *shard).collect();
+    /// All whose logs are to hold a transaction or none of them: whose keys it has seen or changed,
+    /// and this shard, which has run it. Of one that only reads, those whose keys may still be lost.
+    fn participants(&self, writes: bool, loans: &Loans<Carried>) -> Vec<ShardId> {
+        let own = self.id;
+        let others = loans.iter().filter(|(shard, _)| *shard != own);
+        let others = others.filter(|(_, loan)| writes || loan.unsettled);
+        let mut participants: Vec<ShardId> = others.map(|(shard, _)| *shard).collect();
+        participants.push(own);
         participants.sort_unstable();
-        for (_, loan) in loans.iter_mut() {
-            loan.left.participants = participants.clone().into();
-        }
-    }
-
-    /// A transaction is over that has left something at these shards, done by steps.
-    pub(crate) fn close_steps(
-        &mut self,
-        txn: TxnId,
-        participants: &[ShardId],
-        loans: &mut Loans<Carried>,
-    ) {
-        for (_, loan) in loans.iter_mut() {
-            loan.left.participants = participants.into();
-        }
-        self.effects.take_kept(txn);
-        if !self.effects.open.is_empty() {
-            self.close_part(txn, participants);
-        }
+        participants
     }
 
     /// A transaction is over: opens the unit of what it leaves here, with what is known of it; what
@@ -530,7 +589,7 @@ impl Shard {
     /// Closes this unit.
     pub(crate) fn close_left(&mut self, txn: TxnId, left: &Left) {
         self.effects.release();
-        if !self.effects.open.is_empty() {
+        if self.effects.on && (!self.effects.open.is_empty() || left.participants.len() > 1) {
             self.close_part(txn, &left.participants);
         }
     }

@@ -54,6 +54,11 @@ impl<'a> InPayload<'a> {
         Self { payload, at: 0 }
     }
 
+    /// The offset of the next effect.
+    pub fn at(&self) -> usize {
+        self.at
+    }
+
     /// The number behind `kind`, and its line's end.
     fn number(&mut self, kind: u8) -> Option<usize> {
         let rest = &self.payload[self.at..];

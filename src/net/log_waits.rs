@@ -1,0 +1,70 @@
+//! WAITAOF: a connection waits until the logs of all shards durably hold what it has done.
+//!
+//! When the command runs, all earlier writes of the connection have been answered, so their effects are
+//! in the logs of their owners below the ends that these have told ([`crate::server::logs::Logs`]). The home
+//! notes these ends and waits until each log is certain up to there. A log that gets on wakes the
+//! shards while anybody waits, and only then.
+
+use super::engine::Engine;
+use super::session::ConnId;
+use crate::log::Lsn;
+use crate::net::batch::RemoteCall;
+use crate::resp::encode::{Output, Reply};
+use crate::shard::blocking::Token;
+
+/// A connection of this shard that waits.
+pub(super) struct LogWait {
+    call: RemoteCall,
+    token: Token,
+    /// For each shard how much of its log must be certain.
+    ends: Box<[Lsn]>,
+}
+
+impl Engine {
+    /// Whether all logs are certain up to where they end now.
+    pub fn are_logs_certain(&mut self) -> bool {
+        self.log_units();
+        let logs = &self.shard.node.logs;
+        logs.are_certain(&logs.ends())
+    }
+
+    /// A connection waits for the logs, at most until then (Unix milliseconds).
+    pub fn wait_for_logs(&mut self, conn: ConnId, until_ms: Option<u64>) {
+        self.log_units();
+        let (call, token) = self.begin_wait_at_home(conn, until_ms);
+        let logs = &self.shard.node.logs;
+        let ends = logs.ends();
+        logs.waiter_came();
+        self.log_waits.push(LogWait { call, token, ends });
+        // Told before it was known that somebody waits, it would not be told again.
+        self.end_log_waits();
+    }
+
+    /// Answers those whose logs have got far enough, and forgets those that wait no more.
+    pub(super) fn end_log_waits(&mut self) {
+        if self.log_waits.is_empty() {
+            return;
+        }
+        let logs = self.shard.node.clone();
+        let logs = &logs.logs;
+        for wait in std::mem::take(&mut self.log_waits) {
+            if !wait.token.is_taken() && !logs.are_certain(&wait.ends) {
+                self.log_waits.push(wait);
+                continue;
+            }
+            logs.waiter_went();
+            if wait.token.take() {
+                let mut output = Output::default();
+                put_answer(&mut Reply::new(&mut output, wait.call.version), true);
+                self.answer(&wait.call, output);
+            }
+        }
+    }
+}
+
+/// The answer: whether the local log has it all, and that no replica has.
+pub fn put_answer(reply: &mut Reply<'_>, certain: bool) {
+    reply.array(2);
+    reply.integer(i64::from(certain));
+    reply.integer(0);
+}

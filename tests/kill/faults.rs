@@ -1,0 +1,77 @@
+//! Disks that are full, and writes that fail.
+
+use ringdove_rig::{Scratch, Value, eventually};
+
+use crate::start;
+
+const MISCONF_SPACE: &str = "MISCONF Errors writing to the AOF file: No space left on device";
+const MISCONF_EIO: &str = "MISCONF Errors writing to the AOF file: Input/output error";
+
+/// Without space writes are refused, at every shard, and reads go on; with space they go on.
+#[test]
+fn a_full_disk_stops_writes_until_there_is_space() {
+    let folder = Scratch::new();
+    for policy in ["everysec", "always"] {
+        let server = start(3, &folder, &format!("--appendfsync {policy}"));
+        let mut conn = server.connect();
+        conn.run_ok("SET first x");
+        conn.run_ok("DEBUG LOG-FAULT SPACE 1");
+        // Another client fills what is prepared, and with always waits for what cannot be written.
+        let mut filler = server.connect();
+        let long = "x".repeat(60_000);
+        for n in 0..40 {
+            filler.send(&["SET", &format!("fill:{n}"), &long]);
+        }
+        eventually("writes are refused", 20, || {
+            let refused = conn.run("PING");
+            (refused == Value::error(MISCONF_SPACE)).then_some(())
+        });
+        assert_eq!(conn.run("SET second x"), Value::error(MISCONF_SPACE));
+        assert_eq!(conn.run("MSET a 1 b 2 c 3"), Value::error(MISCONF_SPACE));
+        assert_eq!(conn.run("GET first"), Value::bulk("x"));
+        assert_eq!(server.info("aof_last_write_status"), "err");
+        conn.run_ok("DEBUG LOG-FAULT SPACE 0");
+        eventually("writes go on", 20, || {
+            (conn.run("SET third x") == Value::ok()).then_some(())
+        });
+        for _ in 0..40 {
+            filler.receive();
+        }
+        assert_eq!(server.info("aof_last_write_status"), "ok");
+        drop(server);
+    }
+    let server = start(2, &folder, "");
+    let mut conn = server.connect();
+    assert_eq!(conn.run("GET third"), Value::bulk("x"));
+}
+
+/// After a failed write none is taken until the next start, and nobody who waits is answered.
+#[test]
+fn a_failed_write_stops_writes_for_good() {
+    for shards in [1, 3] {
+        let folder = Scratch::new();
+        let server = start(shards, &folder, "--appendfsync always");
+        let mut conn = server.connect();
+        conn.run_ok("SET before x");
+        conn.run_ok("DEBUG LOG-FAULT WRITE 5");
+        let mut waits = server.connect();
+        waits.send(&["SET", "lost", "x"]);
+        assert!(
+            waits.is_closed(),
+            "it is never told that the write succeeded"
+        );
+        assert_eq!(conn.run("SET after x"), Value::error(MISCONF_EIO));
+        assert_eq!(conn.run("PING"), Value::error(MISCONF_EIO));
+        assert_eq!(conn.run("GET before"), Value::bulk("x"));
+        let block = ["MULTI", "INCR before"].map(|line| conn.run(line));
+        assert_eq!(block[1], Value::error(MISCONF_EIO));
+        conn.run("DISCARD");
+        assert_eq!(server.info("aof_last_write_status"), "err");
+        server.await_log("Writes are refused until the server is started again");
+        drop(server);
+        let server = start(shards, &folder, "--appendfsync always");
+        let mut conn = server.connect();
+        assert_eq!(conn.run("GET before"), Value::bulk("x"));
+        conn.run_ok("SET after x");
+    }
+}
