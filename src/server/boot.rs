@@ -10,9 +10,10 @@ use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::AtomicI32;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::mpsc::{Sender, channel};
-use std::thread::JoinHandle;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use super::config::{self, Config, Launch, Startup, as_path};
 use super::load::Intake;
@@ -34,6 +35,8 @@ use crate::storage::check::{self, Verdict};
 
 /// The version of Redis whose behaviour clients may expect, as INFO and HELLO tell it.
 pub const REDIS_VERSION: &str = "7.4.0";
+/// How often the start looks whether all shards serve.
+const LOOK_AGAIN: Duration = Duration::from_millis(1);
 /// Our own version.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -179,6 +182,10 @@ fn start(launch: &mut Launch, supervisor: Supervisor) -> Result<Server, String> 
         }
         node.saver.loading.end();
         node.wake_all();
+        // Who reads that the server is ready is served by every shard.
+        while !node.logs.are_taken_up() && !node.stopping.load(Ordering::Relaxed) {
+            thread::sleep(LOOK_AGAIN);
+        }
     }
     announce(&node, &ports, config);
     process::tell_supervisor(supervisor, true);
@@ -263,7 +270,7 @@ fn start_shards(
             intake: intakes.next(),
         };
         let ready = ready.clone();
-        let thread = std::thread::Builder::new().name(format!("shard-{id}"));
+        let thread = thread::Builder::new().name(format!("shard-{id}"));
         let thread = thread.spawn(move || seat.serve(wiring, &ready));
         threads.push(thread.map_err(|e| format!("Cannot start the thread of shard {id}: {e}"))?);
     }
@@ -294,7 +301,7 @@ impl Seat {
         let id = self.id.0;
         let (supply, supplier) = keyspace::supply();
         // Without the thread, memory is touched when it is needed.
-        let supplied = std::thread::Builder::new()
+        let supplied = thread::Builder::new()
             .name(format!("memory-{}", self.id.0))
             .spawn(|| {
                 background::give_way();
