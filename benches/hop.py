@@ -3,7 +3,8 @@
 
 Starts the server with two shards and core-direct, and sends GETs of 16-byte keys over 16 connections,
 one batch of the pipeline's depth at a time. It prints the server's CPU time for each request (user
-and system, all threads, from /proc) and the throughput, at pipeline 1 and 16, of
+and system, all threads, from /proc), the turns of the shards' loops for each request and the
+throughput, at pipeline 1 and 16, of
 
     local    common port, each connection asks for keys of the shard that it is on
     remote   common port, each connection asks for keys of the other shard
@@ -89,9 +90,9 @@ class Server:
             except OSError:
                 return False
 
-    def counts(self):
+    def counts(self, what="connections"):
         lines = ask(self.control, b"INFO shards").split("\r\n")
-        return [int(l.split("connections=")[1].split(",")[0]) for l in lines if l.startswith("shard")]
+        return [int(l.split(what + "=")[1].split(",")[0]) for l in lines if l.startswith("shard")]
 
     def on_common(self):
         """A connection of the common port, and the shard that it was dealt to."""
@@ -123,6 +124,7 @@ def measure(server, mode, depth, seconds):
         keys = KEYS if mode == "random" else OWN[1 - home if mode == "remote" else home]
         conns.append((s, batches(keys, depth)))
     need = depth * len(b"$-1\r\n")
+    loops = sum(server.counts(",turns"))
     cpu, began, turns = server.cpu(), time.monotonic(), 0
     while time.monotonic() - began < seconds:
         for s, b in conns:
@@ -133,10 +135,11 @@ def measure(server, mode, depth, seconds):
                 got += len(s.recv(65536))
         turns += 1
     cpu, took = server.cpu() - cpu, time.monotonic() - began
+    loops = sum(server.counts(",turns")) - loops
     for s, _ in conns:
         s.close()
     requests = turns * depth * CONNECTIONS
-    return cpu / requests * 1e6, requests / took
+    return cpu / requests * 1e6, requests / took, loops / requests
 
 
 def main():
@@ -153,11 +156,12 @@ def main():
                         results.append(measure(server, mode, depth, seconds))
                 middle = {}
                 for mode, results in seen.items():
-                    cpu = sorted(c for c, _ in results)
+                    cpu = sorted(c for c, _, _ in results)
                     middle[mode] = statistics.median(cpu)
-                    rate = statistics.median(r for _, r in results)
+                    rate = statistics.median(r for _, r, _ in results)
+                    loops = statistics.median(l for _, _, l in results)
                     print(f"pipeline {depth:2} {mode:6} {middle[mode]:.3f} us CPU a request "
-                          f"({cpu[0]:.3f} to {cpu[-1]:.3f}), {rate:.0f} requests a second")
+                          f"({cpu[0]:.3f} to {cpu[-1]:.3f}), {loops:.3f} turns, {rate:.0f} requests a second")
                 hop, ratio = middle["remote"] - middle["local"], middle["direct"] / middle["local"]
                 print(f"pipeline {depth:2} hop    {hop:.3f} us CPU; direct is {ratio:.3f} of local", flush=True)
         finally:
