@@ -1,6 +1,7 @@
 //! RINGDOVE: what no other server has a command for.
 //!
-//! `RINGDOVE SLOTS` shows which shard owns which slots, `RINGDOVE SLOTS MOVE` changes it.
+//! `RINGDOVE SLOTS` shows which shard owns which slots, `RINGDOVE SLOTS MOVE` changes it, and
+//! `RINGDOVE SLOTS BALANCE` changes it so that all shards bear the same.
 
 use super::context::HomeCtx;
 use super::error::{Error, Outcome};
@@ -8,6 +9,7 @@ use super::help;
 use super::spec::{Acl, Flags, Group, Run, Spec};
 use crate::keyspace::Slot;
 use crate::mesh::ShardId;
+use crate::net::balance::{Metric, TOLERANCE_PERCENT, Wanted};
 use crate::resp::number::parse_i64;
 use crate::shard::slot_ranges;
 
@@ -40,8 +42,8 @@ pub const COMMANDS: &[Spec] = &[Spec {
             acl: Acl::ADMIN.or(Acl::SLOW).or(Acl::DANGEROUS),
             group: Group::Server,
             complexity: "O(N) with N the number of slots, or of keys that move.",
-            summary: "Shows which shard owns which slots, or moves slots to a shard.",
-            syntax: "[MOVE range TO shard]#move",
+            summary: "Shows which shard owns which slots, moves slots to a shard, or balances the shards.",
+            syntax: "[MOVE range TO shard | BALANCE [BY <LOAD | KEYS>] [TOLERANCE percent:integer] [DRYRUN]]#operation",
             run: Run::Home(slots),
             ..Spec::BASE
         },
@@ -70,8 +72,46 @@ fn slots(ctx: &mut HomeCtx<'_>) -> Outcome {
             ctx.engine
                 .move_slots(ctx.conn, first, last, ShardId(to as u16))
         }
+        [word, options @ ..] if word.eq_ignore_ascii_case(b"balance") => {
+            let wanted = parse_balance(options)?;
+            ctx.engine.balance_slots(ctx.conn, wanted)
+        }
         _ => Err(Error::SYNTAX),
     }
+}
+
+/// `[BY LOAD | KEYS] [TOLERANCE percent] [DRYRUN]`, in any order.
+fn parse_balance(mut options: &[&[u8]]) -> Result<Wanted, Error> {
+    let mut wanted = Wanted {
+        metric: Metric::Load,
+        tolerance_percent: TOLERANCE_PERCENT,
+        dry_run: false,
+    };
+    while let [word, rest @ ..] = options {
+        options = match (&word.to_ascii_lowercase()[..], rest) {
+            (b"dryrun", _) => {
+                wanted.dry_run = true;
+                rest
+            }
+            (b"by", [metric, rest @ ..]) => {
+                wanted.metric = match &metric.to_ascii_lowercase()[..] {
+                    b"load" => Metric::Load,
+                    b"keys" => Metric::Keys,
+                    _ => return Err(Error::SYNTAX),
+                };
+                rest
+            }
+            (b"tolerance", [percent, rest @ ..]) => {
+                let percent = parse_i64(percent).and_then(|n| u64::try_from(n).ok());
+                wanted.tolerance_percent = percent
+                    .filter(|n| *n <= 100)
+                    .ok_or_else(|| Error::new("ERR a tolerance is a percentage, 0 to 100"))?;
+                rest
+            }
+            _ => return Err(Error::SYNTAX),
+        };
+    }
+    Ok(wanted)
 }
 
 /// For each range of slots its first, its last and their shard.
@@ -107,6 +147,11 @@ fn help(ctx: &mut HomeCtx<'_>) -> Outcome {
             "    Return ranges of slots: first, last and the shard that owns them.",
             "SLOTS MOVE <first>[-<last>] TO <shard>",
             "    Move slots with their keys to a shard. Return the number of keys that moved.",
+            "SLOTS BALANCE [BY LOAD|KEYS] [TOLERANCE <percent>] [DRYRUN]",
+            "    Move the fewest slots after which no shard bears more than <percent> (10) more or less",
+            "    than the mean of what slots have cost of late (LOAD), or of their KEYS. Return what each",
+            "    shard bore before and bears after, in thousandths of the whole, and what has moved, or",
+            "    would (DRYRUN): first and last slot, from which shard, to which, and how many keys.",
         ],
     );
     Ok(())
@@ -115,6 +160,36 @@ fn help(ctx: &mut HomeCtx<'_>) -> Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_to_balance_is_read() {
+        let parse = |line: &str| {
+            let options: Vec<&[u8]> = line.split_whitespace().map(str::as_bytes).collect();
+            parse_balance(&options).ok()
+        };
+        let wanted = |metric, tolerance_percent, dry_run| {
+            Some(Wanted {
+                metric,
+                tolerance_percent,
+                dry_run,
+            })
+        };
+        assert_eq!(parse(""), wanted(Metric::Load, TOLERANCE_PERCENT, false));
+        assert_eq!(
+            parse("dryrun TOLERANCE 0 by keys"),
+            wanted(Metric::Keys, 0, true)
+        );
+        for wrong in [
+            "BY",
+            "BY x",
+            "TOLERANCE",
+            "TOLERANCE 101",
+            "TOLERANCE -1",
+            "NOW",
+        ] {
+            assert_eq!(parse(wrong), None, "{wrong}");
+        }
+    }
 
     #[test]
     fn ranges_are_read() {

@@ -739,6 +739,17 @@ pub fn slot_cursor(slot: usize) -> u64 {
     (slot as u64) << (Pos::HASH_BITS - CURSOR_SHIFT)
 }
 
+/// The first position that a cursor below [`CURSOR_END`] stands for.
+pub fn cursor_pos(cursor: u64) -> Pos {
+    assert!(cursor < CURSOR_END);
+    Pos(cursor << CURSOR_SHIFT)
+}
+
+/// The cursor that a position is reached with.
+pub fn pos_cursor(pos: Pos) -> u64 {
+    pos.0 >> CURSOR_SHIFT
+}
+
 /// The slot that a cursor below [`CURSOR_END`] points into: whose shard it is to be continued on.
 pub fn cursor_slot(cursor: u64) -> Slot {
     assert!(cursor < CURSOR_END);

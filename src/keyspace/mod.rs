@@ -26,8 +26,8 @@ mod value;
 
 pub use databases::Keyspace;
 pub use db::{
-    CLOCK_OF_NEW, CURSOR_END, Db, EntryMut, Expiry, Lookup, PackedMut, Sweep, cursor_slot,
-    slot_cursor,
+    CLOCK_OF_NEW, CURSOR_END, Db, EntryMut, Expiry, Lookup, PackedMut, Sweep, cursor_pos,
+    cursor_slot, pos_cursor, slot_cursor,
 };
 pub use entry::{CLOCK_BITS, EntryRef, OwnedEntry};
 pub use hash::{Hasher, Pos};

@@ -27,7 +27,7 @@ impl Node {
     /// A new, empty segment.
     pub(super) fn new_segment(heap: &Heap, lines: usize, depth: u32) -> Self {
         assert!(lines < 1 << 15 && u64::from(depth) <= DEPTH_MASK);
-        let node = Self(address(heap, lines, true) | (lines as u64) << 48 | u64::from(depth));
+        let node = Self(address(heap, lines) | (lines as u64) << 48 | u64::from(depth));
         // SAFETY: just made; nobody else knows it.
         unsafe { node.words_mut()[1] = NEVER };
         node
@@ -35,7 +35,7 @@ impl Node {
 
     /// A new directory of zeros.
     pub(super) fn new_directory(heap: &Heap, bits: u32) -> Self {
-        Self(address(heap, directory_lines(bits), false) | u64::from(bits) << 48 | DIRECTORY)
+        Self(address(heap, directory_lines(bits)) | u64::from(bits) << 48 | DIRECTORY)
     }
 
     /// Gives its memory back; not that of the nodes below it.
@@ -50,7 +50,7 @@ impl Node {
         };
         let ptr = std::ptr::NonNull::new(self.pointer()).expect("nodes have an address");
         // SAFETY: made by `alloc_lines` with that many lines; the rest is the caller's promise.
-        unsafe { heap.free_lines(ptr, lines, !self.is_directory()) }
+        unsafe { heap.free_lines(ptr, lines) }
     }
 
     /// The word, to be kept in a directory.
@@ -170,11 +170,8 @@ fn directory_lines(bits: u32) -> usize {
     ((1usize << bits) + 1).div_ceil(LINE_WORDS)
 }
 
-fn address(heap: &Heap, lines: usize, segment: bool) -> u64 {
-    let address = heap
-        .alloc_lines(lines, segment)
-        .as_ptr()
-        .expose_provenance() as u64;
+fn address(heap: &Heap, lines: usize) -> u64 {
+    let address = heap.alloc_lines(lines).as_ptr().expose_provenance() as u64;
     assert_eq!(
         address & !ADDRESS_MASK,
         0,

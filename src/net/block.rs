@@ -169,7 +169,7 @@ impl Engine {
             survey.write |= spec.flags.has(Flags::WRITE);
             match route {
                 Route::OneKey(_) => {
-                    let owner = self.shard.owner(command.command.pos.slot());
+                    let owner = self.shard.owner_at(command.command.pos);
                     survey.owner = survey.owner.and(owner);
                     survey.reads &= spec.flags.has(Flags::READONLY);
                 }
@@ -177,7 +177,7 @@ impl Engine {
                     survey.whole |= !alone && looks_up(spec, &list(command));
                     let mut own = Owner::Nobody;
                     self.each_key(0, spec, &list(command), |engine, _, pos, _| {
-                        own = own.and(engine.shard.owner(pos.slot()));
+                        own = own.and(engine.shard.owner_at(pos));
                     });
                     survey.crossing |= own == Owner::Several;
                     survey.owner = match own {
@@ -347,7 +347,7 @@ impl Engine {
             let mut claims = Claims::new();
             let mut owner = self.shard.id;
             self.each_key(call.db, spec, &list(&command), |engine, db, pos, _| {
-                owner = engine.shard.owner(pos.slot());
+                owner = engine.shard.owner_at(pos);
                 let (position, mode) = (pos.to_bits(), Mode::Read);
                 claims.push(Claim::Key { db, position, mode });
             });
@@ -389,7 +389,7 @@ impl Engine {
                     None => Mode::Write,
                 };
                 self.each_key(db, spec, &args, |engine, db, pos, _| {
-                    let owner = engine.shard.owner(pos.slot());
+                    let owner = engine.shard.owner_at(pos);
                     let position = pos.to_bits();
                     let claim = Claim::Key { db, position, mode };
                     needs.part(owner).1.claims.push(claim);
@@ -635,7 +635,7 @@ impl Engine {
             Route::ManyKeys => {
                 let mut all = Owner::Nobody;
                 self.each_key(db, spec, &list(command), |engine, _, pos, _| {
-                    all = all.and(engine.shard.owner(pos.slot()));
+                    all = all.and(engine.shard.owner_at(pos));
                 });
                 match all {
                     Owner::Nobody => Some(self.shard.id),

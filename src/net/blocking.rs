@@ -28,7 +28,7 @@ use super::session::{ConnId, Stall, flag};
 use super::transaction::{Job, Needs, own};
 use crate::command::error::Error;
 use crate::command::registry::RowId;
-use crate::keyspace::{Lookup, Slot};
+use crate::keyspace::Lookup;
 use crate::mesh::ShardId;
 use crate::resp::encode::{Output, Reply};
 use crate::shard::blocking::{Token, Trying, Wait, Waiter};
@@ -123,7 +123,7 @@ impl Engine {
         let token = Token::default();
         let keys = wait.keys.iter().map(|at| command.arg(*at as usize));
         let mut shards: SmallVec<[ShardId; 2]> =
-            keys.map(|key| self.shard.owner(Slot::of(key))).collect();
+            keys.map(|key| self.shard.owner_of_key(key)).collect();
         shards.sort_unstable();
         shards.dedup();
         let begun = Begun::new(&call, &wait, &token, shards.clone());
@@ -313,7 +313,7 @@ impl Engine {
         let mut keys: SmallVec<[&[u8]; 2]> = SmallVec::from_elem(key, 1);
         let destination = waiter.wait.destination;
         let destination = destination.map(|at| waiter.command.arg(at as usize));
-        let own = |key: &&[u8]| self.shard.owner(Slot::of(key)) == self.shard.id;
+        let own = |key: &&[u8]| self.shard.owner_of_key(key) == self.shard.id;
         keys.extend(destination.filter(own));
         let claim = |key: &&[u8]| Claim::Key {
             db,
@@ -343,7 +343,7 @@ impl Engine {
         let own = self.shard.id;
         let destination = waiter.wait.destination;
         let destination = destination.map(|at| waiter.command.arg(at as usize));
-        if destination.is_some_and(|key| self.shard.owner(Slot::of(key)) != own) {
+        if destination.is_some_and(|key| self.shard.owner_of_key(key) != own) {
             return !self.serve_with_others(number, waiter);
         }
         let mut output = Output::default();

@@ -157,8 +157,9 @@ impl Engine {
     pub(super) fn is_of_this_core(&self, row: RowId, flags: u8) -> bool {
         flags & caller::CORE != 0 && {
             let row = self.shard.registry.row(row);
-            // The configuration is one for all.
-            row.full_name != "config|set" && is_of_every_node(row.spec)
+            // The configuration is one for all, and all know of each slot.
+            !["config|set", "cluster|slot-stats"].contains(&&*row.full_name)
+                && is_of_every_node(row.spec)
         }
     }
 }

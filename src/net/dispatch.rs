@@ -16,7 +16,7 @@ use crate::command::keys::keys_of;
 use crate::command::registry::{Route, RowId, Spread};
 use crate::command::sort::looks_up;
 use crate::command::spec::{Flags, Run, Spec};
-use crate::keyspace::{Pos, Slot};
+use crate::keyspace::Pos;
 use crate::mesh::ShardId;
 use crate::resp::Version;
 use crate::resp::decode::Frame;
@@ -294,7 +294,7 @@ impl Engine {
                 self.run_here(conn, batch, command, spec)
             }
             Route::OneKey(_) => {
-                let owner = self.shard.owner(command.pos.slot());
+                let owner = self.shard.owner_at(command.pos);
                 if self.must_wait(conn, spec, owner) {
                     return Flow::Wait(Stall::Writes);
                 }
@@ -420,9 +420,7 @@ impl Engine {
         let mut keys = std::mem::take(&mut self.key_scratch);
         keys.clear();
         crate::command::keys::keys_of(spec, args, &mut keys);
-        let mut owners = keys
-            .iter()
-            .map(|k| self.shard.owner(Slot::of(args[k.index])));
+        let mut owners = keys.iter().map(|k| self.shard.owner_of_key(args[k.index]));
         let first = owners.next().unwrap_or(self.shard.id);
         let same = owners.all(|owner| owner == first);
         self.key_scratch = keys;
@@ -527,6 +525,7 @@ impl Engine {
         let write = spec.flags.has(Flags::WRITE) || spec.flags.has(Flags::PUBSUB);
         self.lend_held_buffer(conn);
         let session = self.session(conn);
+        session.pull.hop(owner);
         let in_volley = session.volley_left > 0;
         let seq = if in_volley {
             session.hold_sure()
@@ -662,9 +661,15 @@ fn run_function(
     large: OwnedArgs<'_>,
     out: &mut Output,
 ) {
+    let (bytes, shared) = (out.buf.len(), out.shared.len());
     let failed = !invoke::<true>(shard, function, &call, large, out);
     let took = shard.lap();
     count_call(shard, call.row, took, failed, call.caller, call.args);
+    if shard.slot_loads.spend(took) {
+        let large: usize = out.shared[shared..].iter().map(|(_, b)| b.len()).sum();
+        let reply = out.buf.len() - bytes + large;
+        shard.charge_slot(call.row, call.pos, call.args, took, reply);
+    }
 }
 
 /// Calls `function` for a command, writes its error, and records what it leaves behind; whether it

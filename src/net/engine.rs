@@ -42,7 +42,7 @@ pub struct Engine {
     pub shard: Shard,
     /// Connections; a slot is free or in use.
     pub(super) sessions: Vec<Option<Box<Session>>>,
-    free: Vec<ConnId>,
+    pub(super) free: Vec<ConnId>,
     /// Commands that this turn has parsed.
     pub(super) batch: Batch,
     /// What goes to each shard with this turn's batch.
@@ -79,6 +79,8 @@ pub struct Engine {
     pub(super) pause: super::pause::Pause,
     /// Slots on their way to other shards.
     pub(super) moves: super::slots::Moves,
+    /// Connections on their way between shards.
+    pub migration: super::migration::Migration,
     /// MONITOR.
     pub(super) monitors: super::monitor::Monitors,
     /// When connections of this shard stop waiting.
@@ -147,6 +149,7 @@ impl Engine {
             intake: None,
             pause: super::pause::Pause::default(),
             moves: super::slots::Moves::default(),
+            migration: super::migration::Migration::default(),
             monitors: super::monitor::Monitors::new(shards),
             deadlines: super::blocking::Deadlines::new(),
             settling: false,
@@ -192,7 +195,15 @@ impl Engine {
             session.flags |= flag::NEED_AUTH;
         }
         self.shard.stats.connections_received += 1;
-        let conn = match self.free.pop() {
+        let conn = self.enter(session);
+        self.shard.node.client_came(id, self.shard.id, conn);
+        self.watch_idle(conn, id);
+        conn
+    }
+
+    /// Gives a session a number.
+    pub(super) fn enter(&mut self, session: Box<Session>) -> ConnId {
+        match self.free.pop() {
             Some(conn) => {
                 assert!(self.sessions[conn as usize].is_none(), "a free slot");
                 self.sessions[conn as usize] = Some(session);
@@ -202,10 +213,7 @@ impl Engine {
                 self.sessions.push(Some(session));
                 (self.sessions.len() - 1) as ConnId
             }
-        };
-        self.shard.node.client_came(id, self.shard.id, conn);
-        self.watch_idle(conn, id);
-        conn
+        }
     }
 
     /// Lists a connection for the reactor: it has something to send, or is to be closed.
@@ -690,6 +698,9 @@ impl Engine {
         } else if session.out.is_empty() {
             let unused = std::mem::take(&mut session.out.buf);
             self.recycle(unused);
+        }
+        if self.shard.config.connection_migration {
+            self.mind_pull(input.conn);
         }
         self.end_if_hung_up(input.conn);
     }

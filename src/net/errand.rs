@@ -5,6 +5,7 @@
 use super::batch::RemoteCall;
 use super::blocking::Begun;
 use super::engine::Engine;
+use super::migration::Traveller;
 use super::pubsub::Told;
 use super::remote::{kind, wire};
 use super::slots::SlotsMessage;
@@ -70,6 +71,8 @@ pub(super) enum Errand {
     WaitEnded(Token),
     /// About slots that move.
     Slots(SlotsMessage),
+    /// This connection is yours from now on.
+    Migrated(Box<Traveller>),
 }
 
 impl Engine {
@@ -127,6 +130,7 @@ impl Engine {
             Errand::Waits(begun) => self.wait_begun(begun),
             Errand::WaitEnded(token) => self.shard.forget_waiter(&token),
             Errand::Slots(message) => self.on_slots(from, message),
+            Errand::Migrated(traveller) => self.migration.arrived.push(traveller),
         }
     }
 }

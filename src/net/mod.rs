@@ -1,6 +1,7 @@
 //! The client side of a shard: sessions, the batch of commands that a turn of the loop collects,
 //! and the dispatch of each to where it runs. State machines only: bytes and messages come in,
 //! bytes and messages go out; sockets and rings belong to the reactor.
+pub mod balance;
 pub mod batch;
 mod block;
 pub mod blocking;
@@ -17,6 +18,7 @@ pub mod held;
 pub mod idle;
 pub mod large;
 pub mod limits;
+pub mod migration;
 pub mod monitor;
 mod multi;
 pub mod pause;

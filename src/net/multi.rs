@@ -152,7 +152,7 @@ impl Engine {
         let mut watched = Vec::new();
         for key in &batch.args_of(command)[1..] {
             let pos = self.shard.pos(key);
-            let owner = self.shard.owner(pos.slot());
+            let owner = self.shard.owner_at(pos);
             watched.push(WatchedKey {
                 db,
                 owner,

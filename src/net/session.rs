@@ -11,12 +11,14 @@ use std::net::SocketAddr;
 use super::blocking::Blocked;
 use super::held::{Held, Request};
 use super::large::Large;
+use super::migration::Pull;
 use super::pubsub::Subscriptions;
 use super::tracking::Tracker;
 use crate::command::context::caller;
 use crate::command::registry::RowId;
 use crate::command::server::sync::Wish;
 use crate::keyspace::Keyspace;
+use crate::mesh::ShardId;
 use crate::resp::Version;
 use crate::resp::decode::Frame;
 use crate::resp::encode::Output;
@@ -137,6 +139,8 @@ pub mod flag {
     pub const CORE: u32 = 1 << 24;
     /// The same, and what is not the shard's is redirected or refused (`core-direct-strict`).
     pub const STRICT: u32 = 1 << 25;
+    /// To move to another shard as soon as nothing of it is under way (`connection-migration`).
+    pub const LEAVING: u32 = 1 << 26;
     /// Any of these, and a command does not take the short way.
     pub const SLOW: u32 = NEED_AUTH
         | CLOSE_AFTER_REPLY
@@ -260,6 +264,10 @@ pub struct Session {
     pub writes_at: u16,
     /// Input that is kept.
     pub kept: Option<Box<Kept>>,
+    /// Where its keys live, for `connection-migration`.
+    pub pull: Pull,
+    /// Where it is going; meaningless unless LEAVING.
+    pub leaving_to: ShardId,
     /// Seldom used settings and counters.
     pub info: Box<Info>,
 }
@@ -322,6 +330,8 @@ impl Session {
             writes_out: 0,
             writes_at: 0,
             kept: None,
+            pull: Pull::default(),
+            leaving_to: ShardId(0),
             info: Box::new(Info {
                 created_ms: now_ms,
                 active_ms: now_ms,

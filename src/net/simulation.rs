@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use super::dispatch::OUTGOING_MAX;
 use super::engine::Engine;
-use super::session::{ConnId, Peer};
+use super::migration::Departure;
+use super::session::{ConnId, Peer, flag};
 use crate::command::FAMILIES;
 use crate::command::registry::Registry;
 use crate::keyspace::{SLOTS, Slot};
@@ -43,6 +44,12 @@ struct Client {
     counters: [i64; KEYS],
     /// Pipelines sent.
     round: i64,
+    /// Its id, by which it is found when it has moved.
+    id: u64,
+    /// What it has sent and the server has not read.
+    socket: Vec<u8>,
+    /// Whether it is on its way from one shard to another.
+    away: bool,
     /// While it looks at another's keys, from the last to the first: the value of the last one.
     least: i64,
 }
@@ -58,6 +65,8 @@ struct World {
     mover: Option<(usize, ConnId)>,
     moving: bool,
     moves: usize,
+    /// Stands before the names of keys: a hash tag puts all of them into one slot.
+    tag: &'static str,
 }
 
 impl World {
@@ -89,6 +98,7 @@ impl World {
             mover: None,
             moving: false,
             moves: 0,
+            tag: "",
         };
         for _ in 0..clients {
             let home = node.place_connection().index();
@@ -100,6 +110,9 @@ impl World {
                 asked: VecDeque::new(),
                 counters: [0; KEYS],
                 round: 0,
+                id: world.engines[home].session(conn).id,
+                socket: Vec::new(),
+                away: false,
                 least: 0,
             });
         }
@@ -113,16 +126,35 @@ impl World {
         self.mover = Some((home, conn));
     }
 
+    /// From now on all keys are of one slot, which moves a key at a time.
+    fn let_one_slot_move_in_slices(&mut self) {
+        self.tag = "{one}";
+        self.let_slots_move();
+        for engine in &mut self.engines {
+            engine.moves.step_keys = 1;
+        }
+    }
+
+    /// From now on connections go where their keys are: to the one shard that has them all just then.
+    fn let_connections_follow(&mut self) {
+        self.let_one_slot_move_in_slices();
+        for engine in &mut self.engines {
+            Arc::make_mut(&mut engine.shard.config).connection_migration = true;
+            engine.migration.window = 4;
+        }
+    }
+
     /// Moves the slot of some key, and perhaps its neighbours.
     fn move_some_slots(&mut self) {
         let Some((home, conn)) = self.mover.filter(|_| !self.moving) else {
             return;
         };
+        let tag = self.tag;
         let key = match self.rng.bool() {
-            true => format!("counter:{}", self.rng.usize(..KEYS)),
+            true => format!("{tag}counter:{}", self.rng.usize(..KEYS)),
             false => {
                 let whom = self.rng.usize(..self.clients.len());
-                format!("own:{whom}:{}", self.rng.usize(..KEYS))
+                format!("{tag}own:{whom}:{}", self.rng.usize(..KEYS))
             }
         };
         let first = Slot::of(key.as_bytes()).index();
@@ -159,6 +191,44 @@ impl World {
             }
             engine.clean(conn);
         }
+        self.let_leave(at);
+    }
+
+    /// Connections that are to leave a shard do so, as in the reactor.
+    fn let_leave(&mut self, at: usize) {
+        let engine = &mut self.engines[at];
+        for client in self.clients.iter_mut().filter(|c| c.home == at && !c.away) {
+            let Some(conn) = client.conn else { continue };
+            let leaving = engine.session(conn).is(flag::LEAVING);
+            if leaving && engine.departure(conn) == Departure::Ready {
+                client.away = engine.leave(conn);
+            }
+        }
+        for traveller in std::mem::take(&mut engine.migration.arrived) {
+            let id = traveller.id();
+            let conn = engine.settle_in(*traveller);
+            let mut clients = self.clients.iter_mut();
+            let client = clients.find(|c| c.id == id).expect("a client");
+            assert!(client.away, "it was nowhere");
+            (client.home, client.conn, client.away) = (at, Some(conn), false);
+        }
+    }
+
+    /// The server reads what a client has sent.
+    fn read_socket(&mut self, at: usize) {
+        let client = &mut self.clients[at];
+        let (home, Some(conn), false) = (client.home, client.conn, client.away) else {
+            return;
+        };
+        if self.engines[home].session(conn).is(flag::LEAVING) {
+            return;
+        }
+        let bytes = std::mem::take(&mut client.socket);
+        if bytes.is_empty() {
+            return;
+        }
+        self.engines[home].receive(conn, &bytes);
+        self.engines[home].run_batch();
     }
 
     /// Delivers a batch from one shard to another, if there is one.
@@ -175,8 +245,13 @@ impl World {
         self.deliver(a, b);
         let at = self.rng.usize(..self.clients.len());
         self.read_replies(at);
+        self.read_socket(at);
         if may_send && self.clients[at].conn.is_some() {
             self.send(at);
+        }
+        if self.engines[0].shard.config.connection_migration {
+            // They rest after a move, and longer after each.
+            self.set_clocks(self.engines[0].shard.now_ms + 200);
         }
         if may_send && self.rng.u8(..) < 40 {
             self.move_some_slots();
@@ -192,6 +267,7 @@ impl World {
 
     /// A client sends a pipeline, often before the one before it is answered, and may go.
     fn send(&mut self, at: usize) {
+        let tag = self.tag;
         let others = self.clients.len();
         let client = &mut self.clients[at];
         let mut text = String::new();
@@ -203,42 +279,45 @@ impl World {
             client.least = 0;
             let whom = self.rng.usize(..others);
             client.asked.push_back(Asked::Look(whom, KEYS - 1));
-            text = format!("GET own:{whom}:{}\r\n", KEYS - 1);
+            text = format!("GET {tag}own:{whom}:{}\r\n", KEYS - 1);
         } else {
             client.round += 1;
             for own in 0..KEYS {
                 for _ in 0..self.rng.usize(..3) {
                     let counter = self.rng.usize(..KEYS);
                     if self.rng.bool() {
-                        text += &format!("INCR counter:{counter}\r\n");
+                        text += &format!("INCR {tag}counter:{counter}\r\n");
                         client.asked.push_back(Asked::Incr(counter));
                         self.increments += 1;
                     } else {
-                        text += &format!("GET counter:{counter}\r\n");
+                        text += &format!("GET {tag}counter:{counter}\r\n");
                         client.asked.push_back(Asked::Get(counter));
                     }
                 }
-                text += &format!("SET own:{at}:{own} {}\r\n", client.round);
+                text += &format!("SET {tag}own:{at}:{own} {}\r\n", client.round);
                 client.asked.push_back(Asked::Set);
             }
         }
-        let (home, conn) = (client.home, client.conn.expect("it is there"));
         let bytes = text.into_bytes();
         let cut = self.rng.usize(..=bytes.len());
         for piece in [&bytes[..cut], &bytes[cut..]] {
-            self.engines[home].receive(conn, piece);
-            self.engines[home].run_batch();
+            self.clients[at].socket.extend_from_slice(piece);
+            self.read_socket(at);
         }
+        let client = &self.clients[at];
+        let (home, conn) = (client.home, client.conn.expect("it is there"));
         self.end_turn(home);
-        if self.rng.u8(..) < 4 && at > 0 {
+        if self.rng.u8(..) < 4 && at > 0 && !self.clients[at].away {
             self.clients[at].conn = None;
             self.clients[at].asked.clear();
+            self.clients[at].socket.clear();
             self.engines[home].disconnected(conn);
             self.end_turn(home);
         }
     }
 
     fn read_replies(&mut self, at: usize) {
+        let tag = self.tag;
         let client = &mut self.clients[at];
         while let Some((number, length)) = reply(&client.received) {
             client.received.drain(..length);
@@ -261,11 +340,10 @@ impl World {
                     if key == 0 {
                         continue;
                     }
-                    let text = format!("GET own:{whom}:{}\r\n", key - 1);
+                    let text = format!("GET {tag}own:{whom}:{}\r\n", key - 1);
                     client.asked.push_back(Asked::Look(whom, key - 1));
-                    let (home, conn) = (client.home, client.conn.expect("just seen"));
-                    self.engines[home].receive(conn, text.as_bytes());
-                    self.engines[home].run_batch();
+                    client.socket.extend_from_slice(text.as_bytes());
+                    self.read_socket(at);
                     return;
                 }
             }
@@ -274,11 +352,11 @@ impl World {
 
     /// Asks for a key when nothing else is under way.
     fn value(&mut self, key: &str) -> i64 {
-        let (home, conn) = (self.clients[0].home, self.clients[0].conn.expect("stays"));
         let text = format!("GET {key}\r\n");
-        self.engines[home].receive(conn, text.as_bytes());
-        self.end_turn(home);
+        self.clients[0].socket.extend_from_slice(text.as_bytes());
         loop {
+            self.read_socket(0);
+            self.end_turn(self.clients[0].home);
             let received = &mut self.clients[0].received;
             if let Some((number, length)) = reply(received) {
                 received.drain(..length);
@@ -340,23 +418,40 @@ fn reply(bytes: &[u8]) -> Option<(i64, usize)> {
 
 #[test]
 fn pipelines_over_shards_in_any_order_of_events() {
-    assert_eq!(run_seeds(60, false), 0);
+    let (volleys, moves) = run_seeds(60, |_| ());
+    assert!(volleys > 500, "{volleys} pipelines went in volleys");
+    assert_eq!(moves, 0);
 }
 
 #[test]
 fn slots_move_under_pipelines_in_any_order_of_events() {
-    let moves = run_seeds(60, true);
+    let (volleys, moves) = run_seeds(60, World::let_slots_move);
+    assert!(volleys > 500, "{volleys} pipelines went in volleys");
     assert!(moves > 100, "{moves} moves");
 }
 
-/// Runs worlds from so many seeds; how many times slots have moved.
-fn run_seeds(seeds: u64, slots_move: bool) -> usize {
-    let (mut volleys, mut moves) = (0, 0);
+#[test]
+fn a_slot_moves_in_slices_under_pipelines_in_any_order_of_events() {
+    let (volleys, moves) = run_seeds(60, World::let_one_slot_move_in_slices);
+    assert!(volleys > 20, "{volleys} pipelines went in volleys");
+    assert!(moves > 50, "{moves} moves of the slot");
+}
+
+#[test]
+fn connections_follow_their_keys_in_any_order_of_events() {
+    let (_, moves) = run_seeds(60, World::let_connections_follow);
+    assert!(moves > 50, "{moves} moves of the slot");
+}
+
+/// Runs worlds from so many seeds; how many pipelines have gone in volleys, and how many times slots
+/// have moved.
+fn run_seeds(seeds: u64, prepare: fn(&mut World)) -> (u64, usize) {
+    let (mut volleys, mut moves, mut migrated) = (0, 0, 0);
+    let mut follow = false;
     for seed in 0..seeds {
         let mut world = World::new(seed, 5);
-        if slots_move {
-            world.let_slots_move();
-        }
+        prepare(&mut world);
+        let tag = world.tag;
         for _ in 0..600 {
             world.step(true);
         }
@@ -376,6 +471,9 @@ fn run_seeds(seeds: u64, slots_move: bool) -> usize {
             );
             assert!(engine.volleys.is_empty(), "seed {seed}");
             volleys += engine.shard.txns.totals().executed;
+            migrated += engine.shard.stats.migrated_away;
+            follow = engine.shard.config.connection_migration;
+            assert!(engine.migration.arrived.is_empty(), "seed {seed}");
             for (_, session) in engine.sessions() {
                 assert_eq!(
                     (session.waiting, session.unsure, session.writes_out),
@@ -385,7 +483,7 @@ fn run_seeds(seeds: u64, slots_move: bool) -> usize {
             }
         }
         let sum: i64 = (0..KEYS)
-            .map(|n| world.value(&format!("counter:{n}")))
+            .map(|n| world.value(&format!("{tag}counter:{n}")))
             .sum();
         let all_stayed = world.clients.iter().all(|client| client.conn.is_some());
         assert!(sum <= world.increments, "seed {seed}: each counts once");
@@ -395,7 +493,7 @@ fn run_seeds(seeds: u64, slots_move: bool) -> usize {
         );
         for at in 0..world.clients.len() {
             let own: Vec<i64> = (0..KEYS)
-                .map(|n| world.value(&format!("own:{at}:{n}")))
+                .map(|n| world.value(&format!("{tag}own:{at}:{n}")))
                 .collect();
             assert!(own.is_sorted_by(|a, b| a >= b), "seed {seed}: {own:?}");
         }
@@ -411,8 +509,8 @@ fn run_seeds(seeds: u64, slots_move: bool) -> usize {
             assert_eq!(keys, 0, "seed {seed}: keys are where the map says");
         }
     }
-    assert!(volleys > 500, "{volleys} pipelines went in volleys");
-    moves
+    assert_eq!(migrated > 100, follow, "{migrated} connections have moved");
+    (volleys, moves)
 }
 
 /// Clients that wait for elements of queues, clients that push them, subscribers and publishers, all

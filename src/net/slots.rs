@@ -1,6 +1,6 @@
-//! Slots move from shard to shard while the server runs (RINGDOVE SLOTS MOVE).
+//! Slots move from shard to shard while the server runs (RINGDOVE SLOTS MOVE and BALANCE).
 //!
-//! Who owns a slot is known everywhere without asking, and much that is under way rests on it: claims
+//! Who owns a key is known everywhere without asking, and much that is under way rests on it: claims
 //! of transactions, places in lanes, volleys. So a move does not race with any of it. It happens
 //! between two moments of the whole process: no command is under way anywhere then, all shards change
 //! their maps, and what belongs to the slots goes over as it is. Clients find their commands a little
@@ -8,10 +8,11 @@
 //!
 //! ```text
 //! leader (home of the client that asks)        every shard
+//!   Measure ─►   (the owner) ◄─ Measured: what may move in one pause
 //!   Pause  ──►   takes up no command any more; puts off what ends by itself
 //!   Ask    ──►   Told: whether its clients wait for nothing, and how much it has sent and received
 //!     ... until all are quiet, and two rounds in a row show the same numbers, sent = received
-//!   Take   ──►   changes its map; who owned a slot sends what belongs to it: Cargo ──► new owner
+//!   Take   ──►   changes its map; the owner sends what belongs to it: Cargo ──► new owner
 //!          ◄──   Taken, and Arrived from the new owner
 //!   Resume ──►   goes on
 //!          ◄──   Resumed, when commands that waited have been taken up: the next step may begin
@@ -35,40 +36,66 @@
 //!   told to ask again. While a snapshot is made slots stay where they are. SCAN's cursors name positions, not shards.
 //!
 //! # Bounds
-//! A request is cut into steps of [`STEP_SLOTS`] slots, with everybody going on in between: a pause
-//! lasts for the longest command under way, some rounds, and the move of that many slots' keys (well
-//! under a microsecond a key). One request runs at a time.
+//! A request is cut into steps, with everybody going on in between: a pause lasts for the longest
+//! command under way, some rounds, and the move of [`STEP_SLOTS`] slots or [`STEP_KEYS`] keys,
+//! whatever comes first (well under a microsecond a key at each end). A slot with more keys moves in
+//! slices, in the order of positions; between two of them its keys have two owners, and commands on
+//! several of them are transactions like others ([`crate::shard::ownership`]). What is in a key goes
+//! over as an address, however large. One request runs at a time.
 
+use std::collections::VecDeque;
+
+use super::balance::{self, Stretch, Weights};
 use super::engine::{Engine, slow};
 use super::errand::Errand;
 use super::session::{ConnId, flag};
 use crate::command::error::Error;
-use crate::keyspace::{OwnedEntry, SLOTS, Slot};
+use crate::keyspace::{OwnedEntry, SLOTS, Slot, cursor_slot, pos_cursor, slot_cursor};
 use crate::mesh::ShardId;
 use crate::resp::encode::Reply;
 use crate::shard::blocking::{Token, Waiter};
 use crate::shard::channels::Owned;
 use crate::shard::lending::Wanted;
+use crate::shard::ownership::whole_slots;
 
-/// Slots that move in one pause.
+/// Slots that move in one pause, at most.
 const STEP_SLOTS: usize = 16;
+/// Keys that move in one pause, at most: some milliseconds.
+pub(super) const STEP_KEYS: usize = 2048;
+
+/// What moves in one pause: what `from` owns from the cursor `at` up to `end`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Step {
+    at: u64,
+    end: u64,
+    from: ShardId,
+    to: ShardId,
+}
 
 /// What shards say to each other about it.
 pub(super) enum SlotsMessage {
+    /// Say what your slots weigh.
+    Weigh,
+    /// What they weigh.
+    Weighed(Box<Weights>),
+    /// Say how much of this may move in one pause.
+    Measure { at: u64, end: u64 },
+    /// Up to there.
+    Measured { end: u64 },
     /// Take up nothing more.
     Pause,
     /// Say how things are with you.
     Ask,
     /// How things are.
     Told(Told),
-    /// These slots are `to`'s from now on.
-    Take { first: u16, last: u16, to: ShardId },
+    /// This moves, now.
+    Take(Step),
     /// Done; whether cargo is on its way.
     Taken { cargo: bool },
-    /// What belongs to the slots, and the shard that leads the move.
+    /// What belongs to it, and the shard that leads the move.
     Cargo {
         leader: ShardId,
-        take: (u16, u16),
+        step: Step,
         cargo: Box<Cargo>,
     },
     /// Cargo is in its place: so many keys.
@@ -104,7 +131,6 @@ pub(super) struct Cargo {
 }
 
 /// A shard's part in moves.
-#[derive(Default)]
 pub(super) struct Moves {
     /// Whether the shard has paused.
     paused: bool,
@@ -117,18 +143,45 @@ pub(super) struct Moves {
     /// Messages without a reply of their own, to and from other shards.
     pub(super) sent: u64,
     pub(super) received: u64,
+    /// Keys that move from this shard in one pause, at most.
+    pub(super) step_keys: usize,
     /// The move that this shard leads.
     leading: Option<Box<Leading>>,
+}
+
+impl Default for Moves {
+    fn default() -> Self {
+        Self {
+            paused: false,
+            waiting: Vec::new(),
+            gone: Vec::new(),
+            resumed: None,
+            sent: 0,
+            received: 0,
+            step_keys: STEP_KEYS,
+            leading: None,
+        }
+    }
+}
+
+/// What a client has asked for, and how it is answered.
+pub(super) enum Request {
+    /// SLOTS MOVE: with the number of keys that moved.
+    Move,
+    /// SLOTS BALANCE: with a report.
+    Balance(Box<balance::Balance>),
 }
 
 /// A request that is being carried out.
 struct Leading {
     conn: ConnId,
     seq: u32,
-    /// Slots from here on have yet to move.
-    next: usize,
-    last: usize,
-    to: ShardId,
+    request: Request,
+    /// What is still to move; the first of it from the cursor `at` on.
+    stretches: VecDeque<Stretch>,
+    at: u64,
+    /// What moves now.
+    step: Option<Step>,
     /// Shards that have not answered yet.
     missing: usize,
     /// Their answers so far, and the sums of the round before if all were quiet in it.
@@ -136,7 +189,8 @@ struct Leading {
     before: Option<(u64, u64)>,
     /// Cargo that was announced less cargo that has arrived.
     cargo: isize,
-    /// Keys that have moved.
+    /// Keys that have moved: of each stretch that is done, and of the present one.
+    done: Vec<usize>,
     keys: usize,
 }
 
@@ -148,6 +202,32 @@ impl Engine {
         first: Slot,
         last: Slot,
         to: ShardId,
+    ) -> Result<(), Error> {
+        let stretch = Stretch {
+            first: first.index(),
+            last: last.index(),
+            to,
+        };
+        self.lead(conn, Request::Move, VecDeque::from([stretch]))?;
+        self.next_stretch();
+        Ok(())
+    }
+
+    /// Begins to make what slots weigh even over the shards.
+    pub fn balance_slots(&mut self, conn: ConnId, wanted: balance::Wanted) -> Result<(), Error> {
+        let balance = Box::new(balance::Balance::new(wanted));
+        self.lead(conn, Request::Balance(balance), VecDeque::new())?;
+        let leading = self.moves.leading.as_mut().expect("it leads");
+        leading.missing = self.shard.node.shards;
+        self.tell_all(|| SlotsMessage::Weigh);
+        Ok(())
+    }
+
+    fn lead(
+        &mut self,
+        conn: ConnId,
+        request: Request,
+        stretches: VecDeque<Stretch>,
     ) -> Result<(), Error> {
         if !self.shard.node.begin_move() {
             return Err(Error::new("ERR slots are being moved already"));
@@ -165,17 +245,56 @@ impl Engine {
         self.moves.leading = Some(Box::new(Leading {
             conn,
             seq,
-            next: first.index(),
-            last: last.index(),
-            to,
+            request,
+            stretches,
+            at: 0,
+            step: None,
             missing: 0,
             told: Told::default(),
             before: None,
             cargo: 0,
+            done: Vec::new(),
             keys: 0,
         }));
-        self.next_step();
         Ok(())
+    }
+
+    /// What the slots of this shard weigh, and what they have cost here.
+    fn weigh(&mut self) -> Weights {
+        let shard = &mut self.shard;
+        let (age, loads) = shard.slot_loads.loads(shard.now_ms);
+        let mut weights = Weights::new(age, loads);
+        let used: Vec<_> = shard.keyspace.iter().filter(|db| !db.is_empty()).collect();
+        for slot in (0..).map_while(Slot::new) {
+            let count = used.iter().map(|db| db.count_in_slot(slot));
+            weights.keys[slot.index()] = count.sum::<usize>() as u64;
+        }
+        weights
+    }
+
+    /// A shard has weighed its slots. When all have, what is to move is known.
+    fn weighed(&mut self, weights: &Weights) {
+        let leading = self.moves.leading.as_mut().expect("it leads");
+        leading.missing -= 1;
+        let Request::Balance(balance) = &mut leading.request else {
+            unreachable!("nothing is weighed for a move")
+        };
+        balance.add(weights);
+        if leading.missing > 0 {
+            return;
+        }
+        let stretches = balance.plan(&self.shard.slot_map, self.shard.node.shards);
+        leading.stretches = stretches.into();
+        self.next_stretch();
+    }
+
+    fn next_stretch(&mut self) {
+        let leading = self.moves.leading.as_mut().expect("it leads");
+        let Some(stretch) = leading.stretches.front() else {
+            return self.end_move();
+        };
+        leading.at = slot_cursor(stretch.first);
+        self.next_step();
     }
 
     /// Whether a command must wait for the end of a move; if so its connection is remembered.
@@ -203,17 +322,38 @@ impl Engine {
         self.shard.set_paused(paused);
     }
 
-    /// Skips what is at its place already, and pauses everybody for the next slots; or ends.
+    /// Skips what is at its place already, and asks the owner of the next how much of it may move.
     fn next_step(&mut self) {
         let leading = self.moves.leading.as_mut().expect("it leads");
-        let (to, last) = (leading.to, leading.last);
-        let map = &self.shard.slot_map;
-        while leading.next <= last && map[leading.next] == to {
-            leading.next += 1;
+        let stretch = leading.stretches.front().expect("it has something to move");
+        let (to, end) = (stretch.to, slot_cursor(stretch.last + 1));
+        let shard = &self.shard;
+        while leading.at < end && shard.owner_of_cursor(leading.at) == to {
+            leading.at = shard.end_of_stretch(leading.at);
         }
-        if leading.next > last {
-            return self.end_move();
+        if leading.at >= end {
+            leading.stretches.pop_front();
+            leading.done.push(std::mem::take(&mut leading.keys));
+            return self.next_stretch();
         }
+        let at = leading.at;
+        let from = shard.owner_of_cursor(at);
+        let first = cursor_slot(at).index();
+        let most = end.min(slot_cursor((first + STEP_SLOTS).min(SLOTS)));
+        let mut end = at;
+        while end < most && shard.owner_of_cursor(end) == from {
+            end = shard.end_of_stretch(end);
+        }
+        leading.step = Some(Step { at, end, from, to });
+        self.tell_shard(from, SlotsMessage::Measure { at, end });
+    }
+
+    /// How much is to move is known: pauses everybody.
+    fn measured(&mut self, end: u64) {
+        let leading = self.moves.leading.as_mut().expect("it leads");
+        let step = leading.step.as_mut().expect("it was measured");
+        assert!(step.at < end && end <= step.end, "a part of what was asked");
+        step.end = end;
         leading.before = None;
         self.tell_all(|| SlotsMessage::Pause);
         self.ask_all();
@@ -225,7 +365,11 @@ impl Engine {
         let session = self.session(leading.conn);
         let version = session.version;
         session.complete(leading.seq, |out| {
-            Reply::new(out, version).integer(leading.keys as i64);
+            let mut reply = Reply::new(out, version);
+            match &leading.request {
+                Request::Move => reply.integer(leading.done.iter().sum::<usize>() as i64),
+                Request::Balance(balance) => balance.report(&leading.done, &mut reply),
+            }
         });
         self.answered(leading.conn);
     }
@@ -270,8 +414,18 @@ impl Engine {
                 self.tell_shard(from, SlotsMessage::Told(told));
             }
             SlotsMessage::Told(told) => self.told(told),
-            SlotsMessage::Take { first, last, to } => {
-                let cargo = self.take_slots(from, first, last, to);
+            SlotsMessage::Weigh => {
+                let weights = Box::new(self.weigh());
+                self.tell_shard(from, SlotsMessage::Weighed(weights));
+            }
+            SlotsMessage::Weighed(weights) => self.weighed(&weights),
+            SlotsMessage::Measure { at, end } => {
+                let end = self.shard.part_of_keys(at, end, self.moves.step_keys);
+                self.tell_shard(from, SlotsMessage::Measured { end });
+            }
+            SlotsMessage::Measured { end } => self.measured(end),
+            SlotsMessage::Take(step) => {
+                let cargo = self.take(from, step);
                 self.tell_shard(from, SlotsMessage::Taken { cargo });
             }
             SlotsMessage::Taken { cargo } => {
@@ -282,12 +436,12 @@ impl Engine {
             }
             SlotsMessage::Cargo {
                 leader,
-                take: (first, last),
+                step,
                 cargo,
             } => {
+                assert_eq!(step.to, self.shard.id, "cargo has one address");
                 // It may come before the word of the leader.
-                let own = self.shard.id;
-                self.shard.slot_map[usize::from(first)..=usize::from(last)].fill(own);
+                self.shard.give(step.at, step.end, step.to);
                 let keys = self.unload(*cargo);
                 self.tell_shard(leader, SlotsMessage::Arrived { keys });
             }
@@ -348,39 +502,36 @@ impl Engine {
             leading.before = still;
             return self.ask_all();
         }
-        let (first, to) = (leading.next, leading.to);
-        let last = leading.last.min(first + STEP_SLOTS - 1);
-        leading.next = last + 1;
+        let step = leading.step.take().expect("it was measured");
+        leading.at = step.end;
         leading.missing = self.shard.node.shards;
-        let (first, last) = (first as u16, last as u16);
-        self.tell_all(|| SlotsMessage::Take { first, last, to });
+        self.tell_all(|| SlotsMessage::Take(step));
     }
 
-    /// Changes the map; sends off what this shard owned. Whether there was anything to be sent.
-    fn take_slots(&mut self, leader: ShardId, first: u16, last: u16, to: ShardId) -> bool {
-        let own = self.shard.id;
-        let range = usize::from(first)..=usize::from(last);
-        assert!(*range.end() < SLOTS && to.index() < self.shard.node.shards);
-        let mut moved = [false; SLOTS];
-        let owned = range
-            .clone()
-            .filter(|slot| self.shard.slot_map[*slot] == own);
-        owned.for_each(|slot| moved[slot] = true);
-        self.shard.slot_map[range].fill(to);
-        if to == own || !moved.contains(&true) {
+    /// Changes the map; the owner sends off what moves. Whether it has.
+    fn take(&mut self, leader: ShardId, step: Step) -> bool {
+        let Step { at, end, from, to } = step;
+        assert_ne!(from, to, "what is there does not move");
+        let keys = match from == self.shard.id {
+            true => self.shard.keys_between(at, end),
+            false => Vec::new(),
+        };
+        self.shard.give(at, end, to);
+        if from != self.shard.id {
             return false;
         }
-        let is_moved = |slot: Slot| moved[slot.index()];
-        let keys = self.shard.keys_in_slots(
-            (first..=last)
-                .filter_map(Slot::new)
-                .filter(|s| is_moved(*s)),
-        );
         let entries = self.shard.take_entries(&keys);
+        let is_moved = |pos| (at..end).contains(&pos_cursor(pos));
         self.shard.touch_watched_in(is_moved);
         self.shard.forget_reads_in(is_moved);
-        let waiters = self.shard.take_waiters_in(is_moved);
-        let channels = self.shard.channels.take_owned(is_moved);
+        let hasher = *self.shard.keyspace.hasher();
+        let waiters = self.shard.take_waiters_of(|key| is_moved(hasher.pos(key)));
+        // What belongs to a slot and not to a key goes with the slot's last part.
+        let slots = cursor_slot(at).index()..whole_slots(end);
+        let channels = self
+            .shard
+            .channels
+            .take_owned(|slot| slots.contains(&slot.index()));
         for waiter in &waiters {
             let (conn, token) = (waiter.call.conn, waiter.token.clone());
             let shard = to;
@@ -395,12 +546,11 @@ impl Engine {
             channels,
             waiters,
         });
-        let take = (first, last);
         self.tell_shard(
             to,
             SlotsMessage::Cargo {
                 leader,
-                take,
+                step,
                 cargo,
             },
         );

@@ -58,7 +58,7 @@ impl Engine {
         let args = batch.args_of(command);
         for group in args[1..].chunks_exact(step) {
             let pos = self.shard.pos(group[0]);
-            let owner = self.shard.owner(pos.slot());
+            let owner = self.shard.owner_at(pos);
             let (place, part) = needs.part(owner);
             let position = pos.to_bits();
             part.claims.push(Claim::Key { db, position, mode });

@@ -224,7 +224,7 @@ impl Engine {
         let mut lenders: Vec<(ShardId, Vec<Wanted>)> = Vec::new();
         for (db, key) in keys {
             let pos = self.shard.pos(&key);
-            let owner = self.shard.owner(pos.slot());
+            let owner = self.shard.owner_at(pos);
             let is_lent = steps.lent.iter().any(|(_, loan)| {
                 let mut keys = loan.ask.keys.iter();
                 keys.any(|lent| lent.db == db && lent.pos == pos && lent.key == key)

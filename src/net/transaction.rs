@@ -41,7 +41,7 @@ use crate::command::generic::keys::other_database;
 use crate::command::keys::keys_of;
 use crate::command::registry::{Route, RowId};
 use crate::command::spec::{Flags, Spec};
-use crate::keyspace::{Pos, Slot};
+use crate::keyspace::Pos;
 use crate::mesh::ShardId;
 use crate::resp::encode::{Output, Reply};
 use crate::shard::blocking::Waiter;
@@ -195,7 +195,7 @@ impl Engine {
     pub(super) fn lend_keys(&mut self, needs: &mut Needs, db: u16, spec: &Spec, args: &[&[u8]]) {
         let own = self.shard.id;
         self.each_key(db, spec, args, |engine, db, pos, key| {
-            let owner = engine.shard.owner(pos.slot());
+            let owner = engine.shard.owner_at(pos);
             let (_, part) = needs.part(owner);
             part.claims.push(Claim::Key {
                 db,
@@ -542,7 +542,7 @@ impl Engine {
         let mut changes = self.shard.changes.take().expect("set above");
         for (shard, loan) in loans.iter_mut() {
             loan.entries = self.shard.take_entries(&loan.ask.keys);
-            let owner = |pos: Pos| self.shard.owner(pos.slot());
+            let owner = |pos: Pos| self.shard.owner_at(pos);
             loan.changes = changes
                 .extract_if(.., |change| owner(change.pos) == *shard)
                 .collect();
@@ -741,7 +741,7 @@ pub(super) fn connection_of(call: &RemoteCall) -> ConnectionId {
 
 /// The shard that owns a key.
 pub(super) fn owner_of(engine: &Engine, key: &[u8]) -> ShardId {
-    engine.shard.owner(Slot::of(key))
+    engine.shard.owner_of_key(key)
 }
 
 #[cfg(test)]

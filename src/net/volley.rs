@@ -250,7 +250,7 @@ impl Engine {
             return None;
         }
         match route {
-            Route::OneKey(_) => Some(self.shard.owner(command.pos.slot())),
+            Route::OneKey(_) => Some(self.shard.owner_at(command.pos)),
             // DEL, EXISTS and the like, of one key mostly.
             Route::ManyKeys if spread != Spread::Lend => {
                 let owner = self.owner_of_all(batch.args_of(command), spec);

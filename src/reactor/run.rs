@@ -21,6 +21,7 @@ use super::{clock, socket};
 use crate::mesh::{Endpoint, ShardId};
 use crate::net::ebb::Ebb;
 use crate::net::engine::{Engine, WAITING_OUTPUT_MAX};
+use crate::net::migration::Departure;
 use crate::net::session::{ConnId, Peer, flag};
 use crate::resp::encode::Output;
 use crate::shard::Shard;
@@ -271,6 +272,9 @@ impl Reactor {
         if done.more() {
             return;
         }
+        if paused {
+            self.again.push(conn); // it may be what a connection that leaves has waited for
+        }
         match -done.result {
             _ if closing => self.again.push(conn),
             libc::ENOBUFS => self.starved.push(conn),
@@ -461,6 +465,11 @@ impl Reactor {
         if is_core {
             self.engine.enter_core(conn);
         }
+        self.link(conn, fd);
+    }
+
+    /// Begins to receive from a connection.
+    fn link(&mut self, conn: ConnId, fd: RawFd) {
         if self.links.len() <= conn as usize {
             self.links.resize_with(conn as usize + 1, || None);
         }
@@ -500,6 +509,11 @@ impl Reactor {
         for (fd, listener) in std::mem::take(&mut self.engine.adopted) {
             self.adopt(fd, listener);
         }
+        for traveller in std::mem::take(&mut self.engine.migration.arrived) {
+            let fd = traveller.fd();
+            let conn = self.engine.settle_in(*traveller);
+            self.link(conn, fd);
+        }
     }
 
     /// Hands over what goes to other shards, and wakes those that sleep. Whether a lane was full.
@@ -532,6 +546,7 @@ impl Reactor {
         for conn in dirty.drain(..) {
             self.flush(conn);
             self.engine.clean(conn);
+            self.let_leave(conn);
         }
         std::mem::swap(&mut dirty, &mut self.engine.dirty);
         self.engine.dirty.append(&mut dirty);
@@ -593,8 +608,8 @@ impl Reactor {
             }
             return;
         }
-        let want_paused =
-            session.is(flag::READ_PAUSED) || session.output_bytes() > WAITING_OUTPUT_MAX;
+        let want_paused = session.is(flag::READ_PAUSED | flag::LEAVING)
+            || session.output_bytes() > WAITING_OUTPUT_MAX;
         if want_paused != link.paused {
             link.paused = want_paused;
             if want_paused && link.receiving {
@@ -603,6 +618,34 @@ impl Reactor {
             } else if !want_paused && !link.receiving {
                 self.starved.push(conn);
             }
+        }
+    }
+
+    /// Sends a connection off to another shard if it is to go there and may. Its socket goes along: no
+    /// operation of this ring is under way on it.
+    fn let_leave(&mut self, conn: ConnId) {
+        let leaving = self.engine.session_if(conn);
+        if leaving.is_none_or(|session| !session.is(flag::LEAVING)) {
+            return;
+        }
+        let Some(link) = self.links.get(conn as usize).and_then(Option::as_ref) else {
+            return;
+        };
+        let busy = link.receiving || link.closing || link.backlog.is_some();
+        if link.receiving && link.space.is_none() || link.closing {
+            return; // its end marks the connection again
+        }
+        let sending = self.sending.iter().any(|s| s.conn == conn);
+        let departure = match self.engine.departure(conn) {
+            Departure::Ready if busy || sending => Departure::Later,
+            departure => departure,
+        };
+        let left = departure == Departure::Ready && self.engine.leave(conn);
+        if left {
+            let link = self.links[conn as usize].take().expect("just seen");
+            assert!(link.space.is_none(), "nothing is received into memory");
+        } else {
+            self.again.push(conn);
         }
     }
 

@@ -16,7 +16,7 @@ use smallvec::SmallVec;
 
 use super::Shard;
 use super::lending::OwnedCommand;
-use crate::keyspace::{Kind, Slot};
+use crate::keyspace::Kind;
 use crate::net::batch::RemoteCall;
 
 /// The reply of a command that finds nothing and may not wait.
@@ -185,7 +185,7 @@ impl Shard {
     pub fn add_waiter(&mut self, number: u64, mut waiter: Waiter) {
         let keys = waiter.wait.keys.iter();
         let keys = keys.map(|at| waiter.command.arg(*at as usize));
-        let own = keys.filter(|key| self.owner(Slot::of(key)) == self.id);
+        let own = keys.filter(|key| self.owner_of_key(key) == self.id);
         waiter.keys = own.map(Box::from).collect();
         let by_key = self.blocking.by_key.entry(waiter.call.db).or_default();
         for key in &waiter.keys {
@@ -226,10 +226,10 @@ impl Shard {
         }
     }
 
-    /// Takes out those who wait for a key of slots that this shard owns no more, in their order. Who
+    /// Takes out those who wait for a key that this shard owns no more, in their order. Who
     /// waits for other keys of this shard, too, stays for these, in its place.
-    pub fn take_waiters_in(&mut self, moved: impl Fn(Slot) -> bool) -> Vec<Waiter> {
-        let waits = |waiter: &Waiter| waiter.keys.iter().any(|key| moved(Slot::of(key)));
+    pub fn take_waiters_of(&mut self, moved: impl Fn(&[u8]) -> bool) -> Vec<Waiter> {
+        let waits = |waiter: &Waiter| waiter.keys.iter().any(|key| moved(key));
         let all = self.blocking.waiters.iter();
         let mut numbers: Vec<u64> = all.filter(|(_, w)| waits(w)).map(|(n, _)| *n).collect();
         numbers.sort_unstable();
@@ -239,7 +239,7 @@ impl Shard {
             if waiter.token.is_taken() {
                 continue;
             }
-            if waiter.keys.iter().any(|key| !moved(Slot::of(key))) {
+            if waiter.keys.iter().any(|key| !moved(key)) {
                 self.add_waiter(number, waiter.clone());
             }
             taken.push(waiter);

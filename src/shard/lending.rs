@@ -15,7 +15,7 @@ use super::effects::Left;
 use super::tracking::Holder;
 use crate::command::context::Caller;
 use crate::command::registry::RowId;
-use crate::keyspace::{Lookup, OwnedEntry, Pos, Slot};
+use crate::keyspace::{Lookup, OwnedEntry, Pos};
 use crate::mesh::ShardId;
 use crate::net::batch::RemoteCall;
 use crate::resp::encode::Output;
@@ -168,31 +168,40 @@ impl Shard {
         keys.iter().map(take).collect()
     }
 
-    /// The keys of slots, in all databases.
-    pub fn keys_in_slots(&self, slots: impl Iterator<Item = Slot> + Clone) -> Vec<Wanted> {
+    /// The keys from one cursor up to another, in all databases.
+    pub fn keys_between(&self, from: u64, end: u64) -> Vec<Wanted> {
         let mut keys = Vec::new();
         for (db, found) in self.keyspace.iter().enumerate() {
-            if found.is_empty() {
-                continue;
-            }
-            for slot in slots.clone() {
-                found.for_each_in_slot(slot, usize::MAX, |entry| {
-                    keys.push(Wanted {
-                        db: db as u16,
-                        pos: self.keyspace.pos(entry.key()),
-                        key: entry.key().into(),
-                    });
+            let reached = found.scan(from, end, usize::MAX, 0, |entry| {
+                keys.push(Wanted {
+                    db: db as u16,
+                    pos: self.keyspace.pos(entry.key()),
+                    key: entry.key().into(),
                 });
-            }
+            });
+            assert_eq!(reached, end, "nothing was left out");
         }
         keys
     }
 
-    /// Whoever watches a key of these slots finds it changed.
-    pub fn touch_watched_in(&mut self, moved: impl Fn(Slot) -> bool) {
+    /// The end of a part that begins at `from`, is not beyond `end`, and has about `count` keys in all
+    /// databases together, or fewer.
+    pub fn part_of_keys(&self, from: u64, end: u64, count: usize) -> u64 {
+        let (mut end, mut left) = (end, count);
+        for db in self.keyspace.iter() {
+            let mut seen = 0;
+            end = db.scan(from, end, left.max(1), 0, |_| seen += 1);
+            left = left.saturating_sub(seen);
+        }
+        assert!(end > from, "a part has something");
+        end
+    }
+
+    /// Whoever watches a key that stands there finds it changed.
+    pub fn touch_watched_in(&mut self, moved: impl Fn(Pos) -> bool) {
         let mut touched = Vec::new();
         self.txns.each_watched(|db, position, _| {
-            if moved(Pos::from_bits(position).slot()) {
+            if moved(Pos::from_bits(position)) {
                 touched.push((db, position));
             }
         });

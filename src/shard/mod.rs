@@ -9,8 +9,10 @@ pub mod expiry;
 pub mod lending;
 pub mod lfu;
 pub mod node;
+pub mod ownership;
 pub mod prefetch;
 pub mod rates;
+pub mod slot_load;
 pub mod snapshot;
 pub mod stats;
 pub mod tracking;
@@ -19,7 +21,7 @@ pub mod watch;
 use std::sync::Arc;
 
 use crate::command::registry::Registry;
-use crate::keyspace::{Hasher, Keyspace, Pos, SLOTS, Slot, Supply};
+use crate::keyspace::{Hasher, Keyspace, Pos, SLOTS, Supply};
 use crate::mesh::ShardId;
 use crate::rdb::Encoder;
 use crate::server::config::{Config, NotifyFlags};
@@ -31,6 +33,8 @@ use expiry::Expiry;
 use lending::{Carried, Change};
 use lfu::Lfu;
 use node::Node;
+use ownership::Ahead;
+use slot_load::SlotLoads;
 use snapshot::Snapshot;
 use stats::Stats;
 use tracking::Tracking;
@@ -50,10 +54,14 @@ pub struct Shard {
     pub keyspace: Keyspace,
     /// The owner of each slot.
     pub slot_map: Box<[ShardId; SLOTS]>,
+    /// The part of a slot that has moved while the rest is still to move.
+    pub ahead: Ahead,
     /// Counters.
     pub stats: Stats,
     /// What commands take, and those that were slow.
     pub watch: Watch,
+    /// What slots cost.
+    pub slot_loads: SlotLoads,
     /// Unix time in milliseconds, set once a turn.
     pub now_ms: u64,
     /// Unix time in microseconds, set once a turn.
@@ -167,12 +175,16 @@ impl Shard {
     ) -> Self {
         let config = node.config();
         let hasher = Hasher::new(node.hash_seed);
+        let mut slot_loads = SlotLoads::new(ticks.per_us, node.hash_seed[1] ^ u64::from(id.0));
+        slot_loads.set_exact(config.cluster_slot_stats_enabled);
         Self {
             id,
             slot_map: even_slot_map(node.shards),
+            ahead: Ahead::default(),
             keyspace: Keyspace::supplied(config.databases as usize, hasher, supply),
             stats: Stats::new(registry.rows.len()),
             watch: Watch::new(&config, ticks),
+            slot_loads,
             txns: Txns::new(id, config.databases as u16),
             changes: None,
             lap_at: (ticks.read)(),
@@ -206,11 +218,6 @@ impl Shard {
     /// The position of a key.
     pub fn pos(&self, key: &[u8]) -> Pos {
         self.keyspace.pos(key)
-    }
-
-    /// The shard that owns a slot.
-    pub fn owner(&self, slot: Slot) -> ShardId {
-        self.slot_map[slot.index()]
     }
 
     /// Unix time in milliseconds, also while effects are run; for what tells when somebody was last
@@ -247,6 +254,8 @@ impl Shard {
     pub fn reload_config(&mut self) {
         self.config = self.node.config();
         self.watch.configure(&self.config, self.ticks);
+        self.slot_loads
+            .set_exact(self.config.cluster_slot_stats_enabled);
         self.lfu = Lfu::of(&self.config);
         self.limit_tracking();
         self.mind_listeners();

@@ -11,6 +11,15 @@ use crate::shard::cores::Cores;
 /// Makes the process listen as a configuration says; the error is for the log.
 type Listen = Box<dyn Fn(&Config) -> Result<(), String> + Send + Sync>;
 
+/// Where a client is.
+struct Place {
+    shard: ShardId,
+    /// The connection's number there.
+    conn: u32,
+    /// Whether another client's messages come to it there.
+    is_needed: bool,
+}
+
 /// The process.
 pub struct Node {
     /// Number of shards.
@@ -27,8 +36,8 @@ pub struct Node {
     config: Mutex<Arc<Config>>,
     /// The next client's id.
     next_client: AtomicU64,
-    /// Where each client is: its shard, and the connection's number there.
-    clients: Mutex<HashMap<u64, (ShardId, u32)>>,
+    /// Where each client is.
+    clients: Mutex<HashMap<u64, Place>>,
     /// The next slow log entry's id.
     next_slow: AtomicU64,
     /// Bytes that each shard's part of the keyspace took when it last looked.
@@ -146,7 +155,13 @@ impl Node {
     /// A client has connected to a shard.
     pub fn client_came(&self, id: u64, shard: ShardId, conn: u32) {
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        clients.insert(id, (shard, conn));
+        let is_needed = false;
+        let place = Place {
+            shard,
+            conn,
+            is_needed,
+        };
+        clients.insert(id, place);
     }
 
     /// A client has gone.
@@ -155,10 +170,24 @@ impl Node {
         clients.remove(&id);
     }
 
-    /// The shard of a client, and the connection's number there; None if there is no such client.
+    /// A client is about to move to another shard, where it will come; false, and it is still here, if
+    /// somebody has asked where it is.
+    pub fn client_leaves(&self, id: u64) -> bool {
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        let may_leave = clients.get(&id).is_some_and(|place| !place.is_needed);
+        if may_leave {
+            clients.remove(&id);
+        }
+        may_leave
+    }
+
+    /// The shard of a client, and the connection's number there, where it stays from now on; None if
+    /// there is no such client.
     pub fn find_client(&self, id: u64) -> Option<(ShardId, u32)> {
-        let clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        clients.get(&id).copied()
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = clients.get_mut(&id)?;
+        place.is_needed = true;
+        Some((place.shard, place.conn))
     }
 
     /// An id for a new entry of the slow log.

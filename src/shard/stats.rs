@@ -51,6 +51,8 @@ pub struct Stats {
     pub bytes_out: u64,
     /// Requests sent to other shards.
     pub hops: u64,
+    /// Connections that have moved to other shards.
+    pub migrated_away: u64,
     /// Turns of the loop.
     pub turns: u64,
     /// Turns longer than `stall-threshold`.

@@ -25,7 +25,7 @@ use smallvec::SmallVec;
 
 use super::Shard;
 use super::channels::Counts;
-use crate::keyspace::Slot;
+use crate::keyspace::Pos;
 use crate::mesh::ShardId;
 use crate::server::config::NotifyFlags;
 
@@ -219,10 +219,10 @@ impl Shard {
     }
 
     /// Slots go to another shard: who has read a key of them is told as if it had changed.
-    pub fn forget_reads_in(&mut self, is_moved: impl Fn(Slot) -> bool) {
+    pub fn forget_reads_in(&mut self, is_moved: impl Fn(Pos) -> bool) {
         for at in (0..self.tracking.keys()).rev() {
             let (key, _) = self.tracking.keys.get_index(at).expect("within");
-            if is_moved(self.keyspace.pos(key).slot()) {
+            if is_moved(self.keyspace.pos(key)) {
                 self.tracking.forget(at, 0);
                 self.aftermath = true;
             }

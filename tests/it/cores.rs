@@ -1,7 +1,7 @@
 //! `core-direct`: the shards as nodes of a cluster, each on a port of its own. What a node answers is
 //! compared with a real Redis Cluster of as many nodes.
 use crate::Ctx;
-use ringdove_rig::{Conn, Options, Server, Value, eventually, free_ports};
+use ringdove_rig::{Conn, Options, Server, Value, encode, eventually, free_ports};
 use std::net::{Ipv4Addr, SocketAddr};
 
 crate::cases!(run:
@@ -11,6 +11,7 @@ crate::cases!(run:
     strictness_changes_while_it_runs,
     keys_of_other_shards_are_served,
     each_node_speaks_for_its_own_keys,
+    slots_tell_what_they_cost,
     ids_and_addresses,
     connections_stay_where_they_came,
     ports_follow_bind,
@@ -501,6 +502,110 @@ fn each_node_speaks_for_its_own_keys(ctx: &Ctx) {
     let gone = |key: &&String| [0, ctx.shards - 1].contains(&owner(key, ctx.shards));
     let left = seen.iter().filter(|key| !gone(key)).count();
     assert_eq!(common.run("DBSIZE"), Value::Int(left as i64));
+}
+
+/// The slots and numbers that CLUSTER SLOT-STATS tells, by name.
+fn slot_stats(conn: &mut Conn, query: &str) -> Vec<(i64, Vec<(String, i64)>)> {
+    let reply = conn.run(&format!("CLUSTER SLOT-STATS {query}"));
+    let numbers = |map: &Value| {
+        let numbers = map.pairs().into_iter();
+        numbers.map(|(name, n)| (name, n.int())).collect()
+    };
+    let slots = reply.items().iter();
+    slots
+        .map(|slot| (slot.items()[0].int(), numbers(&slot.items()[1])))
+        .collect()
+}
+
+fn slots_tell_what_they_cost(ctx: &Ctx) {
+    let cores = Cores::start(ctx, "");
+    let keys = keys(ctx.shards);
+    let mut conns: Vec<Conn> = (0..ctx.shards).map(|at| cores.connect(at)).collect();
+    for (at, conn) in conns.iter_mut().enumerate() {
+        conn.run("HELLO 3");
+        for n in 0..=at {
+            conn.run_ok(&format!("SET {{{}}}{n} v", keys[at]));
+        }
+        let slot = conn.run(&format!("CLUSTER KEYSLOT {}", keys[at])).int();
+        let here = slot_stats(conn, &format!("SLOTSRANGE {slot} {slot}"));
+        let wanted = vec![(slot, vec![("key-count".to_owned(), at as i64 + 1)])];
+        assert_eq!(here, wanted, "without counters the keys alone");
+        let most = slot_stats(conn, "ORDERBY KEY-COUNT LIMIT 1");
+        assert_eq!(most, wanted);
+        let least = slot_stats(conn, "ORDERBY KEY-COUNT ASC");
+        assert_eq!(least.last(), wanted.last());
+        assert!(
+            least
+                .windows(2)
+                .all(|w| w[0].1[0].1 < w[1].1[0].1 || w[0].0 < w[1].0)
+        );
+        for wrong in [
+            "ORDERBY cpu-usec",
+            "ORDERBY x",
+            "SLOTSRANGE 0 16384",
+            "SLOTSRANGE 1",
+        ] {
+            assert!(conn.run(&format!("CLUSTER SLOT-STATS {wrong}")).is_error());
+        }
+        // Each node tells of its own slots, and all together of all.
+        let count = slot_stats(conn, "SLOTSRANGE 0 16383").len();
+        assert!((16384 / ctx.shards..=16384 / ctx.shards + 1).contains(&count));
+    }
+    let mut common = cores.server.connect();
+    let disabled = common.run("CLUSTER SLOT-STATS ORDERBY key-count");
+    assert_eq!(disabled, common.run("CLUSTER INFO"), "no cluster there");
+    common.run_ok("CONFIG SET cluster-slot-stats-enabled yes");
+    let key = keys.last().expect("a shard");
+    let conn = conns.last_mut().expect("a shard");
+    let slot = conn.run(&format!("CLUSTER KEYSLOT {key}")).int();
+    let get = encode(&["GET", &format!("{{{key}}}0")]).len() as i64;
+    // Wherever a client is, by whatever way its commands come.
+    for asker in [&mut common, conn] {
+        for _ in 0..10 {
+            asker.run(&format!("GET {{{key}}}0"));
+        }
+        asker.run(&format!("MGET {{{key}}}0 {{{key}}}1"));
+        asker.run(&format!("MGET {} {key}", keys[0]));
+    }
+    let mget = encode(&["MGET", &format!("{{{key}}}0"), &format!("{{{key}}}1")]).len() as i64;
+    let of_several = match ctx.shards {
+        1 => encode(&["MGET", &keys[0], key]).len() as i64,
+        _ => 0, // of no slot alone
+    };
+    let conn = conns.last_mut().expect("a shard");
+    let told = slot_stats(conn, "ORDERBY network-bytes-in LIMIT 1");
+    let [(told, numbers)] = &told[..] else {
+        panic!("one slot was asked for: {told:?}");
+    };
+    let number = |wanted: &str| {
+        let named = numbers.iter().find(|(name, _)| name == wanted);
+        named.expect("a metric").1
+    };
+    assert_eq!(*told, slot);
+    assert_eq!(numbers.len(), 4);
+    assert_eq!(
+        number("network-bytes-in"),
+        2 * (10 * get + mget + of_several)
+    );
+    let long = ctx.shards > 1;
+    let (value, null) = ("$1\r\nv\r\n".len(), "$-1\r\n".len());
+    let (second, null3) = (
+        if long { value } else { null },
+        if long { value } else { 3 },
+    );
+    let several = if long { 0 } else { 4 + null + null + 4 + 3 + 3 };
+    let wanted = 20 * value + 2 * (4 + value) + second + null3 + several;
+    assert_eq!(number("network-bytes-out"), wanted as i64);
+    assert!((0..1_000_000).contains(&number("cpu-usec")));
+    common.run_ok("CONFIG RESETSTAT");
+    let told = slot_stats(conn, &format!("SLOTSRANGE {slot} {slot}"));
+    assert!(told[0].1[1..].iter().all(|(_, n)| *n == 0), "{told:?}");
+    // The counters of a slot that moves go on.
+    conn.run(&format!("GET {{{key}}}0"));
+    common.run(&format!("RINGDOVE SLOTS MOVE {slot} TO 0"));
+    conns[0].run(&format!("GET {{{key}}}0"));
+    let told = slot_stats(&mut conns[0], &format!("SLOTSRANGE {slot} {slot}"));
+    assert_eq!(told[0].1[2].1, 2 * get);
 }
 
 fn ids_and_addresses(ctx: &Ctx) {

@@ -12,6 +12,7 @@ mod cores;
 mod expiry;
 mod hostile;
 mod info;
+mod migration;
 mod moving;
 mod pipelines;
 mod protocol;

@@ -2,12 +2,18 @@
 use crate::Ctx;
 use ringdove_rig::{Conn, Rng, Server, Value, encode};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 crate::cases!(run:
     the_map,
     keys_go_along,
     watches_blocked_clients_and_subscribers,
     moves_under_load,
+    keys_are_balanced,
+    load_is_balanced,
+);
+crate::cases!(run_alone:
+    a_slot_of_very_many_keys_moves_in_slices,
 );
 
 /// Moves a key's slot.
@@ -19,7 +25,7 @@ fn move_key(conn: &mut Conn, key: &str, to: usize) -> i64 {
 }
 
 /// CRC16/XMODEM of a key without a tag, bit by bit.
-fn slot_of(key: &str) -> u16 {
+pub(crate) fn slot_of(key: &str) -> u16 {
     key.bytes().fold(0u16, |crc, byte| {
         (0..8).fold(crc ^ (u16::from(byte) << 8), |crc, _| {
             (crc << 1) ^ if crc & 0x8000 == 0 { 0 } else { 0x1021 }
@@ -256,4 +262,195 @@ fn queue(server: &Server, done: &AtomicBool) -> usize {
         total += 1;
     }
     total
+}
+
+/// A report of RINGDOVE SLOTS BALANCE.
+struct Balanced {
+    before: Vec<i64>,
+    after: Vec<i64>,
+    moves: Vec<[i64; 5]>,
+}
+
+fn balance(conn: &mut Conn, options: &str) -> Balanced {
+    let reply = conn.run(&format!("RINGDOVE SLOTS BALANCE {options}"));
+    let parts = reply.items();
+    let numbers = |value: &Value| value.items().iter().map(Value::int).collect::<Vec<i64>>();
+    let names = [0, 2, 4].map(|at| parts[at].text());
+    assert_eq!(names, ["before", "after", "moves"]);
+    let moves = parts[5].items().iter().map(|one| {
+        let numbers = numbers(one);
+        numbers.try_into().expect("five numbers")
+    });
+    Balanced {
+        before: numbers(&parts[1]),
+        after: numbers(&parts[3]),
+        moves: moves.collect(),
+    }
+}
+
+fn keys_are_balanced(ctx: &Ctx) {
+    if ctx.is_redis() {
+        return;
+    }
+    let server = ctx.start();
+    let mut conn = server.connect();
+    conn.run("RINGDOVE SLOTS MOVE 0-16383 TO 0");
+    for n in 0..3000 {
+        conn.send(&["SET", &format!("k{n}"), "v"]);
+    }
+    (0..3000).for_each(|_| assert_eq!(conn.receive(), Value::ok()));
+    let map = conn.run("RINGDOVE SLOTS");
+    let dry = balance(&mut conn, "DRYRUN BY KEYS");
+    assert_eq!(conn.run("RINGDOVE SLOTS"), map, "nothing has moved");
+    let wet = balance(&mut conn, "BY KEYS");
+    assert_eq!(wet.before, dry.before);
+    assert_eq!(wet.after, dry.after);
+    assert_eq!(wet.moves, dry.moves);
+    let share = 1000 / ctx.shards as i64;
+    for after in &wet.after {
+        assert!((after - share).abs() <= share / 10 + 2, "{:?}", wet.after);
+    }
+    assert_eq!(wet.moves.is_empty(), ctx.shards == 1);
+    let moved: i64 = wet.moves.iter().map(|one| one[4]).sum();
+    let wanted = 3000 - 3000 / ctx.shards as i64;
+    assert!((moved - wanted).abs() < 400, "{moved} keys moved");
+    assert!(wet.moves.iter().all(|one| one[2] == 0 && one[3] != 0));
+    let again = balance(&mut conn, "BY KEYS");
+    assert_eq!(again.before, wet.after, "it is as was said");
+    assert!(again.moves.is_empty());
+    assert_eq!(conn.run("DBSIZE"), Value::Int(3000));
+    for n in (0..3000).step_by(7) {
+        assert_eq!(conn.run(&format!("GET k{n}")), Value::bulk("v"));
+    }
+    for wrong in ["BY", "BY x", "TOLERANCE 101", "NOW"] {
+        let reply = conn.run(&format!("RINGDOVE SLOTS BALANCE {wrong}"));
+        assert!(reply.is_error(), "{wrong}");
+    }
+}
+
+fn load_is_balanced(ctx: &Ctx) {
+    if ctx.is_redis() {
+        return;
+    }
+    // Every command is looked at, so that some thousands tell as much as hours of samples.
+    let server = ctx.start_with("--cluster-slot-stats-enabled yes");
+    let mut conn = server.connect();
+    conn.run("RINGDOVE SLOTS MOVE 0-16383 TO 0");
+    let hot: Vec<String> = (0..60).map(|n| format!("hot{n}")).collect();
+    for key in &hot {
+        conn.run_ok(&format!("SET {key} v"));
+    }
+    for _ in 0..300 {
+        let bytes: Vec<u8> = hot.iter().flat_map(|key| encode(&["GET", key])).collect();
+        conn.send_bytes(&bytes);
+        hot.iter()
+            .for_each(|_| assert_eq!(conn.receive(), Value::bulk("v")));
+    }
+    let report = balance(&mut conn, "TOLERANCE 20");
+    assert_eq!(report.before[0], 1000);
+    let share = 1000 / ctx.shards as i64;
+    for after in &report.after {
+        assert!((after - share).abs() <= share / 5 + 2, "{:?}", report.after);
+    }
+    let slots: i64 = report.moves.iter().map(|one| one[1] - one[0] + 1).sum();
+    assert!(slots < 60, "only slots that somebody uses: {slots}");
+    for key in &hot {
+        assert_eq!(conn.run(&format!("GET {key}")), Value::bulk("v"));
+    }
+}
+
+/// 300,000 keys with one hash tag, moved there and back under load on that slot and on others; nobody
+/// waits for the whole of it.
+fn a_slot_of_very_many_keys_moves_in_slices(ctx: &Ctx) {
+    const KEYS: usize = 300_000;
+    if ctx.is_redis() || ctx.shards == 1 {
+        return;
+    }
+    let server = ctx.start();
+    let mut conn = server.connect();
+    for first in (0..KEYS).step_by(1000) {
+        let mut words = vec!["MSET".to_owned()];
+        words.extend((first..first + 1000).flat_map(|n| [format!("{{big}}{n}"), n.to_string()]));
+        assert_eq!(conn.call(&words), Value::ok());
+    }
+    let slot = slot_of("big");
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let (server, done) = (&server, &done);
+        let counters = scope.spawn(move || count(server, done));
+        let readers = scope.spawn(move || read_big(server, done, KEYS));
+        let probe = scope.spawn(move || longest_ping(server, done));
+        conn.run_ok("CONFIG RESETSTAT");
+        let began = Instant::now();
+        for to in [0, 1, 2] {
+            let reply = conn.run(&format!("RINGDOVE SLOTS MOVE {slot} TO {to}"));
+            assert!([0, KEYS as i64].contains(&reply.int()), "{reply:?}");
+            let scanned = conn.run("DBSIZE").int();
+            assert!(scanned >= KEYS as i64);
+        }
+        let took = began.elapsed();
+        let info = conn.run("INFO shards").text();
+        done.store(true, Ordering::Relaxed);
+        let counted = counters.join().expect("counters");
+        let read = readers.join().expect("readers");
+        let longest = probe.join().expect("the probe");
+        println!(
+            "{took:?} for the moves, {longest:?} for the longest PING; {counted} {read}\n{info}"
+        );
+        assert!(counted > 0 && read > 0);
+        assert!(longest < took / 4, "{longest:?} of {took:?}");
+    });
+    let slot_keys = |conn: &mut Conn| {
+        let mut count = 0;
+        let mut cursor = "0".to_owned();
+        loop {
+            let page = conn.run(&format!("SCAN {cursor} MATCH {{big}}* COUNT 5000"));
+            count += page.items()[1].items().len();
+            cursor = page.items()[0].text();
+            if cursor == "0" {
+                return count;
+            }
+        }
+    };
+    assert_eq!(slot_keys(&mut conn), KEYS);
+}
+
+/// Reads and writes back keys of the slot that moves, alone, in pipelines and several in a command.
+fn read_big(server: &Server, done: &AtomicBool, keys: usize) -> usize {
+    let mut conn = server.connect();
+    let mut rng = Rng::new(9);
+    let mut total = 0;
+    while !done.load(Ordering::Relaxed) {
+        let picked: Vec<usize> = (0..8).map(|_| rng.below(keys)).collect();
+        let names: Vec<String> = picked.iter().map(|n| format!("{{big}}{n}")).collect();
+        let mut bytes = Vec::new();
+        for (name, n) in names.iter().zip(&picked) {
+            bytes.extend(encode(&["GET", name]));
+            bytes.extend(encode(&["SET", name, &n.to_string()]));
+        }
+        let mut all = vec!["MGET".to_owned()];
+        all.extend(names.iter().cloned());
+        bytes.extend(encode(&all));
+        conn.send_bytes(&bytes);
+        let values: Vec<Value> = picked.iter().map(|n| Value::bulk(n.to_string())).collect();
+        for value in &values {
+            assert_eq!(conn.receive(), *value);
+            assert_eq!(conn.receive(), Value::ok());
+        }
+        assert_eq!(conn.receive(), Value::Array(values));
+        total += picked.len();
+    }
+    total
+}
+
+/// The longest that a PING took.
+fn longest_ping(server: &Server, done: &AtomicBool) -> Duration {
+    let mut conn = server.connect();
+    let mut longest = Duration::ZERO;
+    while !done.load(Ordering::Relaxed) {
+        let began = Instant::now();
+        assert_eq!(conn.run("PING"), Value::simple("PONG"));
+        longest = longest.max(began.elapsed());
+    }
+    longest
 }

@@ -7,6 +7,7 @@
 //! instead.
 
 mod refused;
+mod slot_stats;
 mod view;
 
 use super::context::{Ctx, HomeCtx};
@@ -219,6 +220,7 @@ const SUBCOMMANDS: &[Spec] = &[
         run: Run::Home(no_replicas),
         ..ABOUT_NODES
     },
+    slot_stats::SPEC,
     Spec {
         name: "slots",
         complexity: "O(N) where N is the number of slots",
@@ -341,6 +343,10 @@ fn help(ctx: &mut HomeCtx<'_>) -> Outcome {
             "    <id> <ip:port> <flags> <master> <pings> <pongs> <epoch> <link> <slot> ...",
             "REPLICAS <node-id>",
             "    Return <node-id> replicas.",
+            "SLOT-STATS SLOTSRANGE <start-slot> <end-slot>",
+            "    Return what slots of the node hold and cost.",
+            "SLOT-STATS ORDERBY <metric> [LIMIT <limit>] [ASC|DESC]",
+            "    The same, ordered by one of the metrics.",
             "SLOTS",
             "    Return information about slots range mappings. Each range is made of:",
             "    start, end, master and replicas IP addresses, ports and ids",

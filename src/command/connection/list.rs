@@ -8,6 +8,7 @@ use crate::command::registry::{Registry, RowId};
 use crate::net::session::{Peer, Session, Stall, flag};
 use crate::net::tracking::Mode;
 use crate::resp::Version;
+use crate::shard::Shard;
 use crate::shard::channels::Class;
 
 /// What the connection that asks is just doing.
@@ -26,6 +27,7 @@ pub(super) fn info(ctx: &mut HomeCtx<'_>) -> Outcome {
     let registry = ctx.shard().registry.clone();
     let mut line = Vec::new();
     write_line(&mut line, ctx.session(), now_ms, &registry, Some(&asking));
+    put_shard(&mut line, ctx.shard());
     ctx.reply().verbatim("txt", &line);
     Ok(())
 }
@@ -57,6 +59,7 @@ pub(super) fn list_part(ctx: &mut PartCtx<'_>) -> Outcome {
         line.clear();
         let own = (session.id == ctx.caller.client).then_some(&asking);
         write_line(&mut line, session, now_ms, &shard.registry, own);
+        put_shard(&mut line, shard);
         let out = &mut ctx.out.buf;
         out.extend_from_slice(&session.id.to_le_bytes());
         out.extend_from_slice(&(line.len() as u32).to_le_bytes());
@@ -105,6 +108,14 @@ pub(super) fn flags_of(session: &Session) -> String {
     ];
     let text: String = letters.iter().filter(|l| l.1).map(|l| l.0).collect();
     if text.is_empty() { "N".into() } else { text }
+}
+
+/// Where connections may move, the line ends with the shard that they are on.
+fn put_shard(line: &mut Vec<u8>, shard: &Shard) {
+    if shard.config.connection_migration {
+        assert_eq!(line.pop(), Some(b'\n'), "a line");
+        line.extend_from_slice(format!(" shard={}\n", shard.id.0).as_bytes());
+    }
 }
 
 /// One connection as Redis 7.4 prints it, with the traffic counters of Redis 8 at the end.

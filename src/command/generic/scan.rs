@@ -8,7 +8,7 @@
 
 use crate::command::context::{Ctx, MergeCtx, PartCtx, caller};
 use crate::command::error::{Error, Outcome};
-use crate::keyspace::{CURSOR_END, SLOTS, Slot, cursor_slot, slot_cursor};
+use crate::keyspace::CURSOR_END;
 use crate::mesh::ShardId;
 use crate::resp::Version;
 use crate::resp::encode::{Output, Reply};
@@ -91,29 +91,27 @@ impl<'a> Scan<'a> {
 /// The shard that a cursor is to be continued on.
 pub(super) fn scan_owner(shard: &Shard, args: &[&[u8]]) -> ShardId {
     match parse_cursor(args[1]) {
-        Some(cursor) if cursor < CURSOR_END => shard.owner(cursor_slot(cursor)),
+        Some(cursor) if cursor < CURSOR_END => shard.owner_of_cursor(cursor),
         _ => shard.id,
     }
 }
 
 /// The first cursor from this one on that is this shard's.
-fn begin_of_run(shard: &Shard, cursor: u64) -> u64 {
-    let first = cursor_slot(cursor).index();
-    if shard.slot_map[first] == shard.id {
-        return cursor;
+fn begin_of_run(shard: &Shard, mut cursor: u64) -> u64 {
+    while cursor < CURSOR_END && shard.owner_of_cursor(cursor) != shard.id {
+        cursor = shard.end_of_stretch(cursor);
     }
-    let others = shard.slot_map[first..].iter();
-    let length = others.take_while(|o| **o != shard.id).count();
-    slot_cursor(first + length)
+    cursor
 }
 
-/// The first cursor from this one on that is not this shard's.
+/// The first cursor from this one on that is of another shard than it.
 fn end_of_run(shard: &Shard, cursor: u64) -> u64 {
-    let first = cursor_slot(cursor).index();
-    let owner = shard.slot_map[first];
-    let run = shard.slot_map[first..].iter();
-    let length = run.take_while(|o| **o == owner).count();
-    slot_cursor((first + length).min(SLOTS))
+    let owner = shard.owner_of_cursor(cursor);
+    let mut end = cursor;
+    while end < CURSOR_END && shard.owner_of_cursor(end) == owner {
+        end = shard.end_of_stretch(end);
+    }
+    end
 }
 
 pub(super) fn scan(ctx: &mut Ctx<'_>) -> Outcome {
@@ -232,12 +230,13 @@ pub(super) fn randomkey_merge(ctx: &mut MergeCtx<'_>) -> Outcome {
 
 /// Whether a key belongs to this shard.
 pub fn is_own(shard: &Shard, key: &[u8]) -> bool {
-    shard.owner(Slot::of(key)) == shard.id
+    shard.owner_of_key(key) == shard.id
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::keyspace::slot_cursor;
 
     #[test]
     fn cursors_are_read_as_redis_reads_them() {

@@ -175,6 +175,7 @@ fn rewrite(ctx: &mut HomeCtx<'_>) -> Outcome {
 fn reset_stat(ctx: &mut PartCtx<'_>) -> Outcome {
     let shard = &mut ctx.engine.shard;
     shard.stats = Stats::new(shard.registry.rows.len());
+    shard.slot_loads.reset_counters();
     Ok(())
 }
 

@@ -551,7 +551,7 @@ impl Text<'_> {
             self.line(format_args!(
                 "shard{at}:connections={},keys={},used_memory={},ops_per_sec={},commands={},hops={},\
                  turns={},stalled_turns={},longest_turn_usec={},txns_running={},txns_held={},\
-                 txns_waiting={},commands_parked={}",
+                 txns_waiting={},commands_parked={},connections_moved_away={}",
                 c.clients,
                 c.keys,
                 c.keyspace_bytes + c.client_bytes,
@@ -564,7 +564,8 @@ impl Text<'_> {
                 c.txns_running,
                 c.parts_held,
                 c.parts_waiting,
-                c.parked
+                c.parked,
+                c.migrated_away
             ));
         }
     }

@@ -7,7 +7,7 @@ mod config;
 mod docs;
 mod info;
 mod latency;
-mod record;
+pub(super) mod record;
 mod report;
 mod role;
 pub mod save;

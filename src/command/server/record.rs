@@ -2,38 +2,38 @@
 //! the other, little-endian. Such records never leave the process.
 
 /// Appends a number.
-pub(super) fn put(buf: &mut Vec<u8>, n: u64) {
+pub(in crate::command) fn put(buf: &mut Vec<u8>, n: u64) {
     buf.extend_from_slice(&n.to_le_bytes());
 }
 
 /// Appends a byte string with its length in front.
-pub(super) fn put_bytes(buf: &mut Vec<u8>, bytes: &[u8]) {
+pub(in crate::command) fn put_bytes(buf: &mut Vec<u8>, bytes: &[u8]) {
     put(buf, bytes.len() as u64);
     buf.extend_from_slice(bytes);
 }
 
 /// Reads what was put, in the same order.
-pub(super) struct Fields<'a>(pub(super) &'a [u8]);
+pub(in crate::command) struct Fields<'a>(pub(in crate::command) &'a [u8]);
 
 impl<'a> Fields<'a> {
-    pub(super) fn number(&mut self) -> u64 {
+    pub(in crate::command) fn number(&mut self) -> u64 {
         let (head, rest) = self.0.split_at(size_of::<u64>());
         self.0 = rest;
         u64::from_le_bytes(head.try_into().expect("eight bytes"))
     }
 
-    pub(super) fn bytes(&mut self) -> &'a [u8] {
+    pub(in crate::command) fn bytes(&mut self) -> &'a [u8] {
         let length = self.number() as usize;
         let (head, rest) = self.0.split_at(length);
         self.0 = rest;
         head
     }
 
-    pub(super) fn text(&mut self) -> String {
+    pub(in crate::command) fn text(&mut self) -> String {
         String::from_utf8_lossy(self.bytes()).into_owned()
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(in crate::command) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 }

@@ -9,7 +9,7 @@ use super::{ids, reply};
 use crate::command::context::{Caller, Ctx};
 use crate::command::error::{Error, Outcome};
 use crate::command::wait::end_of;
-use crate::keyspace::{Kind, Pos, Slot};
+use crate::keyspace::{Kind, Pos};
 use crate::resp::encode::Reply;
 use crate::resp::number::parse_i64;
 use crate::shard::Shard;
@@ -123,7 +123,7 @@ impl<'a> Request<'a> {
 
     /// Leaves out the streams of other shards: what a wait is tried with.
     fn only_own(&self, shard: &Shard, index: usize) -> bool {
-        shard.blocking.trying.is_none() || shard.owner(Slot::of(self.keys[index])) == shard.id
+        shard.blocking.trying.is_none() || shard.owner_of_key(self.keys[index]) == shard.id
     }
 
     /// From where each stream is read.

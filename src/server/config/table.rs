@@ -33,6 +33,8 @@ directives! {
     core_direct_announce_ports: Text = Text::new(), "core-direct-announce-ports", 0, Acts, text(check_announced_ports);
     /// What node ids are made of; empty: the working directory and the ports.
     core_direct_seed: Text = Text::new(), "core-direct-seed", IMMUTABLE, Acts, text;
+    /// Let a connection of the common port move to the shard on which nearly all of its keys live.
+    connection_migration: bool = false, "connection-migration", 0, Acts, yes_no;
 
     // Network.
     /// Addresses to listen on.
@@ -456,7 +458,7 @@ directives! {
     /// How clients are told to find a node.
     cluster_preferred_endpoint_type: EndpointType = EndpointType::Ip, "cluster-preferred-endpoint-type", 0, Acts, choice;
     /// Count what each slot costs.
-    cluster_slot_stats_enabled: bool = false, "cluster-slot-stats-enabled", 0, Later, yes_no;
+    cluster_slot_stats_enabled: bool = false, "cluster-slot-stats-enabled", 0, Acts, yes_no;
     /// Percent of commands checked for use on a cluster.
     cluster_compatibility_sample_ratio: u32 = 0, "cluster-compatibility-sample-ratio", 0, Later, number(0, 100);
     /// Lag at which a slot is handed over.

@@ -315,7 +315,7 @@ impl Shard {
 
     /// Where effects on a key go.
     fn payload_of(&mut self, pos: Pos) -> &mut Payload {
-        let owner = self.slot_map[pos.slot().index()];
+        let owner = self.owner_at(pos);
         match &mut self.effects.away {
             Some(away) if owner != self.id => {
                 let at = away.iter().position(|(other, _)| *other == owner);
