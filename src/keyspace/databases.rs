@@ -143,6 +143,12 @@ impl Keyspace {
         self.lazy.dispose(bytes);
     }
 
+    /// Has another thread give back to the system what the process has freed: that takes milliseconds
+    /// for each hundred MiB. Whether there is such a thread.
+    pub fn give_back(&self) -> bool {
+        self.lazy.give_back()
+    }
+
     /// Frees about `budget` allocations of what waits; whether anything is left.
     pub fn free_some(&mut self, budget: usize) -> bool {
         self.lazy.free_some(budget)

@@ -63,6 +63,11 @@ impl Lazy {
         }
     }
 
+    /// Has another thread give freed memory back to the system; whether there is one.
+    pub(super) fn give_back(&self) -> bool {
+        self.disposer.as_ref().inspect(|d| d.give_back()).is_some()
+    }
+
     /// Frees a table later.
     pub(super) fn discard_table(&self, table: Table) {
         if table.len() > 0 {

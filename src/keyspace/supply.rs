@@ -1,4 +1,5 @@
-//! Another thread touches memory before a shard needs it, and frees what is large.
+//! Another thread touches memory before a shard needs it, frees what is large, and gives back to the
+//! system what was freed.
 //!
 //! The first touch of fresh memory costs a fault for each page, and with huge pages one fault
 //! clears 2 MiB: on a virtual machine that takes milliseconds, during which the shard would answer
@@ -33,6 +34,8 @@ enum Job {
     Unmap(Chunk),
     /// To free a large value: giving hundreds of MiB back to the kernel takes milliseconds, too.
     Free(Bytes),
+    /// To give back to the system what the process has freed.
+    GiveBack,
 }
 
 /// A shard's end.
@@ -93,6 +96,11 @@ impl Disposer {
     pub(super) fn free(&self, bytes: Bytes) {
         let _ = self.0.try_send(Job::Free(bytes));
     }
+
+    /// Has freed memory given back to the system; not now, if the supplier is far behind.
+    pub(super) fn give_back(&self) {
+        let _ = self.0.try_send(Job::GiveBack);
+    }
 }
 
 impl Supplier {
@@ -105,10 +113,12 @@ impl Supplier {
                     freed += bytes.len();
                     drop(bytes);
                     if freed >= PURGE_MIN {
-                        allocator::purge_all(); // a short walk: this thread has nothing of its own
+                        allocator::purge_all();
                         freed = 0;
                     }
                 }
+                // A short walk: this thread has nothing of its own.
+                Job::GiveBack => allocator::purge_all(),
                 Job::Touch(start, bytes) => make_present(start, bytes),
                 Job::Map => {
                     let _ = self.chunks.try_send(Chunk::map());

@@ -28,7 +28,7 @@ use crate::txn::multi::Control;
 use smallvec::SmallVec;
 
 /// Bytes that may wait for a lane before connections that want to add to them are held back.
-const OUTGOING_MAX: usize = 1 << 20;
+pub(super) const OUTGOING_MAX: usize = 1 << 20;
 /// `writes_at` of a connection whose writes are under way to several shards.
 pub(super) const SEVERAL: u16 = u16::MAX;
 

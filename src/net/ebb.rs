@@ -1,13 +1,13 @@
 //! When memory that has been freed is to be given back to the system. The allocator keeps what it
-//! may need again, and looks at it only when it is called: after FLUSHALL, or a command with a
-//! million arguments, most of it would stay for as long as the server is idle.
+//! may need again: after FLUSHALL, or a command with a million arguments, most of it would stay for
+//! as long as the server is idle.
 
 use super::engine::Engine;
 
 /// All that was freed goes back when so much less is used than was, and less than half.
 const FALL_BYTES_MIN: usize = 32 << 20;
-/// To give back takes a walk over what is used, milliseconds for each GiB of small objects: a shard
-/// that uses more leaves it to the allocator.
+/// The shard's part takes a walk over what is used, milliseconds for each GiB of small objects: one
+/// that uses more leaves that to the allocator.
 const USED_BYTES_MAX: usize = 1 << 30;
 
 /// What to give back.

@@ -78,7 +78,13 @@ pub(super) mod mark {
 fn is_told(kind_of: u8) -> bool {
     matches!(
         kind_of,
-        kind::REPLY | kind::SHOWN | kind::PUBLISHED | kind::INVALID | kind::CHANGED | kind::FLUSHED
+        kind::REPLY
+            | kind::SHOWN
+            | kind::PUBLISHED
+            | kind::INVALID
+            | kind::CHANGED
+            | kind::ALL_CHANGED
+            | kind::FLUSHED
     )
 }
 

@@ -64,6 +64,7 @@ pub(super) mod kind {
     pub(in crate::net) const REDIRECTED: u8 = 15;
     pub(in crate::net) const REDIRECT_BROKEN: u8 = 16;
     pub(in crate::net) const LOG: u8 = 17;
+    pub(in crate::net) const ALL_CHANGED: u8 = 18;
 }
 
 /// The length that stands for a pointer.
@@ -233,6 +234,7 @@ impl Engine {
                     self.on_invalid(&mut reader);
                 }
                 kind::CHANGED => self.on_changed(&mut reader),
+                kind::ALL_CHANGED => self.on_all_changed(),
                 kind::FLUSHED => {
                     self.run_batch(); // what came before is executed before
                     self.on_flushed(from);

@@ -9,7 +9,8 @@
 //! block, nor before the reply to the command that has caused it.
 //!
 //! What connections that broadcast are to hear is gathered during a turn and sent as one message for
-//! each prefix, as on Redis.
+//! each prefix, as on Redis. While the lane to their shard is full, changes are not named any more:
+//! when there is room they hear that all keys are invalid, which is as true and of one size.
 //!
 //! FLUSHALL and FLUSHDB are told by every shard to every other. A connection hears of one when all
 //! shards have told of it: then all replies from before are there.
@@ -19,6 +20,7 @@ use std::rc::Rc;
 
 use rustc_hash::FxHashMap;
 
+use super::dispatch::OUTGOING_MAX;
 use super::engine::Engine;
 use super::pubsub::{Change, push};
 use super::remote::{kind, wire};
@@ -81,6 +83,8 @@ struct Broadcast {
     conns: Vec<ConnId>,
     /// Keys, and who has changed them last.
     keys: BTreeMap<Box<[u8]>, u64>,
+    /// Keys have changed whose names were not kept.
+    all: bool,
 }
 
 /// The connections of a shard that track.
@@ -90,6 +94,8 @@ pub struct Trackers {
     broadcasts: BTreeMap<Rc<[u8]>, Broadcast>,
     /// Whether any of them has keys to tell of.
     to_broadcast: bool,
+    /// Shards that are to be told that any key may have changed, when there is room.
+    unnamed: Vec<ShardId>,
     /// How often each shard has been flushed, and how often connections were told.
     flushes: Vec<u64>,
     flushes_told: u64,
@@ -111,7 +117,7 @@ impl Trackers {
 
     /// Whether something is to be told before the loop may sleep.
     pub(super) fn has_broadcasts(&self) -> bool {
-        self.to_broadcast
+        self.to_broadcast || !self.unnamed.is_empty()
     }
 }
 
@@ -286,12 +292,42 @@ impl Engine {
         if shard == self.shard.id {
             return self.changed_for_all(actor, key);
         }
+        let is_unnamed = self.trackers.unnamed.contains(&shard);
+        if is_unnamed || self.outgoing[shard.index()].buf.len() > OUTGOING_MAX {
+            if !is_unnamed {
+                self.trackers.unnamed.push(shard);
+            }
+            return;
+        }
         self.shard.stats.hops += 1;
         let buf = &mut self.outgoing[shard.index()].buf;
         let at = wire::begin(buf, kind::CHANGED);
         wire::put_u64(buf, actor);
         buf.extend_from_slice(key);
         wire::end(buf, at);
+    }
+
+    /// Tells shards whose lanes have room again of changes that were not named.
+    fn send_unnamed(&mut self) {
+        let outgoing = &mut self.outgoing;
+        self.trackers.unnamed.retain(|shard| {
+            let buf = &mut outgoing[shard.index()].buf;
+            let is_full = buf.len() > OUTGOING_MAX;
+            if !is_full {
+                let at = wire::begin(buf, kind::ALL_CHANGED);
+                wire::end(buf, at);
+            }
+            is_full
+        });
+    }
+
+    /// An owner tells that keys have changed which it does not name.
+    pub(super) fn on_all_changed(&mut self) {
+        for broadcast in self.trackers.broadcasts.values_mut() {
+            broadcast.all = true;
+            broadcast.keys.clear();
+            self.trackers.to_broadcast = true;
+        }
     }
 
     /// An owner tells of a key that clients of this shard broadcast.
@@ -305,7 +341,9 @@ impl Engine {
         let trackers = &mut self.trackers;
         let broadcasts = trackers.broadcasts.iter_mut();
         for (_, broadcast) in broadcasts.filter(|(prefix, _)| key.starts_with(prefix)) {
-            broadcast.keys.insert(key.into(), actor);
+            if !broadcast.all {
+                broadcast.keys.insert(key.into(), actor);
+            }
             trackers.to_broadcast = true;
         }
     }
@@ -313,7 +351,8 @@ impl Engine {
     /// Tells those who broadcast of the keys that have changed during the turn.
     #[inline]
     pub(super) fn send_broadcasts(&mut self) {
-        if self.trackers.to_broadcast {
+        if self.trackers.has_broadcasts() {
+            self.send_unnamed();
             self.empty_broadcasts();
         }
     }
@@ -322,10 +361,18 @@ impl Engine {
     fn empty_broadcasts(&mut self) {
         self.trackers.to_broadcast = false;
         let mut due = Vec::new();
+        let mut unnamed = Vec::new();
         for broadcast in self.trackers.broadcasts.values_mut() {
-            if !broadcast.keys.is_empty() {
+            if std::mem::take(&mut broadcast.all) {
+                unnamed.extend_from_slice(&broadcast.conns);
+            } else if !broadcast.keys.is_empty() {
                 due.push((broadcast.conns.clone(), std::mem::take(&mut broadcast.keys)));
             }
+        }
+        unnamed.sort_unstable();
+        unnamed.dedup();
+        for conn in unnamed {
+            self.tell_of_all(conn);
         }
         for (conns, keys) in due {
             let mut all = Output::default();
@@ -377,11 +424,14 @@ impl Engine {
         while self.trackers.flushes_told < done {
             self.trackers.flushes_told += 1;
             let conns: Vec<ConnId> = self.trackers.by_client.values().copied().collect();
-            for conn in conns {
-                let resp3 = self.session(conn).version == Version::Resp3;
-                self.tell_tracker(conn, NULL[usize::from(resp3)]);
-            }
+            conns.into_iter().for_each(|conn| self.tell_of_all(conn));
         }
+    }
+
+    /// Tells a connection that tracks that all keys are invalid.
+    fn tell_of_all(&mut self, conn: ConnId) {
+        let resp3 = self.session(conn).version == Version::Resp3;
+        self.tell_tracker(conn, NULL[usize::from(resp3)]);
     }
 
     /// Tells a connection that tracks, or the one that hears in its place. `value` is a list of keys,

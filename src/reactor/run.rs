@@ -812,16 +812,26 @@ impl Reactor {
         let again_in_ms = self.engine.tick();
         self.want_segment(); // again, where there was no space
         self.next_tick_ms = self.engine.shard.now_ms + again_in_ms;
-        match self.engine.memory_ebbs() {
-            Ebb::Unknown => {}
-            Ebb::Little => allocator::purge(),
-            Ebb::Much => allocator::purge_all(),
-        }
+        self.give_back_memory();
         for port in std::mem::take(&mut self.deaf) {
             if let Some(Port { listener, .. }) = self.port(port) {
                 let fd = listener.fd();
                 self.ring.accept(fd, op::with(op::ACCEPT, port.into()));
             }
+        }
+    }
+
+    /// Gives freed memory back to the system: what has gathered in a tick, or at once where it is
+    /// much. One shard sees to it for all of them otherwise: memory that was freed a moment ago is
+    /// likely to be wanted again.
+    fn give_back_memory(&mut self) {
+        let ebb = self.engine.memory_ebbs();
+        if ebb != Ebb::Unknown {
+            allocator::collect();
+        }
+        let sees_to_it = self.engine.shard.id.0 == 0;
+        if (ebb == Ebb::Much || sees_to_it) && !self.engine.shard.keyspace.give_back() {
+            allocator::purge_all();
         }
     }
 

@@ -31,6 +31,7 @@ use crate::reactor::run::{Reactor, Wiring};
 use crate::reactor::{clock, socket};
 use crate::shard::node::Node;
 use crate::shard::{Shard, Ticks};
+use crate::stdx::allocator;
 use crate::storage::check::{self, Verdict};
 
 /// The version of Redis whose behaviour clients may expect, as INFO and HELLO tell it.
@@ -104,6 +105,7 @@ fn run(mut launch: Launch) -> ExitCode {
         return ExitCode::FAILURE;
     }
     log::configure(&launch.config);
+    allocator::purge_only_when_asked();
     signals::block();
     match start(&mut launch, supervisor) {
         Ok(server) => server.wait(supervisor),

@@ -46,6 +46,8 @@ pub enum EventClass {
     Overwritten,
     /// `c`
     TypeChanged,
+    /// There is no event; caches and who watches the key are told.
+    Unnamed,
 }
 
 impl EventClass {
@@ -66,6 +68,7 @@ impl EventClass {
             Self::Miss => NotifyFlags::KEY_MISS,
             Self::Overwritten => NotifyFlags::OVERWRITTEN,
             Self::TypeChanged => NotifyFlags::TYPE_CHANGED,
+            Self::Unnamed => 0,
         }
     }
 

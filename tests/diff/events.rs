@@ -24,10 +24,8 @@ const MARKS: [&str; 3] = ["{bar}", "{user}", "{foo}"];
 const MARKS_DB: &str = "9";
 
 /// Commands that make keys invalid on one of the servers alone, and why.
-const INVALID_DIFFERS: [&str; 2] = [
-    // The reference keeps the number in the key; that is no change to whoever reads it.
-    "PFCOUNT", //
-    // The reference tells of it as of an event, but not to caches.
+const INVALID_DIFFERS: [&str; 1] = [
+    // The reference tells of it as of an event, but not to caches, where XINFO may stand.
     "XSETID",
 ];
 

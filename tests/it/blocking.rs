@@ -47,6 +47,13 @@ fn replies_are_redis_s(ctx: &Ctx) {
         ),
         ("BLMOVE a b left up 1", "ERR syntax error"),
         ("BLMPOP 0 0 k LEFT", "ERR numkeys should be greater than 0"),
+        ("BLMPOP x 0 k LEFT", "ERR numkeys should be greater than 0"),
+        ("BLMPOP x 1 k FOO", "ERR syntax error"),
+        ("BZMPOP x 0 k MIN", "ERR numkeys should be greater than 0"),
+        (
+            "BZMPOP x 1 k MIN COUNT 0",
+            "ERR count should be greater than 0",
+        ),
         (
             "BZMPOP 0 1 k MIN COUNT 0",
             "ERR count should be greater than 0",

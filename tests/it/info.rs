@@ -12,6 +12,7 @@ crate::cases!(run:
     commandstats_and_errorstats,
     memory_follows_the_data,
     memory_is_given_back,
+    a_long_reply_is_in_memory_once,
     every_command_is_described,
 );
 
@@ -261,4 +262,32 @@ fn memory_is_given_back(ctx: &Ctx) {
         (rss() < before + full / 2).then_some(())
     });
     conn.run_ok("MEMORY PURGE");
+}
+
+/// Who asks for a whole hash and does not read the reply costs the reply's bytes, once.
+fn a_long_reply_is_in_memory_once(ctx: &Ctx) {
+    const FIELDS: usize = 200_000;
+    const BATCH: usize = 1000;
+    let server = ctx.start();
+    let mut conn = server.connect();
+    let value = "v".repeat(100);
+    for first in (0..FIELDS).step_by(BATCH) {
+        let fields: Vec<String> = (first..first + BATCH).map(|n| format!("{n:06}")).collect();
+        let mut words = vec!["HSET", "h"];
+        words.extend(fields.iter().flat_map(|field| [field.as_str(), &value]));
+        assert_eq!(conn.call(&words), Value::Int(BATCH as i64));
+    }
+    let reply = FIELDS * (6 + 6 + 2 + 100 + 8);
+    let rss = || rss_bytes(server.pid()) as usize;
+    let before = rss();
+    let mut slow = server.connect();
+    slow.set_timeout(Duration::from_secs(60));
+    slow.send(&["HGETALL", "h"]);
+    eventually("most of the reply waits", 30, || {
+        (rss() > before + reply / 2).then_some(())
+    });
+    assert_eq!(conn.run("PING"), Value::simple("PONG"));
+    let added = rss() - before;
+    assert!(added < reply + reply / 3, "{added} for {reply}");
+    assert_eq!(slow.receive().items().len(), 2 * FIELDS);
 }

@@ -185,36 +185,39 @@ fn pfadd(ctx: &mut Ctx<'_>) -> Outcome {
     let encoding = encoding_to_write(ctx.shard, caller, pos, key)?;
     let mut places = elements.iter().map(|element| hll::place(element));
     let raised = match encoding {
-        Some(Encoding::Dense) => raise_dense(ctx.shard, caller, pos, key, places) > 0,
+        Some(Encoding::Dense) => raise_dense(ctx.shard, caller, pos, key, places),
         _ => {
             let mut string = match encoding {
                 None => Sparse::from_slice(&hll::empty()),
                 Some(_) => sparse_of(ctx.shard, caller, pos, key),
             };
             let added = add_sparse(ctx.shard, &mut string, &mut places)?;
-            let raised = added.raised || encoding.is_none();
-            if raised {
+            let mut raised = added.raised + usize::from(encoding.is_none());
+            if raised > 0 || added.left.is_some() {
                 hll::invalidate(&mut string);
                 store(ctx.shard, caller, pos, key, &string);
             }
             if let Some(first) = added.left {
                 let left = std::iter::once(first).chain(places);
-                raise_dense(ctx.shard, caller, pos, key, left);
+                raised += raise_dense(ctx.shard, caller, pos, key, left);
             }
             raised
         }
     };
-    if raised {
+    if raised > 0 {
         ctx.shard
             .changed(caller.db, pos, key, EventClass::String, "pfadd");
+        // Each register counts, and a new key.
+        ctx.shard.dirty += raised as u64 - 1;
     }
-    ctx.reply.integer(i64::from(raised));
+    ctx.reply.integer(i64::from(raised > 0));
     Ok(())
 }
 
 /// What became of places that were to be raised in a sparse string.
 struct Added {
-    raised: bool,
+    /// How many were less.
+    raised: usize,
     /// The string is dense now, and this place is still to be raised in it.
     left: Option<(usize, u8)>,
 }
@@ -226,15 +229,15 @@ fn add_sparse(
     places: &mut impl Iterator<Item = (usize, u8)>,
 ) -> Result<Added, Error> {
     let bytes_max = shard.config.hll_sparse_max_bytes;
-    let mut raised = false;
+    let mut raised = 0;
     for (index, value) in places {
         match sparse::raise(string, index, value, bytes_max, &mut Hint::default())? {
             Raised::No => {}
-            Raised::Yes => raised = true,
+            Raised::Yes => raised += 1,
             Raised::NeedsDense => {
                 *string = Sparse::from_vec(hll::to_dense(string)?);
                 let left = Some((index, value));
-                return Ok(Added { raised: true, left });
+                return Ok(Added { raised, left });
             }
         }
     }
@@ -264,7 +267,9 @@ fn pfcount(ctx: &mut Ctx<'_>) -> Outcome {
         let entry = ctx.shard.write(caller, pos, key);
         let mut entry = entry.expect("just looked up");
         entry.edit_string(0, |bytes| hll::cache(bytes, count));
-        // To clients it reads only; but the string has changed.
+        // To clients it reads only; but the string has changed, without an event.
+        ctx.shard
+            .changed(caller.db, pos, key, EventClass::Unnamed, "");
         ctx.shard.effect(caller.db, pos, &[b"PFCOUNT", key]);
     }
     ctx.reply.integer(count as i64);

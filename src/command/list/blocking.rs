@@ -1,5 +1,5 @@
 //! The forms that wait for an element: BLPOP, BRPOP, BLMPOP, BLMOVE, BRPOPLPUSH.
-use super::ends::{move_element, parse_end, pop_and_record, pop_from_first};
+use super::ends::{FirstOf, move_element, parse_end, pop_and_record};
 use crate::command::context::Ctx;
 use crate::command::error::{Error, Outcome};
 use crate::command::wait::{until_of, wait_for};
@@ -40,12 +40,12 @@ fn pop(ctx: &mut Ctx<'_>, end: End) -> Outcome {
 
 /// BLMPOP
 pub(super) fn blmpop(ctx: &mut Ctx<'_>) -> Outcome {
+    let wanted = FirstOf::parse(ctx.args, 2)?;
     let until_ms = until_of(ctx.args[1], ctx.now_ms())?;
-    let found = pop_from_first(ctx, 2)?;
-    if found.served {
+    if wanted.pop(ctx)? {
         return Ok(());
     }
-    wait_for(ctx, 3, found.keys, Kind::List, until_ms)
+    wait_for(ctx, 3, wanted.keys.len(), Kind::List, until_ms)
 }
 
 /// BLMOVE

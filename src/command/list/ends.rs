@@ -177,69 +177,68 @@ fn pop_from(ctx: &mut Ctx<'_>, pos: Pos, key: &[u8], end: End, count: usize) {
 
 /// LMPOP
 pub(super) fn lmpop(ctx: &mut Ctx<'_>) -> Outcome {
-    if !pop_from_first(ctx, 1)?.served {
+    if !FirstOf::parse(ctx.args, 1)?.pop(ctx)? {
         ctx.reply.null_array();
     }
     Ok(())
 }
 
-/// What LMPOP and BLMPOP have found.
-pub(super) struct FirstOfKeys {
-    pub(super) served: bool,
-    /// How many keys were named.
-    pub(super) keys: usize,
+/// What LMPOP and BLMPOP ask for.
+pub(super) struct FirstOf<'a> {
+    pub(super) keys: &'a [&'a [u8]],
+    end: End,
+    count: usize,
 }
 
-/// Pops from the first list there is; the number of keys is the argument at `at`. Nothing is
-/// replied if there is none.
-pub(super) fn pop_from_first(ctx: &mut Ctx<'_>, at: usize) -> Result<FirstOfKeys, Error> {
-    let args = ctx.args;
-    let count = parse_i64(args[at])
-        .filter(|count| *count > 0)
-        .ok_or_else(|| Error::new("ERR numkeys should be greater than 0"))?;
-    let split = usize::try_from(count).ok();
-    let (keys, rest) = split
-        .and_then(|count| args[at + 1..].split_at_checked(count))
-        .ok_or(Error::SYNTAX)?;
-    let [end, options @ ..] = rest else {
-        return Err(Error::SYNTAX);
-    };
-    let end = parse_end(end)?;
-    let count = match options {
-        [] => 1,
-        [option, count, rest @ ..] if option.eq_ignore_ascii_case(b"count") => {
-            let count = parse_i64(count)
-                .and_then(|count| usize::try_from(count).ok())
-                .filter(|count| *count > 0)
-                .ok_or_else(|| Error::new("ERR count should be greater than 0"))?;
-            if !rest.is_empty() {
-                return Err(Error::SYNTAX);
-            }
-            count
-        }
-        _ => return Err(Error::SYNTAX),
-    };
-    for key in keys {
-        let pos = ctx.shard.pos(key);
-        let Some(entry) = ctx.shard.write_kind(ctx.caller, pos, key, Kind::List)? else {
-            continue;
+impl<'a> FirstOf<'a> {
+    /// From the arguments; the number of keys is the one at `at`.
+    pub(super) fn parse(args: &'a [&'a [u8]], at: usize) -> Result<Self, Error> {
+        let count = parse_i64(args[at])
+            .filter(|count| *count > 0)
+            .ok_or_else(|| Error::new("ERR numkeys should be greater than 0"))?;
+        let split = usize::try_from(count).ok();
+        let (keys, rest) = split
+            .and_then(|count| args[at + 1..].split_at_checked(count))
+            .ok_or(Error::SYNTAX)?;
+        let [end, options @ ..] = rest else {
+            return Err(Error::SYNTAX);
         };
-        let len = List::of(entry.value()).len();
-        if ctx.may_serve() {
-            ctx.reply.array(2);
-            ctx.reply.bulk(key);
-            ctx.reply.array(count.min(len));
-            pop_and_record(ctx, pos, key, end, count);
-        }
-        return Ok(FirstOfKeys {
-            served: true,
-            keys: keys.len(),
-        });
+        let end = parse_end(end)?;
+        let count = match options {
+            [] => 1,
+            [option, count, rest @ ..] if option.eq_ignore_ascii_case(b"count") => {
+                let count = parse_i64(count)
+                    .and_then(|count| usize::try_from(count).ok())
+                    .filter(|count| *count > 0)
+                    .ok_or_else(|| Error::new("ERR count should be greater than 0"))?;
+                if !rest.is_empty() {
+                    return Err(Error::SYNTAX);
+                }
+                count
+            }
+            _ => return Err(Error::SYNTAX),
+        };
+        Ok(Self { keys, end, count })
     }
-    Ok(FirstOfKeys {
-        served: false,
-        keys: keys.len(),
-    })
+
+    /// Pops from the first list there is; nothing is replied and false returned if there is none.
+    pub(super) fn pop(&self, ctx: &mut Ctx<'_>) -> Result<bool, Error> {
+        for key in self.keys {
+            let pos = ctx.shard.pos(key);
+            let Some(entry) = ctx.shard.write_kind(ctx.caller, pos, key, Kind::List)? else {
+                continue;
+            };
+            let len = List::of(entry.value()).len();
+            if ctx.may_serve() {
+                ctx.reply.array(2);
+                ctx.reply.bulk(key);
+                ctx.reply.array(self.count.min(len));
+                pop_and_record(ctx, pos, key, self.end, self.count);
+            }
+            return Ok(true);
+        }
+        Ok(false)
+    }
 }
 
 /// LMOVE

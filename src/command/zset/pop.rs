@@ -153,69 +153,83 @@ fn pop_or_wait(ctx: &mut Ctx<'_>, end: End) -> Outcome {
 
 /// BZMPOP
 pub(super) fn bzmpop(ctx: &mut Ctx<'_>) -> Outcome {
+    let wanted = FirstOf::parse(ctx.args, 2)?;
     let until_ms = until_of(ctx.args[1], ctx.now_ms())?;
-    match take_from_first(ctx, 2)? {
-        None => Ok(()),
-        Some(keys) => wait_for(ctx, 3, keys, Kind::ZSet, until_ms),
+    if wanted.take(ctx)? {
+        return Ok(());
     }
+    wait_for(ctx, 3, wanted.keys.len(), Kind::ZSet, until_ms)
 }
 
 /// ZMPOP
 pub(super) fn zmpop(ctx: &mut Ctx<'_>) -> Outcome {
-    if take_from_first(ctx, 1)?.is_some() {
+    if !FirstOf::parse(ctx.args, 1)?.take(ctx)? {
         ctx.reply.null_array();
     }
     Ok(())
 }
 
-/// Takes elements from the first set there is; the number of keys is the argument at `at`. If there
-/// is none, nothing is replied and the number of keys returned.
-fn take_from_first(ctx: &mut Ctx<'_>, at: usize) -> Result<Option<usize>, Error> {
-    let args = ctx.args;
-    let number = |text: &[u8], refusal: &'static str| {
-        let number = parse_i64(text).filter(|n| *n > 0);
-        let number = number.ok_or_else(|| Error::new(refusal))?;
-        Ok::<_, Error>(usize::try_from(number).unwrap_or(usize::MAX))
-    };
-    let keys = number(args[at], "ERR numkeys should be greater than 0")?;
-    let options = keys.checked_add(at + 1).and_then(|at| args.get(at..));
-    let Some([end, options @ ..]) = options else {
-        return Err(Error::SYNTAX);
-    };
-    let end = if end.eq_ignore_ascii_case(b"min") {
-        End::Min
-    } else if end.eq_ignore_ascii_case(b"max") {
-        End::Max
-    } else {
-        return Err(Error::SYNTAX);
-    };
-    let count = match options {
-        [] => 1,
-        [option, count, rest @ ..] if option.eq_ignore_ascii_case(b"count") => {
-            let count = number(count, "ERR count should be greater than 0")?;
-            if !rest.is_empty() {
-                return Err(Error::SYNTAX);
-            }
-            count
-        }
-        _ => return Err(Error::SYNTAX),
-    };
-    for key in &args[at + 1..at + 1 + keys] {
-        let pos = ctx.shard.pos(key);
-        let head = |reply: &mut Reply<'_>, taken: usize| {
-            reply.array(2);
-            reply.bulk(key);
-            reply.array(taken);
+/// What ZMPOP and BZMPOP ask for.
+struct FirstOf<'a> {
+    keys: &'a [&'a [u8]],
+    end: End,
+    count: usize,
+}
+
+impl<'a> FirstOf<'a> {
+    /// From the arguments; the number of keys is the one at `at`.
+    fn parse(args: &'a [&'a [u8]], at: usize) -> Result<Self, Error> {
+        let number = |text: &[u8], refusal: &'static str| {
+            let number = parse_i64(text).filter(|n| *n > 0);
+            let number = number.ok_or_else(|| Error::new(refusal))?;
+            Ok::<_, Error>(usize::try_from(number).unwrap_or(usize::MAX))
         };
-        let pair = |reply: &mut Reply<'_>, score: f64, member: &[u8]| {
-            if !reply.is_resp3() {
-                reply.array(2);
-            }
-            put_scored(reply, score, member);
+        let keys = number(args[at], "ERR numkeys should be greater than 0")?;
+        let split = args[at + 1..].split_at_checked(keys);
+        let Some((keys, [end, options @ ..])) = split else {
+            return Err(Error::SYNTAX);
         };
-        if take(ctx, pos, key, end, count, head, pair)? {
-            return Ok(None);
-        }
+        let end = if end.eq_ignore_ascii_case(b"min") {
+            End::Min
+        } else if end.eq_ignore_ascii_case(b"max") {
+            End::Max
+        } else {
+            return Err(Error::SYNTAX);
+        };
+        let count = match options {
+            [] => 1,
+            [option, count, rest @ ..] if option.eq_ignore_ascii_case(b"count") => {
+                let count = number(count, "ERR count should be greater than 0")?;
+                if !rest.is_empty() {
+                    return Err(Error::SYNTAX);
+                }
+                count
+            }
+            _ => return Err(Error::SYNTAX),
+        };
+        Ok(Self { keys, end, count })
     }
-    Ok(Some(keys))
+
+    /// Takes elements from the first set there is; nothing is replied and false returned if there is
+    /// none.
+    fn take(&self, ctx: &mut Ctx<'_>) -> Result<bool, Error> {
+        for key in self.keys {
+            let pos = ctx.shard.pos(key);
+            let head = |reply: &mut Reply<'_>, taken: usize| {
+                reply.array(2);
+                reply.bulk(key);
+                reply.array(taken);
+            };
+            let pair = |reply: &mut Reply<'_>, score: f64, member: &[u8]| {
+                if !reply.is_resp3() {
+                    reply.array(2);
+                }
+                put_scored(reply, score, member);
+            };
+            if take(ctx, pos, key, self.end, self.count, head, pair)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
 }

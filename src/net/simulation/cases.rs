@@ -247,3 +247,35 @@ fn transactions_of_a_pipeline_take_one_round() {
     world.answers();
     assert!(world.engines.iter().all(Engine::is_drained));
 }
+
+/// What a client that broadcasts is to hear of does not grow without bound while the lane to its
+/// shard is full.
+#[test]
+fn changes_that_a_full_lane_has_no_room_for_are_told_as_one() {
+    let (mut world, _, m) = three_clients();
+    world.send_text(0, "HELLO 3\r\nCLIENT TRACKING ON BCAST\r\n");
+    world.answers();
+    let key = |n: usize| format!("{{{m}}}{n}{}", "x".repeat(64 * 1024));
+    let (home, conn) = (1, world.clients[1].conn.expect("stays"));
+    for n in 0..100 {
+        let text = key(n);
+        let set = format!(
+            "*3\r\n$3\r\nSET\r\n${}\r\n{text}\r\n$1\r\nv\r\n",
+            text.len()
+        );
+        world.engines[home].receive(conn, set.as_bytes());
+        world.engines[home].run_batch();
+    }
+    let waiting = world.engines[home].outgoing[0].buf.len();
+    assert!(waiting < 2 * OUTGOING_MAX, "{waiting}");
+    world.end_turn(home);
+    assert!(world.engines[home].has_work(), "it has more to tell");
+    world.end_turn(home);
+    let heard = world.answers();
+    assert!(heard.contains(&key(0)) && !heard.contains(&key(99)));
+    let all = ">2\r\n$10\r\ninvalidate\r\n_\r\n";
+    assert!(heard.ends_with(all) && heard.matches(all).count() == 1);
+    assert!(!world.engines[home].has_work());
+    world.send_text(1, &format!("SET {m} v\r\n"));
+    assert!(world.answers().contains(&m), "keys are named again");
+}
