@@ -10,9 +10,10 @@ use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::AtomicI32;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use super::config::{self, Config, Launch, Startup, as_path};
 use super::load::Intake;
@@ -179,6 +180,10 @@ fn start(launch: &mut Launch, supervisor: Supervisor) -> Result<Server, String> 
         }
         node.saver.loading.end();
         node.wake_all();
+        // Only now clients are not told any more that it is loading.
+        while !node.logs.are_taken_up() && !node.stopping.load(Ordering::Relaxed) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
     announce(&node, &ports, config);
     process::tell_supervisor(supervisor, true);
