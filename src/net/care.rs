@@ -103,6 +103,9 @@ impl Engine {
         self.observe();
         self.mind_failed_saves();
         self.save_if_due();
+        if self.shard.id.0 == 0 {
+            crate::server::migrate::sockets_kept(); // ends old ones
+        }
         if !self.shard.expiry.paused {
             self.close_idle();
             self.watch_soft_limits();
@@ -207,6 +210,7 @@ impl Engine {
         if loading && !self.shard.node.saver.loading.is_under_way() {
             self.slow &= !slow::LOADING;
         }
+        self.end_migrations();
         self.end_pause_if_due();
         self.end_waits_that_are_due();
     }

@@ -79,6 +79,8 @@ pub struct Engine {
     pub(super) pause: super::pause::Pause,
     /// Slots on their way to other shards.
     pub(super) moves: super::slots::Moves,
+    /// MIGRATE.
+    pub(super) migrations: super::migrate::Migrations,
     /// Connections on their way between shards.
     pub migration: super::migration::Migration,
     /// MONITOR.
@@ -149,6 +151,7 @@ impl Engine {
             intake: None,
             pause: super::pause::Pause::default(),
             moves: super::slots::Moves::default(),
+            migrations: super::migrate::Migrations::default(),
             migration: super::migration::Migration::default(),
             monitors: super::monitor::Monitors::new(shards),
             deadlines: super::blocking::Deadlines::new(),

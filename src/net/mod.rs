@@ -18,6 +18,7 @@ pub mod held;
 pub mod idle;
 pub mod large;
 pub mod limits;
+mod migrate;
 pub mod migration;
 pub mod monitor;
 mod multi;

@@ -9,6 +9,7 @@
 //! | `InKeyOrder`, `Sum`, `Gathered`, `Answers` | answer for what they own, under read claims; the home puts the answers together | 1 |
 //! | `Apply` | nothing; they run their part when the locks are released | 1 |
 //! | `Steps` | run one step after the other (see `steps`) | 1 + one for each step |
+//! | `Migrate` | dump keys under their claims, delete them when another server has them (see `migrate`) | 1 + the target's answer |
 //! | `Volley` | run the connection's next commands as they arrive (see `volley`) | 2 |
 //!
 //! Lent entries stand in the home's own tables while the command runs. Nothing else runs there
@@ -35,6 +36,7 @@ use smallvec::SmallVec;
 use super::batch::{Batch, Command, RemoteCall};
 use super::dispatch::{Flow, count};
 use super::engine::Engine;
+use super::migrate::Migration;
 use super::session::{ConnId, Stall, flag};
 use super::steps::Steps;
 use crate::command::generic::keys::other_database;
@@ -75,6 +77,8 @@ pub(super) enum Job {
     Steps(Box<Steps>),
     /// Serve a client that has waited at this shard under this number.
     Serve(u64, Box<Waiter>),
+    /// Send keys to another server.
+    Migrate(Box<Migration>),
     /// Let the connection send so many commands, whose keys are held.
     Volley(u32),
 }
@@ -512,6 +516,7 @@ impl Engine {
                 self.count(row);
             }
             Job::Steps(steps) => return self.begin_steps(txn, call, steps, loans),
+            Job::Migrate(migration) => return self.migrate_held(txn, call, *migration, loans),
             Job::Volley(commands) => return self.volley_is_held(txn, call.conn, commands, loans),
         }
         self.shard.txns.executed(txn, loans);
@@ -601,7 +606,8 @@ impl Engine {
 
     /// Whether nothing is under way between this shard and others, or waits here.
     pub fn is_drained(&self) -> bool {
-        let own = self.running.is_empty() && self.stepping.is_empty() && self.gathers.is_empty();
+        let steps = self.stepping.is_empty() && self.migrations.is_empty();
+        let own = self.running.is_empty() && steps && self.gathers.is_empty();
         own && self.shard.txns.is_drained() && self.outgoing.iter().all(Output::is_empty)
     }
 

@@ -10,6 +10,7 @@ pub mod facts;
 pub mod import;
 pub mod load;
 pub mod log;
+pub mod migrate;
 pub mod process;
 pub mod ring_probe;
 pub mod signals;
