@@ -15,6 +15,7 @@ pub mod check;
 pub mod directory;
 pub mod loading;
 pub mod preparing;
+pub mod sequential;
 
 use std::fmt;
 use std::io;
