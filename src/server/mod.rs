@@ -15,4 +15,5 @@ pub mod process;
 pub mod ring_probe;
 pub mod signals;
 pub mod snapshot;
+mod snapshot_file;
 pub mod transfer;
