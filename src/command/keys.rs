@@ -1,5 +1,5 @@
 //! Finding the keys among a command's arguments by its key specs.
-use super::spec::{Begin, Find, KeyFlags, KeySpec, Spec};
+use super::spec::{Begin, Find, Flags, KeyFlags, KeySpec, Spec};
 
 /// A key's place among the arguments and what the command does with it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -13,6 +13,13 @@ pub struct KeyAt {
 /// Appends the keys of a command to `found`. False: the arguments do not tell (a bad number of
 /// keys, say), and the command will answer with an error of its own.
 pub fn keys_of(spec: &Spec, args: &[&[u8]], found: &mut Vec<KeyAt>) -> bool {
+    if spec.flags.has(Flags::MOVABLEKEYS) && spec.name == "migrate" {
+        // An option's value or a key may be the word that the key specs look for.
+        let keys = super::generic::migrate::keys_at(args);
+        let flags = spec.keys[0].flags;
+        found.extend(keys.map(|index| KeyAt { index, flags }));
+        return true;
+    }
     spec.keys
         .iter()
         .all(|key_spec| keys_of_spec(key_spec, args, found))

@@ -654,7 +654,7 @@ impl Db {
         }
     }
 
-    /// Tells about `count` entries on; whether anything is left.
+    /// Tells about `count` entries on, or a part of a long one; whether anything is left.
     pub fn tap_slice(&mut self, count: usize) -> bool {
         if let Some(emptied) = &mut self.emptied {
             if !emptied.tap_slice(count) {
@@ -665,19 +665,56 @@ impl Db {
         let Some(mut tap) = self.tap.take() else {
             return false;
         };
-        let mut keeper = tap.keeper.borrow_mut();
-        let reached = self.scan(tap.reached, CURSOR_END, count, 0, |entry| {
-            let told = tap.is_ahead() && tap.has_told(self.place_of(entry.key()));
-            if !told {
-                keeper.keep(tap.db, entry);
-            }
-        });
-        drop(keeper);
-        if reached < CURSOR_END {
+        let reached = if tap.long.is_empty() {
+            self.walk_on(&mut tap, count)
+        } else {
+            self.tell_part(&mut tap, 0);
+            tap.reached
+        };
+        if reached < CURSOR_END || !tap.long.is_empty() {
             tap.reach(reached);
             self.tap = Some(tap);
         }
         self.is_tapped()
+    }
+
+    /// Tells entries; how far that went. Long ones are remembered.
+    fn walk_on(&self, tap: &mut Tap, count: usize) -> u64 {
+        let keeper = tap.keeper.clone();
+        let mut keeper = keeper.borrow_mut();
+        let mut long = std::mem::take(&mut tap.long);
+        let reached = self.scan(tap.reached, CURSOR_END, count, 0, |entry| {
+            let told = tap.is_ahead() && tap.has_told(self.place_of(entry.key()));
+            match told || keeper.is_long(&entry) {
+                false => keeper.keep(tap.db, entry),
+                true if told => {}
+                true => long.push_back(entry.key().into()),
+            }
+        });
+        tap.long = long;
+        reached
+    }
+
+    /// Tells the next part of a long entry that the walk has left behind, and forgets it with the last;
+    /// whether it was the last. Parts of one entry alone may have been told: of the first.
+    fn tell_part(&self, tap: &mut Tap, index: usize) -> bool {
+        let key = &tap.long[index];
+        let place = self.table.find(self.hasher().pos(key), key);
+        let place = place.expect("it is told before it goes");
+        let mut keeper = tap.keeper.borrow_mut();
+        let entry = self.table.entry(place);
+        let last = match index {
+            0 => keeper.keep_part(tap.db, entry),
+            _ => {
+                keeper.keep(tap.db, entry);
+                true
+            }
+        };
+        drop(keeper);
+        if last {
+            tap.long.remove(index);
+        }
+        last
     }
 
     /// Where a key stands, as taps remember it.
@@ -706,6 +743,13 @@ impl Db {
         let Some(mut tap) = self.tap.take() else {
             return;
         };
+        let behind = |tap: &Tap| {
+            let mut keys = tap.long.iter();
+            keys.position(|key| self.place_of(key) == place)
+        };
+        while let Some(index) = behind(&tap) {
+            while !self.tell_part(&mut tap, index) {}
+        }
         if !tap.has_told(place) {
             let mut keeper = tap.keeper.borrow_mut();
             self.scan(place, place + 1, usize::MAX, 0, |entry| {

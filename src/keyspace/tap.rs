@@ -7,12 +7,16 @@
 //! remembered is a word for each place that was changed ahead of the walk, and is forgotten as the
 //! walk comes by.
 //!
+//! A long entry is told in parts: the walk remembers it and goes on behind it, and tells part by part
+//! before anything else. When it is to change meanwhile, the rest of it is told at once.
+//!
 //! A database that is emptied meanwhile leaves its table to the walk. An entry that expires by itself
 //! ahead of the walk is not told: whoever loads it would drop it.
 
 use super::entry::EntryRef;
 use rustc_hash::FxHashSet;
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::fmt::Debug;
 use std::rc::Rc;
 
@@ -20,6 +24,14 @@ use std::rc::Rc;
 pub trait Keeper: Debug {
     /// An entry of the database that had this number then.
     fn keep(&mut self, db: u16, entry: EntryRef<'_>);
+
+    /// Whether it takes long to tell an entry, so that the walk does it with
+    /// [`keep_part`](Self::keep_part).
+    fn is_long(&self, entry: &EntryRef<'_>) -> bool;
+
+    /// The next part of an entry; whether it was the last. Other entries, and parts of others, may
+    /// come in between; the entry itself stays as it is.
+    fn keep_part(&mut self, db: u16, entry: EntryRef<'_>) -> bool;
 }
 
 /// How many remembered places are looked through at most before the next time.
@@ -35,6 +47,9 @@ pub(super) struct Tap {
     /// Places from there on that were told.
     told: FxHashSet<u64>,
     forget_at: usize,
+    /// Keys of long entries behind the walk that are not told yet; part of the first one may be. Few:
+    /// the walk stands still as long as there is one.
+    pub(super) long: VecDeque<Box<[u8]>>,
 }
 
 impl Tap {
@@ -45,6 +60,7 @@ impl Tap {
             reached: 0,
             told: FxHashSet::default(),
             forget_at: FORGET_MIN,
+            long: VecDeque::new(),
         }
     }
 

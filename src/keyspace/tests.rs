@@ -598,7 +598,11 @@ fn objects_are_counted_moved_and_freed_once_and_big_ones_in_slices() {
 
 /// What a tap is told, for comparison.
 #[derive(Debug, Default)]
-struct Told(BTreeMap<Name, (Vec<u8>, Option<u64>)>);
+struct Told {
+    all: BTreeMap<Name, (Vec<u8>, Option<u64>)>,
+    /// Entries that are told in parts, as they were at the first, and how many there were.
+    parts: BTreeMap<Name, (Vec<u8>, Option<u64>, usize)>,
+}
 
 /// Database and key.
 type Name = (u16, Vec<u8>);
@@ -606,8 +610,28 @@ type Name = (u16, Vec<u8>);
 impl Keeper for Told {
     fn keep(&mut self, db: u16, entry: EntryRef<'_>) {
         let key = (db, entry.key().to_vec());
-        let before = self.0.insert(key, (text(&entry), entry.expiry()));
+        let before = self.all.insert(key, (text(&entry), entry.expiry()));
         assert!(before.is_none(), "told twice: {entry:?}");
+    }
+
+    fn is_long(&self, entry: &EntryRef<'_>) -> bool {
+        entry.key().ends_with(b"7")
+    }
+
+    fn keep_part(&mut self, db: u16, entry: EntryRef<'_>) -> bool {
+        const PARTS: usize = 5;
+        let name = (db, entry.key().to_vec());
+        let (value, expiry) = (text(&entry), entry.expiry());
+        let first = (value.clone(), expiry, 0);
+        let part = self.parts.entry(name.clone()).or_insert(first);
+        assert_eq!((&part.0, part.1), (&value, expiry), "it stays as it is");
+        part.2 += 1;
+        if part.2 < PARTS {
+            return false;
+        }
+        self.parts.remove(&name);
+        self.keep(db, entry);
+        true
     }
 }
 
@@ -634,7 +658,7 @@ fn a_tap_is_told_what_there_was() {
         for (db, model) in models.iter().enumerate() {
             keyspace.db_mut(db).begin_tap(db as u16, told.clone());
             for (key, value) in model {
-                wanted.0.insert((db as u16, key.clone()), value.clone());
+                wanted.all.insert((db as u16, key.clone()), value.clone());
             }
         }
         let mut more = true;
@@ -667,7 +691,8 @@ fn a_tap_is_told_what_there_was() {
                 more |= keyspace.db_mut(db).tap_slice(1 + random.below(20) as usize);
             }
         }
-        assert!(told.borrow().0 == wanted.0, "seed {seed}");
+        assert!(told.borrow().all == wanted.all, "seed {seed}");
+        assert!(told.borrow().parts.is_empty(), "seed {seed}");
         keyspace.verify();
         while keyspace.free_some(1000) {}
     }

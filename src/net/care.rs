@@ -104,6 +104,9 @@ impl Engine {
         self.mind_failed_saves();
         self.save_if_due();
         self.rewrite_if_due();
+        if self.shard.id.0 == 0 {
+            crate::server::migrate::sockets_kept(); // ends old ones
+        }
         if !self.shard.expiry.paused {
             self.close_idle();
             self.watch_soft_limits();
@@ -235,6 +238,7 @@ impl Engine {
             }
         }
         self.end_loading();
+        self.end_key_migrations();
         self.end_pause_if_due();
         self.end_waits_that_are_due();
     }

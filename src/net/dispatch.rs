@@ -413,6 +413,9 @@ impl Engine {
         command: &Command,
         spec: &'static Spec,
     ) -> Flow {
+        if spec.flags.has(Flags::MOVABLEKEYS) && spec.name == "migrate" {
+            return self.run_migrate(conn, batch, command, spec);
+        }
         if self.shard.node.shards == 1 {
             return self.run_here(conn, batch, command, spec);
         }

@@ -89,6 +89,8 @@ pub struct Engine {
     pub(super) pause: super::pause::Pause,
     /// Slots on their way to other shards.
     pub(super) moves: super::slots::Moves,
+    /// MIGRATE.
+    pub(super) key_migrations: super::migrate::KeyMigrations,
     /// Connections on their way between shards.
     pub migration: super::migration::Migration,
     /// MONITOR.
@@ -168,6 +170,7 @@ impl Engine {
             log_waits: Vec::new(),
             pause: super::pause::Pause::default(),
             moves: super::slots::Moves::default(),
+            key_migrations: super::migrate::KeyMigrations::default(),
             migration: super::migration::Migration::default(),
             monitors: super::monitor::Monitors::new(shards),
             deadlines: super::blocking::Deadlines::new(),

@@ -20,6 +20,7 @@ mod journal;
 pub mod large;
 pub mod limits;
 pub mod log_waits;
+mod migrate;
 pub mod migration;
 pub mod monitor;
 mod multi;

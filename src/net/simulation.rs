@@ -7,7 +7,6 @@ mod cases;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::dispatch::OUTGOING_MAX;
 use super::engine::Engine;
 use super::migration::Departure;
 use super::session::{ConnId, Peer, flag};

@@ -9,6 +9,7 @@
 //! | `InKeyOrder`, `Sum`, `Gathered`, `Answers` | answer for what they own, under read claims; the home puts the answers together | 1, rarely 2 (see Time) |
 //! | `Apply` | nothing; they run their part when the locks are released | 1 |
 //! | `Steps` | run one step after the other (see `steps`) | 1 + one for each step |
+//! | `Migrate` | dump keys under their claims, delete them when another server has them (see `migrate`) | 1 + the target's answer |
 //! | `Volley` | run the connection's next commands as they arrive (see `volley`) | 2 |
 //!
 //! Lent entries stand in the home's own tables while the command runs. Nothing else runs there
@@ -42,6 +43,7 @@ use super::batch::{Batch, Command, RemoteCall};
 use super::dispatch::{Flow, count};
 use super::engine::Engine;
 use super::errand::Errand;
+use super::migrate::KeyMigration;
 use super::session::{ConnId, Stall, flag};
 use super::steps::Steps;
 use crate::command::generic::keys::other_database;
@@ -90,6 +92,8 @@ pub(super) enum Job {
     Steps(Box<Steps>),
     /// Serve a client that has waited at this shard.
     Serve(Box<Waiter>),
+    /// Send keys to another server.
+    Migrate(Box<KeyMigration>),
     /// Let the connection send so many commands, whose keys are held.
     Volley(u32),
 }
@@ -649,6 +653,7 @@ impl Engine {
                 self.count(row);
             }
             Job::Steps(steps) => return self.begin_steps(txn, call, steps, loans),
+            Job::Migrate(migration) => return self.migrate_held(txn, call, *migration, loans),
             Job::Volley(commands) => return self.volley_is_held(txn, call.conn, commands, loans),
         }
         self.shard.txns.executed(txn, loans);
@@ -738,10 +743,9 @@ impl Engine {
 
     /// Whether nothing is under way between this shard and others, or waits here.
     pub fn is_drained(&self) -> bool {
-        let own = self.running.is_empty() && self.stepping.is_empty() && self.asking.is_empty();
-        own && self.gathers.is_empty()
-            && self.shard.txns.is_drained()
-            && self.outgoing.iter().all(Output::is_empty)
+        let jobs = self.running.is_empty() && self.stepping.is_empty() && self.asking.is_empty();
+        let own = jobs && self.key_migrations.is_empty() && self.gathers.is_empty();
+        own && self.shard.txns.is_drained() && self.outgoing.iter().all(Output::is_empty)
     }
 
     /// A connection is gone: gives up its transactions that have not executed, what it has parked

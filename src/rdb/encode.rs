@@ -15,7 +15,7 @@ use crate::types::hash::HashRef;
 use crate::types::list::List;
 use crate::types::packed::{self, Element, HEAD_BYTES, Packed};
 use crate::types::set::{Set, intset::Intset};
-use crate::types::stream::{Group, Stream, StreamId};
+use crate::types::stream::{Group, Node as StreamNode, Stream, StreamId};
 use crate::types::zset::SortedSet;
 use crate::types::zset::small::Small as SmallZSet;
 
@@ -83,6 +83,12 @@ impl Encoder {
 
     /// Appends an entry as it stands in a file.
     pub fn entry(&mut self, entry: &EntryRef<'_>, access: Access, out: &mut Vec<u8>) {
+        self.head(entry, access, out);
+        self.value(&entry.value(), out);
+    }
+
+    /// Appends what stands in front of an entry's value.
+    pub(super) fn head(&mut self, entry: &EntryRef<'_>, access: Access, out: &mut Vec<u8>) {
         if let Some(ms) = entry.expiry() {
             out.push(opcode::EXPIRE_MS);
             out.extend_from_slice(&ms.to_le_bytes());
@@ -95,10 +101,8 @@ impl Encoder {
             }
             Access::Frequency(frequency) => out.extend_from_slice(&[opcode::FREQ, frequency]),
         }
-        let value = entry.value();
-        out.push(kind_of(&value) as u8);
+        out.push(kind_of(&entry.value()) as u8);
         self.string(entry.key(), out);
-        self.value(&value, out);
     }
 
     /// Appends a value's type and itself: what DUMP's payload begins with.
@@ -135,7 +139,7 @@ impl Encoder {
 
     /// Appends a string: as a number where it is short and the decimal of one, compressed where that
     /// pays.
-    fn string(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
+    pub(super) fn string(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
         if bytes.len() <= INT_TEXT_MAX
             && let Some(number) = crate::keyspace::parse_int(bytes)
             && put_int(number, out)
@@ -183,6 +187,11 @@ impl Encoder {
         }
     }
 
+    pub(super) fn list_block(&mut self, block: Packed<'_>, out: &mut Vec<u8>) {
+        put_length(Node::PACKED, out);
+        self.listpack(block, out);
+    }
+
     fn listpack(&mut self, block: Packed<'_>, out: &mut Vec<u8>) {
         self.blob(out, |blob| {
             put_listpack(&[&block.bytes()[HEAD_BYTES..]], block.len(), blob);
@@ -193,16 +202,12 @@ impl Encoder {
         match list {
             List::Packed(block) => {
                 put_length(1, out);
-                put_length(Node::PACKED, out);
-                self.listpack(block, out);
+                self.list_block(block, out);
             }
             List::Large(list) => {
                 let (blocks, count) = list.packs();
                 put_length(count as u64, out);
-                for block in blocks {
-                    put_length(Node::PACKED, out);
-                    self.listpack(block, out);
-                }
+                blocks.for_each(|block| self.list_block(block, out));
             }
         }
     }
@@ -246,15 +251,8 @@ impl Encoder {
     }
 
     fn hash(&mut self, hash: HashRef<'_>, out: &mut Vec<u8>) {
-        let earliest = earliest_expiry(hash);
-        if let Some(earliest) = earliest {
-            out.extend_from_slice(&earliest.to_le_bytes());
-        }
-        let ttl = |expiry: Option<u64>, out: &mut Vec<u8>| {
-            if let Some(earliest) = earliest {
-                put_length(expiry.map_or(0, |at| at - earliest + 1), out);
-            }
-        };
+        let earliest = put_earliest(hash, out);
+        let ttl = |expiry: Option<u64>, out: &mut Vec<u8>| put_ttl(expiry, earliest, out);
         match hash {
             HashRef::Small(small) if earliest.is_none() && !small.has_expiries() => {
                 self.listpack(small.block(), out);
@@ -282,16 +280,24 @@ impl Encoder {
         let log = &stream.log;
         let nodes = log.nodes();
         put_length(nodes.len() as u64, out);
-        for node in nodes {
-            self.string(&raw(node.first), out);
-            self.blob(out, |blob| {
-                let mut counts = packed::EMPTY.to_vec();
-                let elements = [node.live, node.deleted].map(|n| Element::Int(n as i64));
-                packed::push(&mut counts, &elements);
-                let parts = [&counts[HEAD_BYTES..], node.body];
-                put_listpack(&parts, node.elements + elements.len(), blob);
-            });
-        }
+        nodes.for_each(|node| self.stream_node(&node, out));
+        self.stream_tail(stream, out);
+    }
+
+    pub(super) fn stream_node(&mut self, node: &StreamNode<'_>, out: &mut Vec<u8>) {
+        self.string(&raw(node.first), out);
+        self.blob(out, |blob| {
+            let mut counts = packed::EMPTY.to_vec();
+            let elements = [node.live, node.deleted].map(|n| Element::Int(n as i64));
+            packed::push(&mut counts, &elements);
+            let parts = [&counts[HEAD_BYTES..], node.body];
+            put_listpack(&parts, node.elements + elements.len(), blob);
+        });
+    }
+
+    /// What stands behind a stream's blocks.
+    pub(super) fn stream_tail(&mut self, stream: &Stream, out: &mut Vec<u8>) {
+        let log = &stream.log;
         put_length(log.len(), out);
         for id in [log.last_id(), log.first_id(), log.max_deleted_id()] {
             put_length(id.ms, out);
@@ -325,6 +331,22 @@ impl Encoder {
                 out.extend_from_slice(&raw(*id));
             }
         }
+    }
+}
+
+/// Appends when the first field of a hash expires, if any does.
+pub(super) fn put_earliest(hash: HashRef<'_>, out: &mut Vec<u8>) -> Option<u64> {
+    let earliest = earliest_expiry(hash);
+    if let Some(earliest) = earliest {
+        out.extend_from_slice(&earliest.to_le_bytes());
+    }
+    earliest
+}
+
+/// Appends when a field expires, where any field of its hash does.
+pub(super) fn put_ttl(expiry: Option<u64>, earliest: Option<u64>, out: &mut Vec<u8>) {
+    if let Some(earliest) = earliest {
+        put_length(expiry.map_or(0, |at| at - earliest + 1), out);
     }
 }
 

@@ -13,6 +13,7 @@
 //! | [`build`] | collections in the making |
 //! | [`decode`], `stream` | values as they are read |
 //! | [`encode`] | values as they are written |
+//! | [`long`] | the same in parts |
 //! | [`payload`] | DUMP and RESTORE |
 //! | [`reader`] | files as they are read |
 //! | [`lzf`], [`crc64`](mod@crc64) | compression, checksum |
@@ -25,6 +26,7 @@ pub mod encode;
 pub mod error;
 pub mod format;
 pub mod input;
+pub mod long;
 pub mod lzf;
 pub mod payload;
 pub mod reader;

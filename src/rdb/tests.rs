@@ -233,6 +233,88 @@ fn file(rng: &mut Rng) -> (Vec<u8>, Vec<String>) {
     (bytes, digests)
 }
 
+/// A value of each kind of which there are long ones.
+fn long_values(rng: &mut Rng) -> Vec<Built> {
+    let limits = limits();
+    let mut list = build::ListBuilder::new(&limits);
+    let mut set = build::SetBuilder::new(&limits);
+    let mut zset = build::ZSetBuilder::new(&limits);
+    let mut hash = build::HashBuilder::new(&limits);
+    let mut expiring = build::HashBuilder::new(&limits);
+    let mut log = Stream::default();
+    let blocks = BlockLimits {
+        bytes: 4096,
+        entries: 10,
+    };
+    for n in 0..3000 + rng.u64(..1000) {
+        let (one, other) = (format!("{n}"), [b'x'; 300]);
+        let (one, value) = (one.as_bytes(), text(rng));
+        list.push(Element::of(&value));
+        list.push(Element::of(&other));
+        let _ = set.add(Element::of(one));
+        let _ = zset.add(one, score(rng));
+        let _ = hash.add(Element::of(one), Element::of(&value), None);
+        let expiry = rng.bool().then(|| rng.u64(1..1 << 45));
+        let _ = expiring.add(Element::of(one), Element::of(&value), expiry);
+        let id = NewId::Given(StreamId { ms: n + 1, seq: 0 });
+        log.log
+            .append(id, &[b"field", &value], blocks)
+            .expect("later");
+    }
+    let built = [
+        list.finish(),
+        set.finish(),
+        zset.finish(),
+        hash.finish(),
+        expiring.finish(),
+    ];
+    let mut built: Vec<Built> = built.into_iter().map(|b| b.expect("not empty")).collect();
+    built.push(Built::Object(Box::new(log)));
+    built
+}
+
+#[test]
+fn long_values_come_back_from_parts() {
+    let mut rng = Rng::with_seed(21);
+    for round in 0..3 {
+        let mut encoder = Encoder::new(round % 2 == 0);
+        for value in long_values(&mut rng) {
+            let entry = entry_of(b"key", value).with_expiry(Some(1_900_000_000_000));
+            let entry = entry.entry();
+            assert!(long::is_long(&entry), "{:?}", entry.encoding());
+            let mut bytes = Vec::new();
+            put_signature(true, &mut bytes);
+            let mut progress = encoder.begin_long(&entry, Access::Unknown, &mut bytes);
+            let (mut parts, mut longest) = (1, 0);
+            loop {
+                let before = bytes.len();
+                let last = encoder.go_on(&entry.value(), &mut progress, &mut bytes);
+                longest = longest.max(bytes.len() - before);
+                parts += 1;
+                if last {
+                    break;
+                }
+            }
+            assert!(parts > 8, "{parts}");
+            assert!(longest < 700_000, "{:?}: {longest}", entry.encoding());
+            bytes.push(opcode::END);
+            let crc = crc64::crc64(0, &bytes);
+            bytes.extend_from_slice(&crc.to_le_bytes());
+            let wanted = digest::of_key(&entry).to_hex();
+            assert_eq!(
+                read(&bytes, 4096),
+                Ok(vec![wanted]),
+                "{:?}",
+                entry.encoding()
+            );
+        }
+    }
+    for _ in 0..100 {
+        let short = entry_of(b"key", Built::string(&text(&mut rng)));
+        assert!(!long::is_long(&short.entry()));
+    }
+}
+
 /// Reads a file in chunks of so many bytes; the digests of its entries.
 fn read(bytes: &[u8], chunk: usize) -> Result<Vec<String>, Error> {
     let mut reader = Reader::new(&limits(), true);

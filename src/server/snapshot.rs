@@ -10,7 +10,7 @@
 //! nothing else: LASTSAVE and the changes since then stay as they are.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -18,8 +18,10 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::config::{Config, as_path};
+use super::snapshot_file::Output;
 use super::transfer::Transfer;
 use super::{boot, log};
+use crate::mesh::ShardId;
 use crate::rdb::crc64::crc64;
 use crate::rdb::encode::{put_aux, put_length, put_signature};
 use crate::rdb::format::opcode;
@@ -33,9 +35,6 @@ const BUFFERS_MAX: usize = 32;
 const LOOK: Duration = Duration::from_millis(50);
 /// Shards begin at once or, where the client that asked for it is gone meanwhile, not at all.
 const BEGIN_MAX: Duration = Duration::from_secs(20);
-/// Bytes after which what was written is made durable, so that the end does not have to wait for
-/// all of it (`rdb-save-incremental-fsync`).
-const SYNC_BYTES: u64 = 4 << 20;
 
 /// Where a snapshot goes.
 #[derive(Debug)]
@@ -82,11 +81,30 @@ pub enum Part {
     },
     /// Entries, each buffer beginning with their database.
     Bytes(Vec<u8>),
+    /// A piece of one long entry, which begins with its database; other parts may come in between.
+    Piece {
+        /// Which of its shard's long entries.
+        of: (ShardId, u32),
+        /// The bytes.
+        bytes: Vec<u8>,
+        /// Whether it is the last piece.
+        last: bool,
+    },
     /// It has told everything.
     End {
         /// How many keys that were.
         keys: u64,
     },
+}
+
+impl Part {
+    /// Bytes of the file that it brings.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Bytes(bytes) | Self::Piece { bytes, .. } => bytes.len(),
+            Self::Begin { .. } | Self::End { .. } => 0,
+        }
+    }
 }
 
 const UNDER_WAY: u8 = 0;
@@ -421,29 +439,6 @@ pub fn path(config: &Config) -> PathBuf {
     config.dir.0.join(as_path(&config.dbfilename))
 }
 
-/// A file on its way to its name.
-struct Output {
-    file: File,
-    checks: bool,
-    crc: u64,
-    unsynced: u64,
-}
-
-impl Output {
-    fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
-        if self.checks {
-            self.crc = crc64(self.crc, bytes);
-        }
-        self.file.write_all(bytes)?;
-        self.unsynced += bytes.len() as u64;
-        if self.unsynced >= SYNC_BYTES {
-            self.file.sync_data()?;
-            self.unsynced = 0;
-        }
-        Ok(())
-    }
-}
-
 /// What the thread does that a snapshot has.
 fn take(node: &Node, run: &Run, parts: &Receiver<Part>, number: u64, now: u64, target: Target) {
     let config = node.config();
@@ -516,12 +511,7 @@ fn write_to(
     parts: &Receiver<Part>,
     head: impl Fn(bool) -> Vec<u8>,
 ) -> io::Result<u64> {
-    let mut output = Output {
-        file: File::create_new(path)?,
-        checks: config.rdbchecksum,
-        crc: 0,
-        unsynced: 0,
-    };
+    let mut output = Output::create(path, config.rdbchecksum)?;
     let until = Instant::now() + BEGIN_MAX;
     let (mut begun, mut ended, mut keys) = (0, 0, 0);
     // What comes before the last shard has begun, and so before the version is known.
@@ -546,23 +536,17 @@ fn write_to(
                 expires |= expires_inside;
                 if begun == shards {
                     output.put(&head(expires))?;
-                    for bytes in early.drain(..) {
-                        let bytes: Vec<u8> = bytes;
-                        output.put(&bytes)?;
-                    }
+                    early.drain(..).try_for_each(|part| output.take(part))?;
                 }
             }
-            Part::Bytes(bytes) if begun < shards => early.push(bytes),
-            Part::Bytes(bytes) => output.put(&bytes)?,
             Part::End { keys: told } => {
                 ended += 1;
                 keys += told;
             }
+            part if begun < shards => early.push(part),
+            part => output.take(part)?,
         }
     }
-    output.put(&[opcode::END])?;
-    let crc = output.crc;
-    output.file.write_all(&crc.to_le_bytes())?;
-    output.file.sync_all()?;
+    output.finish()?;
     Ok(keys)
 }

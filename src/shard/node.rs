@@ -109,6 +109,11 @@ impl Node {
         self.wake_all();
     }
 
+    /// Has a shard look at what has come for it.
+    pub fn wake(&self, shard: ShardId) {
+        (self.wake)(self.calls[shard.index()]);
+    }
+
     /// Has all shards look at what concerns them all.
     pub fn wake_all(&self) {
         self.calls.iter().for_each(|call| (self.wake)(*call));

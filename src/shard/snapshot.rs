@@ -6,11 +6,19 @@
 //! ([`Keeper`]), into buffers that go to the thread that writes the file. Where that thread falls
 //! behind, the walk waits; where writes fill more than [`BEHIND_BYTES_MAX`] meanwhile, the shard
 //! waits, too: that is the memory that a snapshot takes.
+//!
+//! A long collection is told in parts. What is more than a buffer goes as pieces of its own
+//! ([`Part::Piece`]), since other entries come in between; the writing thread puts them together. A
+//! command that changes a long collection before it is told has to wait until the rest of it is:
+//! to keep what it changes apart would take a structure of its own for each type, and Redis copies
+//! its pages then.
 
 use super::Shard;
 use super::lfu::Lfu;
 use crate::keyspace::{CLOCK_BITS, EntryRef, Keeper};
+use crate::mesh::ShardId;
 use crate::rdb::encode::put_select;
+use crate::rdb::long::{Progress, is_long};
 use crate::rdb::{Access, Encoder};
 use crate::server::config::MaxmemoryPolicy;
 use crate::server::snapshot::{Part, Run};
@@ -26,6 +34,9 @@ const BUFFER_BYTES: usize = 256 * 1024;
 const BEHIND_BYTES_MAX: usize = 16 << 20;
 /// Entries told between two looks at the clock.
 const STEP: usize = 16;
+/// Bytes of a step after which the next ones are of a single entry: collections that are not long
+/// come in crowds, too.
+const STEP_BYTES_MAX: u64 = 32 * 1024;
 /// Ticks of a slice, in microseconds.
 const SLICE_US: u64 = 500;
 
@@ -36,13 +47,33 @@ struct Teller {
     buffer: Vec<u8>,
     /// The database that the buffer is in.
     db: Option<u16>,
-    full: VecDeque<Vec<u8>>,
+    full: VecDeque<Part>,
     full_bytes: usize,
     out: SyncSender<Part>,
     keys: u64,
     access: AccessOf,
     /// The writing thread is gone.
     lost: bool,
+    shard: ShardId,
+    /// Entries of which parts were told.
+    long: Vec<Long>,
+    /// Long entries that have begun.
+    begun: u32,
+    /// Bytes of all buffers.
+    told_bytes: u64,
+}
+
+/// An entry that is told in parts.
+#[derive(Debug)]
+struct Long {
+    db: u16,
+    key: Box<[u8]>,
+    number: u32,
+    progress: Progress,
+    /// What was told and has not gone.
+    bytes: Vec<u8>,
+    /// Whether some has gone.
+    in_pieces: bool,
 }
 
 /// How an entry's clock is told.
@@ -90,15 +121,15 @@ impl AccessOf {
 impl Teller {
     /// Hands over what is full as far as there is room; whether all of it went.
     fn hand_over(&mut self) -> bool {
-        while let Some(buffer) = self.full.pop_front() {
-            let bytes = buffer.len();
-            match self.out.try_send(Part::Bytes(buffer)) {
+        while let Some(part) = self.full.pop_front() {
+            let bytes = part.bytes();
+            match self.out.try_send(part) {
                 Ok(()) => self.full_bytes -= bytes,
-                Err(TrySendError::Full(Part::Bytes(buffer))) => {
-                    self.full.push_front(buffer);
+                Err(TrySendError::Full(part)) => {
+                    self.full.push_front(part);
                     return false;
                 }
-                Err(_) => {
+                Err(TrySendError::Disconnected(_)) => {
                     self.lost = true;
                     self.full.clear();
                     self.full_bytes = 0;
@@ -112,26 +143,82 @@ impl Teller {
     fn turn_over(&mut self) {
         let full = std::mem::replace(&mut self.buffer, Vec::with_capacity(BUFFER_BYTES));
         self.db = None;
-        if self.lost || full.is_empty() {
+        if !full.is_empty() {
+            self.go(Part::Bytes(full));
+        }
+    }
+
+    /// Something is to go; waits where too much is behind.
+    fn go(&mut self, part: Part) {
+        if self.lost {
             return;
         }
-        self.full_bytes += full.len();
-        self.full.push_back(full);
+        self.full_bytes += part.bytes();
+        self.full.push_back(part);
         self.hand_over();
         while self.full_bytes > BEHIND_BYTES_MAX {
             self.wait_for_room();
         }
     }
 
-    /// Waits until the oldest buffer has gone.
+    /// Waits until the oldest part has gone.
     fn wait_for_room(&mut self) {
-        if let Some(buffer) = self.full.pop_front() {
-            self.full_bytes -= buffer.len();
-            self.lost |= self.out.send(Part::Bytes(buffer)).is_err();
+        if let Some(part) = self.full.pop_front() {
+            self.full_bytes -= part.bytes();
+            self.lost |= self.out.send(part).is_err();
+        }
+    }
+
+    fn begin_long(&mut self, db: u16, entry: &EntryRef<'_>) -> Long {
+        self.begun += 1;
+        let mut bytes = Vec::new();
+        put_select(db.into(), &mut bytes);
+        let access = self.access.tell(entry.clock());
+        Long {
+            db,
+            key: entry.key().into(),
+            number: self.begun,
+            progress: self.encoder.begin_long(entry, access, &mut bytes),
+            bytes,
+            in_pieces: false,
+        }
+    }
+
+    /// Tells some more of a long entry; whether it was the last.
+    fn tell_more(&mut self, long: &mut Long, entry: &EntryRef<'_>) -> bool {
+        let before = long.bytes.len();
+        let (progress, bytes) = (&mut long.progress, &mut long.bytes);
+        let last = self.encoder.go_on(&entry.value(), progress, bytes);
+        self.told_bytes += (bytes.len() - before) as u64;
+        if last && !long.in_pieces {
+            // It was not so long after all: it goes with the others.
+            self.buffer.append(bytes);
+            self.db = Some(long.db);
+        } else if last || bytes.len() >= BUFFER_BYTES {
+            long.in_pieces = true;
+            let bytes = std::mem::take(bytes);
+            self.go(Part::Piece {
+                of: (self.shard, long.number),
+                bytes,
+                last,
+            });
+        }
+        if last {
+            self.told();
+        }
+        last
+    }
+
+    /// An entry is told.
+    fn told(&mut self) {
+        self.keys += 1;
+        if self.buffer.len() >= BUFFER_BYTES {
+            self.turn_over();
         }
     }
 
     fn finish(&mut self) {
+        assert!(self.lost || self.long.is_empty(), "all was told");
         self.turn_over();
         while !self.full.is_empty() {
             self.wait_for_room();
@@ -145,16 +232,40 @@ impl Keeper for Teller {
         if self.lost {
             return;
         }
+        if is_long(&entry) {
+            let mut long = self.begin_long(db, &entry);
+            while !self.tell_more(&mut long, &entry) {}
+            return;
+        }
         if self.db != Some(db) {
             put_select(db.into(), &mut self.buffer);
             self.db = Some(db);
         }
         let access = self.access.tell(entry.clock());
+        let before = self.buffer.len();
         self.encoder.entry(&entry, access, &mut self.buffer);
-        self.keys += 1;
-        if self.buffer.len() >= BUFFER_BYTES {
-            self.turn_over();
+        self.told_bytes += (self.buffer.len() - before) as u64;
+        self.told();
+    }
+
+    fn is_long(&self, entry: &EntryRef<'_>) -> bool {
+        is_long(entry)
+    }
+
+    fn keep_part(&mut self, db: u16, entry: EntryRef<'_>) -> bool {
+        if self.lost {
+            return true;
         }
+        let begun = |long: &Long| long.db == db && *long.key == *entry.key();
+        let mut long = match self.long.iter().position(begun) {
+            Some(at) => self.long.swap_remove(at),
+            None => self.begin_long(db, &entry),
+        };
+        let last = self.tell_more(&mut long, &entry);
+        if !last {
+            self.long.push(long);
+        }
+        last
     }
 }
 
@@ -169,6 +280,8 @@ pub struct Snapshot {
     told: bool,
     /// The writing thread has no room before this time, unix milliseconds.
     not_before_ms: u64,
+    /// Entries of the next step.
+    step: usize,
 }
 
 impl Shard {
@@ -188,6 +301,10 @@ impl Shard {
             keys: 0,
             access: AccessOf::of(self),
             lost,
+            shard: self.id,
+            long: Vec::new(),
+            begun: 0,
+            told_bytes: 0,
         };
         let teller = Rc::new(RefCell::new(teller));
         for db in 0..self.keyspace.databases() {
@@ -200,6 +317,7 @@ impl Shard {
             dirty: self.dirty,
             told: false,
             not_before_ms: 0,
+            step: STEP,
         }));
     }
 
@@ -237,7 +355,7 @@ impl Shard {
 
     /// Tells a few entries; false if there is no room for more now.
     fn snapshot_step(&mut self) -> bool {
-        let Some(snapshot) = self.snapshot.as_ref().filter(|snapshot| !snapshot.told) else {
+        let Some(snapshot) = self.snapshot.as_mut().filter(|snapshot| !snapshot.told) else {
             return false;
         };
         if snapshot.run.is_cancelled() || snapshot.teller.borrow().lost {
@@ -253,7 +371,10 @@ impl Shard {
             .find(|db| self.keyspace.db(*db).is_tapped());
         match tapped {
             Some(db) => {
-                self.keyspace.db_mut(db).tap_slice(STEP);
+                let before = snapshot.teller.borrow().told_bytes;
+                self.keyspace.db_mut(db).tap_slice(snapshot.step);
+                let bytes = snapshot.teller.borrow().told_bytes - before;
+                snapshot.step = if bytes > STEP_BYTES_MAX { 1 } else { STEP };
             }
             None => {
                 snapshot.teller.borrow_mut().finish();

@@ -18,6 +18,7 @@ pub mod check;
 pub mod directory;
 pub mod loading;
 pub mod preparing;
+pub mod sequential;
 
 use std::fmt;
 use std::io;

@@ -8,6 +8,7 @@
 //! belongs in the corpus afterwards.
 #[path = "../diff/differences.rs"]
 mod differences;
+mod import;
 mod log;
 mod mutate;
 mod rdb;
@@ -193,4 +194,13 @@ fn log_recovery() {
     eprintln!("RINGDOVE_TEST_SEED={seed}");
     log::recovery(seed, iterations());
     log::strange_transactions();
+}
+
+/// Logs of Redis's, damaged.
+#[test]
+fn import_of_commands() {
+    let seed = Rng::from_environment(0xa0f);
+    eprintln!("RINGDOVE_TEST_SEED={seed}");
+    import::commands(seed);
+    import::starts(seed);
 }

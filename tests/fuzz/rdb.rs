@@ -43,7 +43,7 @@ const EDGES: &[u8] = &[
     0, 1, 2, 63, 64, 127, 128, 0x81, 0xc0, 0xc3, 0xf0, 0xf4, 0xfe, 0xff,
 ];
 
-fn bend(bytes: &mut Vec<u8>, others: &[Vec<u8>], rng: &mut Rng) {
+pub(crate) fn bend(bytes: &mut Vec<u8>, others: &[Vec<u8>], rng: &mut Rng) {
     for _ in 0..1 + rng.below(3) {
         let at = rng.below(bytes.len() + 1);
         let end = (at + rng.below(6)).min(bytes.len());
@@ -154,7 +154,7 @@ fn restore() {
 }
 
 /// Reads a file as the start does; the digests of its entries, or None where it is refused.
-fn read(bytes: &[u8], chunk: usize) -> Option<Vec<digest::Digest>> {
+pub(crate) fn read(bytes: &[u8], chunk: usize) -> Option<Vec<digest::Digest>> {
     let limits = Limits::of(&Config::default(), Hasher::new([5, 6]));
     let mut reader = Reader::new(&limits, true);
     let mut digests = Vec::new();

@@ -12,6 +12,7 @@ mod cores;
 mod expiry;
 mod hostile;
 mod info;
+mod migrate;
 mod migration;
 mod moving;
 mod pipelines;

@@ -15,6 +15,7 @@ crate::cases!(run:
     files_go_to_redis_and_back,
     a_snapshot_is_of_one_moment,
     what_is_flushed_meanwhile_is_saved,
+    long_values_are_saved_while_they_change,
     changes_are_counted_from_the_save,
     one_at_a_time_and_cancelled,
     a_failed_save_says_so,
@@ -199,6 +200,63 @@ fn what_is_flushed_meanwhile_is_saved(ctx: &Ctx) {
     drop(first);
     let second = server(ctx.shards, &folder);
     assert_eq!(digest(&mut second.connect()), wanted);
+}
+
+/// Collections that take many slices to tell, changed ahead of the walk, in its middle and behind it.
+fn long_values_are_saved_while_they_change(ctx: &Ctx) {
+    let folder = Scratch::new();
+    let first = server(ctx.shards, &folder);
+    let mut conn = first.connect();
+    let kinds = ["list", "set", "zset", "hash", "stream"];
+    for kind in kinds {
+        for n in (0..60_000).step_by(100) {
+            let key = kind.to_string();
+            let mut words = match kind {
+                "list" => vec!["RPUSH".to_string(), key],
+                "set" => vec!["SADD".to_string(), key],
+                "zset" => vec!["ZADD".to_string(), key],
+                "hash" => vec!["HSET".to_string(), key],
+                _ => vec!["XADD".to_string(), key, format!("{}-0", n + 1)],
+            };
+            for member in n..n + 100 {
+                match kind {
+                    "list" | "set" => words.push(format!("member {member:040}")),
+                    _ => words.extend([member.to_string(), member.to_string()]),
+                }
+            }
+            assert!(!conn.call(&words).is_error());
+        }
+    }
+    conn.run_ok("DEBUG POPULATE 30000 filler 100");
+    let wanted = digest(&mut conn);
+    // What is sent behind BGSAVE in one packet meets its beginning, and the rest all of it.
+    let mut lines = String::from("BGSAVE\r\n");
+    for round in 0..400 {
+        lines.push_str(&format!("SET filler:{round} x\r\n"));
+        if round % 80 == 79 {
+            lines.push_str("RPUSH list new\r\nSREM set 1\r\nSADD set new\r\nZADD zset 0.5 new\r\n");
+            lines.push_str("HSET hash new x\r\nXADD stream * new x\r\n");
+        }
+    }
+    conn.send_bytes(lines.as_bytes());
+    let replies = 1 + 400 + 5 * 6;
+    (0..replies).for_each(|_| assert!(!conn.receive().is_error()));
+    let mut rounds = 0;
+    while first.info_number("rdb_saves") < 1 {
+        for line in ["ZINCRBY zset 1 7", "LPOP list", "HDEL hash 7", "SPOP set"] {
+            assert!(!conn.run(line).is_error());
+        }
+        conn.run("XTRIM stream MAXLEN 10");
+        rounds += 1;
+    }
+    assert_eq!(first.info("rdb_last_bgsave_status"), "ok");
+    drop(first);
+    for other in [server(2, &folder), redis(&folder)] {
+        assert_eq!(digest(&mut other.connect()), wanted, "{rounds} rounds");
+    }
+    let left = std::fs::read_dir(folder.path()).expect("it is there");
+    let names = left.map(|entry| entry.expect("a name").file_name());
+    assert_eq!(names.collect::<Vec<_>>(), ["dump.rdb"]);
 }
 
 fn changes_are_counted_from_the_save(ctx: &Ctx) {

@@ -2,11 +2,12 @@
 mod dump;
 pub mod expire;
 pub mod keys;
+pub mod migrate;
 pub mod object;
 pub mod scan;
 pub mod whole;
 
-use super::spec::{Acl, Effect, Flags, Group, KeyFlags, KeySpec, Run, Spec};
+use super::spec::{Acl, Begin, Effect, Find, Flags, Group, KeyFlags, KeySpec, Run, Spec};
 
 /// On single keys, or several.
 pub const KEYS: &[Spec] = &[
@@ -176,6 +177,45 @@ pub const KEYS: &[Spec] = &[
         syntax: "key ttl:integer serialized-value [REPLACE] [ABSTTL] [IDLETIME seconds] [FREQ frequency:integer]",
         effect: Effect::Values,
         run: Run::Keyed(dump::restore),
+        ..Spec::BASE
+    },
+    Spec {
+        name: "migrate",
+        arity: -6,
+        flags: Flags::WRITE.or(Flags::MOVABLEKEYS),
+        acl: Acl::KEYSPACE
+            .or(Acl::WRITE)
+            .or(Acl::SLOW)
+            .or(Acl::DANGEROUS),
+        keys: &[
+            KeySpec::one(3, KeyFlags::RW.or(KeyFlags::ACCESS).or(KeyFlags::DELETE)),
+            KeySpec {
+                flags: KeyFlags::RW
+                    .or(KeyFlags::ACCESS)
+                    .or(KeyFlags::DELETE)
+                    .or(KeyFlags::INCOMPLETE),
+                begin: Begin::Keyword("KEYS", -2),
+                find: Find::Range {
+                    last: -1,
+                    step: 1,
+                    limit: 0,
+                },
+            },
+        ],
+        since: "2.6.0",
+        complexity: "O(N) here and there with N the number of elements of the values and their bytes.",
+        summary: "Moves keys to another server.",
+        history: &[
+            ("3.0.0", "`COPY` and `REPLACE`."),
+            ("3.0.6", "`KEYS`."),
+            ("4.0.7", "`AUTH`."),
+            ("6.0.0", "`AUTH2`."),
+        ],
+        syntax: "host port:integer <key | \"\"> destination-db timeout:integer [COPY] [REPLACE] [AUTH password | AUTH2 <username password>] [KEYS key [key ...]]",
+        tips: &["nondeterministic_output"],
+        secret: migrate::is_secret,
+        effect: Effect::Own,
+        run: Run::Keyed(migrate::in_block),
         ..Spec::BASE
     },
 ];

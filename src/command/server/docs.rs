@@ -5,6 +5,7 @@
 //! word            an argument          WORD          a token, alone or before its value
 //! [ ... ]         optional             a | b         one of several
 //! < ... >         one, not optional    x [x ...]     x, several times
+//! ""              the empty string
 //! name:integer    of that type         [ ... ]#name  a group's name
 //! [ ... ]*        a group, several times             [ ... ]*#name
 //! ```
@@ -14,6 +15,9 @@ use crate::command::spec::Spec;
 use crate::resp::encode::Reply;
 
 use super::catalog::name_of;
+
+/// The token that is nothing.
+const EMPTY: &str = "\"\"";
 
 /// What kind of argument it is, under Redis's names.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -146,6 +150,12 @@ impl Argument {
     }
 
     fn token(word: &str) -> Self {
+        if word == EMPTY {
+            return Self {
+                token: Some(String::new()),
+                ..Self::new("empty-string", Kind::PureToken)
+            };
+        }
         let name = word.to_ascii_lowercase();
         let name = if name.is_empty() { word } else { &name };
         Self {

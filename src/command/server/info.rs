@@ -445,10 +445,10 @@ impl Text<'_> {
             ("pubsub_patterns", c.patterns),
             ("pubsubshard_channels", c.shard_channels),
         ]);
+        self.zeros(&["latest_fork_usec", "total_forks"]);
+        let sockets = crate::server::migrate::sockets_kept() as u64;
+        self.fields(&[("migrate_cached_sockets", sockets)]);
         self.zeros(&[
-            "latest_fork_usec",
-            "total_forks",
-            "migrate_cached_sockets",
             "slave_expires_tracked_keys",
             "active_defrag_hits",
             "active_defrag_misses",

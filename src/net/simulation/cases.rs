@@ -2,6 +2,7 @@
 //! order that it is about.
 
 use super::{SHARDS, World};
+use crate::net::dispatch::OUTGOING_MAX;
 use crate::net::engine::Engine;
 
 /// The owner of the watched key lends before it expires, and another shard after it. The block would

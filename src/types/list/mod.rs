@@ -132,6 +132,30 @@ impl LargeList {
         (blocks.map(ListBlock::packed), self.blocks)
     }
 
+    /// Up to `count` of its blocks from a place on, and the place behind them; the first is (0, 0), and
+    /// behind the last one there is nothing. Places hold until the list changes.
+    pub fn packs_from(
+        &self,
+        (chunk, block): (usize, usize),
+        count: usize,
+    ) -> (impl Iterator<Item = Packed<'_>>, (usize, usize)) {
+        let all = self.chunks.get(chunk).map(|chunk| &chunk.blocks);
+        let blocks = all.map_or(0, VecDeque::len);
+        let end = blocks.min(block + count);
+        let next = if end == blocks {
+            (chunk + 1, 0)
+        } else {
+            (chunk, end)
+        };
+        let some = all.into_iter().flat_map(move |all| all.range(block..end));
+        (some.map(ListBlock::packed), next)
+    }
+
+    /// Whether there is nothing at a place of [`packs_from`](Self::packs_from).
+    pub fn ends_at(&self, (chunk, _): (usize, usize)) -> bool {
+        chunk >= self.chunks.len()
+    }
+
     /// Its elements in one packed block.
     pub fn pack(&self) -> Vec<u8> {
         let mut bytes = packed::EMPTY.to_vec();

@@ -22,6 +22,19 @@ pub struct Node<'a> {
     pub elements: usize,
 }
 
+impl<'a> Node<'a> {
+    fn of(first: StreamId, block: &'a Block) -> Self {
+        let (body, elements) = block.body();
+        Self {
+            first,
+            live: block.live(),
+            deleted: block.entries() - block.live(),
+            body,
+            elements,
+        }
+    }
+}
+
 /// The elements of a block that is read, all but the first two.
 #[derive(Debug, Default)]
 pub struct Body {
@@ -44,15 +57,17 @@ impl Log {
         let mut blocks = self.index.iter();
         (0..self.blocks()).map(move |_| {
             let (first, block) = blocks.next().expect("as many as were counted");
-            let (body, elements) = block.body();
-            Node {
-                first,
-                live: block.live(),
-                deleted: block.entries() - block.live(),
-                body,
-                elements,
-            }
+            Node::of(first, block)
         })
+    }
+
+    /// The first block, or the one after the block that begins at `before`; None at the end.
+    pub fn node_after(&self, before: Option<StreamId>) -> Option<Node<'_>> {
+        let found = match before {
+            Some(before) => self.index.after(before),
+            None => self.index.first(),
+        };
+        found.map(|(first, block)| Node::of(first, block))
     }
 
     /// Adds a block behind all others that begins at `first`; None if it does not belong there, is
