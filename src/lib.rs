@@ -123,7 +123,8 @@
 //! With `appendonly` they go into the shard's log in the order in which they took effect
 //! ([`net`], `journal`): with `appendfsync always` nothing that tells of a write leaves the process
 //! before the write is durable in the logs of all shards that it concerns. The start replays the logs
-//! ([`server`], `recovery`).
+//! ([`server`], `recovery`). When they have grown, a snapshot becomes the base that they build on, and
+//! what they said before it is dropped ([`command::server`], `rewrite`).
 //!
 //! **No pause.** No operation moves more than one directory (128 KiB of words) or one or two segments
 //! (7 KiB each) of a table, however many keys there are. Expiry, flushing and freeing are slices

@@ -7,8 +7,8 @@
 //! ringdove-log 1                       format
 //! base 2                               a snapshot that the logs build on, if there is one
 //! epoch 3 blocks 16384                 a process, and the blocks of its segments
-//! shard 0 from 0 to 81236              its logs: first LSN, and the LSN where they end
-//! shard 1 from 0 to 977
+//! shard 0 from 500 segment 2 to 81236  its logs: first LSN, the segment that it lies in (0 is not
+//! shard 1 from 0 to 977                written), and the LSN where they end
 //! epoch 4 blocks 16384
 //! shard 0 from 81236                   no end: the last process
 //! crc32c 1c291ca3                      of everything before this line
@@ -26,11 +26,22 @@ pub const SEGMENT_BLOCKS_MAX: u32 = 1 << 20;
 const LSN_MAX: u64 = 1 << 60;
 const FORMAT: &str = "ringdove-log 1";
 
+/// A place between two records of a log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Mark {
+    /// Where the next record begins.
+    pub lsn: Lsn,
+    /// Everything from there on is in this segment and later ones.
+    pub segment: u64,
+}
+
 /// One shard's log in one epoch.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Extent {
-    /// Its first LSN.
+    /// Its first LSN that counts: what stands before it is in the base.
     pub from: Lsn,
+    /// The first segment that holds something of that.
+    pub segment: u64,
     /// Where it ends; `None` while its process runs, and until recovery has found out.
     pub to: Option<Lsn>,
 }
@@ -115,6 +126,7 @@ impl Manifest {
         let logs = (0..shards)
             .map(|shard| Extent {
                 from: from(shard),
+                segment: 0,
                 to: None,
             })
             .collect();
@@ -123,6 +135,20 @@ impl Manifest {
             segment_blocks,
             logs,
         });
+    }
+
+    /// The logs build on a new base, which holds what they said before these marks: those of all
+    /// processes but the last, and of its the part before.
+    pub fn rebase(&mut self, base: u64, marks: &[Mark]) {
+        let last = self.generations.pop();
+        let mut last = last.expect("there are logs that were marked");
+        assert_eq!(last.logs.len(), marks.len(), "a mark for each log");
+        for (log, mark) in last.logs.iter_mut().zip(marks) {
+            assert!(mark.lsn >= log.from && mark.segment >= log.segment);
+            (log.from, log.segment) = (mark.lsn, mark.segment);
+        }
+        self.base = Some(base);
+        self.generations = vec![last];
     }
 
     /// As text.
@@ -136,6 +162,9 @@ impl Manifest {
             writeln!(text, "epoch {epoch} blocks {blocks}").expect("memory takes it");
             for (shard, log) in generation.logs.iter().enumerate() {
                 write!(text, "shard {shard} from {}", log.from).expect("memory takes it");
+                if log.segment > 0 {
+                    write!(text, " segment {}", log.segment).expect("memory takes it");
+                }
                 if let Some(to) = log.to {
                     write!(text, " to {to}").expect("memory takes it");
                 }
@@ -208,6 +237,12 @@ impl Manifest {
             }
             ["shard", shard, "from", from, ref rest @ ..] => {
                 let from = lsn(from)?;
+                let (segment, rest) = match *rest {
+                    ["segment", segment, ref rest @ ..] => {
+                        (segment.parse().map_err(|_| "no segment")?, rest)
+                    }
+                    _ => (0, rest),
+                };
                 let to = match *rest {
                     [] => None,
                     ["to", to] => Some(lsn(to)?),
@@ -220,7 +255,7 @@ impl Manifest {
                 if shard.parse() != Ok(logs.len()) || logs.len() >= usize::from(u16::MAX) {
                     return Err("a shard that is not the next one");
                 }
-                logs.push(Extent { from, to });
+                logs.push(Extent { from, segment, to });
                 Ok(())
             }
             _ => Err("words that make no sense"),
@@ -264,6 +299,28 @@ mod tests {
     }
 
     #[test]
+    fn a_new_base_replaces_what_it_holds() {
+        let mut manifest = manifest();
+        let mark = |lsn, segment| Mark {
+            lsn: Lsn(lsn),
+            segment,
+        };
+        manifest.rebase(4, &[mark(900, 2), mark(7, 0), mark(50, 1)]);
+        let text = manifest.encode();
+        assert!(
+            text.contains("shard 0 from 900 segment 2\nshard 1 from 7\n"),
+            "{text}"
+        );
+        assert_eq!(Manifest::decode(text.as_bytes()), Ok(manifest.clone()));
+        assert_eq!((manifest.base, manifest.generations.len()), (Some(4), 1));
+        manifest.seal(&[Lsn(1000), Lsn(8), Lsn(50)]);
+        manifest.begin(2, 64);
+        let text = manifest.encode();
+        assert!(text.contains("from 900 segment 2 to 1000"), "{text}");
+        assert_eq!(Manifest::decode(text.as_bytes()), Ok(manifest));
+    }
+
+    #[test]
     fn no_change_passes() {
         let text = manifest().encode().into_bytes();
         for at in 0..text.len() {
@@ -284,6 +341,8 @@ mod tests {
             "epoch 1 blocks 3\nshard 0 from 0",
             "epoch 1 blocks 64\nshard 1 from 0",
             "epoch 1 blocks 64\nshard 0 from 9 to 8",
+            "epoch 1 blocks 64\nshard 0 from 9 segment x",
+            "epoch 1 blocks 64\nshard 0 from 9 segment",
             "epoch 1 blocks 64\nshard 0 from 99999999999999999999",
             "epoch 1 blocks 64\nshard 0 from 0\nepoch 2 blocks 64\nshard 0 from 0",
             "epoch 1 blocks 64\nshard 0 from 0 to 1\nepoch 1 blocks 64\nshard 0 from 0",

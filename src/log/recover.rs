@@ -120,6 +120,20 @@ impl Reader {
         }
     }
 
+    /// The same, of a log whose first segment that counts is this one.
+    #[must_use]
+    pub fn starting_in(self, segment: u64) -> Self {
+        let last = Place {
+            segment,
+            position: 0,
+        };
+        Self {
+            next_segment: segment,
+            last,
+            ..self
+        }
+    }
+
     /// Every record up to the first damage, whether it is certain or not.
     pub fn salvage(identity: Identity, first: Lsn, sealed: Option<Lsn>) -> Self {
         Self {

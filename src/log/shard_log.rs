@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, VecDeque};
 use super::arbiter::Arbiter;
 use super::commit::{Commit, Part};
 use super::in_flight::InFlight;
+use super::manifest::Mark;
 use super::message::Message;
 use super::pace::{Pace, Policy, WRITE_BYTES};
 use super::record::Kind;
@@ -320,6 +321,15 @@ impl<W> ShardLog<W> {
             && !self.writer.is_flushing()
             && self.messages.is_empty()
             && self.arbiter.as_ref().is_none_or(Arbiter::is_idle)
+    }
+
+    /// Where the log stands: between two records.
+    pub fn mark(&self) -> Mark {
+        Mark {
+            lsn: self.writer.end(),
+            // What waits is written to this segment or a later one.
+            segment: self.writer.segment(),
+        }
     }
 
     /// For INFO.

@@ -103,6 +103,7 @@ impl Engine {
         self.observe();
         self.mind_failed_saves();
         self.save_if_due();
+        self.rewrite_if_due();
         if !self.shard.expiry.paused {
             self.close_idle();
             self.watch_soft_limits();
@@ -152,6 +153,36 @@ impl Engine {
                 point.changes, point.seconds
             ));
             self.run_own(b"BGSAVE\r\n");
+        }
+    }
+
+    /// Begins to rewrite the logs where they have grown as far as is configured, or where it was asked
+    /// for while it could not be. One shard looks, for all of them.
+    fn rewrite_if_due(&mut self) {
+        /// After a failure the next attempt waits: what is missing, space mostly, may come back.
+        const RETRY_SECONDS: u64 = 60;
+        let shard = &self.shard;
+        let (node, config) = (&shard.node, &shard.config);
+        let idle = node.saver.running().is_none() && self.slow & slow::LOADING == 0;
+        if shard.id.0 != 0 || !idle || !node.logs.are_kept() || node.is_moving() {
+            return;
+        }
+        let rewriting = node.logs.rewriting();
+        let since = (shard.now_ms / 1000).saturating_sub(rewriting.last_try);
+        if rewriting.failures > 0 && since < RETRY_SECONDS {
+            return;
+        }
+        let (bytes, before) = (node.logs.bytes(), rewriting.bytes.max(1));
+        let percent = bytes.saturating_sub(before).saturating_mul(100) / before;
+        let wanted = u64::from(config.auto_aof_rewrite_percentage);
+        let grown = wanted > 0 && percent >= wanted && bytes > config.auto_aof_rewrite_min_size;
+        if grown {
+            log::notice(format_args!(
+                "Starting automatic rewriting of the log on {percent}% growth"
+            ));
+        }
+        if grown || rewriting.scheduled {
+            self.run_own(b"BGREWRITEAOF\r\n");
         }
     }
 

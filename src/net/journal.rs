@@ -130,12 +130,24 @@ impl Engine {
             stalled: Vec::new(),
         }));
         self.shard.effects.listen(true);
-        self.shard.node.logs.logged(self.shard.id, seat.first);
-        self.shard.node.logs.got_certain(self.shard.id, seat.first);
         self.log_seat = Some(seat);
         self.mind_logs();
         if self.shard.node.logs.taken_up() {
             self.shard.node.wake_all();
+        }
+    }
+
+    /// This shard is about to tell its part of a base: notes where its log stands.
+    pub fn mark_log(&mut self) {
+        self.log_units();
+        let is_logged = !self.shard.effects.is_held() && !self.shard.effects.has_units();
+        assert!(
+            is_logged,
+            "the base holds no more than the log before the mark"
+        );
+        if let Some(journal) = &self.journal {
+            let mark = journal.log.mark();
+            self.shard.node.logs.mark(self.shard.id, mark);
         }
     }
 

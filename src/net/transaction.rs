@@ -816,7 +816,10 @@ pub(super) fn whole_db(db: u16) -> Claim {
 /// writes the keyspace as far as the command table says.
 pub(super) fn whole(spec: &Spec, args: &[&[u8]], db: u16) -> SmallVec<[Claim; 2]> {
     let mode = mode_of(spec);
-    if matches!(spec.name, "save" | "bgsave" | "sync" | "psync") {
+    if matches!(
+        spec.name,
+        "save" | "bgsave" | "bgrewriteaof" | "sync" | "psync"
+    ) {
         // Entries that were lent for reading would be missing in a snapshot that begins meanwhile.
         let cancels = crate::command::server::save::is_cancel(args);
         let mode = Mode::Write;

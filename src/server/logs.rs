@@ -2,9 +2,13 @@
 //! whether the logs let clients write. Looked at when the start is over, when something changes and
 //! when INFO asks.
 
+use std::io;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
+use crate::log::manifest::Mark;
 use crate::log::pace::Policy;
 use crate::log::shard_log::Refusal;
 use crate::log::{Identity, Lsn};
@@ -12,6 +16,9 @@ use crate::mesh::ShardId;
 use crate::server::config::Appendfsync;
 use crate::storage::directory::Directory;
 use crate::storage::preparing::Preparer;
+
+/// The command that begins a rewriting ends at once: when the base is written it has long ended.
+const SETTLE_MAX: Duration = Duration::from_secs(20);
 
 /// With what a shard begins its log.
 #[derive(Clone)]
@@ -33,20 +40,67 @@ struct Word {
     no_segment: AtomicI32,
     /// Whether its disk does not keep up.
     full: AtomicBool,
+    /// From where on its log counts: the base holds what is before.
+    from: AtomicU64,
     /// Where its log ends, and up to where it is certain to survive.
     end: AtomicU64,
     certain: AtomicU64,
 }
 
+/// Where the logs stood when the base that is being written began.
+#[derive(Debug, Default)]
+struct Marks {
+    of_shards: Vec<Option<Mark>>,
+    settled: bool,
+}
+
+/// How the logs were rewritten, for INFO and for who decides when it is time again.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Rewriting {
+    /// Asked for while a snapshot was being taken.
+    pub scheduled: bool,
+    /// Unix time at which the last one began, seconds.
+    pub last_try: u64,
+    /// The client for which it did.
+    pub by: u64,
+    /// How long the last one took, seconds.
+    pub took: Option<u64>,
+    /// Whether the last one failed.
+    pub failed: bool,
+    /// Those that have ended.
+    pub rewrites: u64,
+    /// Those that have failed since the last one that did not.
+    pub failures: u64,
+    /// Bytes after the last one, or at the start.
+    pub bytes: u64,
+}
+
+fn base_bytes(directory: &Directory) -> u64 {
+    let base = directory.manifest().base;
+    let facts = base.and_then(|base| std::fs::metadata(directory.base_path(base)).ok());
+    facts.map_or(0, |facts| facts.len())
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A thread that panics ends the process.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// The logs of the process.
 pub struct Logs {
     /// Kept open: it is locked as long as it is.
-    directory: OnceLock<Directory>,
+    directory: Mutex<Option<Directory>>,
+    kept: AtomicBool,
+    rewriting: Mutex<Rewriting>,
+    /// Bytes of the base, and of the logs of processes before this one.
+    before: AtomicU64,
     seats: Mutex<Vec<Option<Seat>>>,
     /// Shards that have not begun their logs yet.
     missing: AtomicUsize,
     /// Clients that wait for logs to become certain.
     waiters: AtomicUsize,
+    /// Where each log stood when its shard told its part of the base that is being written.
+    marks: Mutex<Marks>,
     words: Box<[Word]>,
     /// The error with which a write or sync has failed; 0: none has.
     failed: AtomicI32,
@@ -60,10 +114,14 @@ impl Logs {
     /// Of so many shards, none of which keeps a log yet.
     pub fn new(shards: usize) -> Self {
         Self {
-            directory: OnceLock::new(),
+            directory: Mutex::default(),
+            kept: AtomicBool::new(false),
+            rewriting: Mutex::default(),
+            before: AtomicU64::new(0),
             seats: Mutex::default(),
             missing: AtomicUsize::new(0),
             waiters: AtomicUsize::new(0),
+            marks: Mutex::default(),
             words: (0..shards).map(|_| Word::default()).collect(),
             failed: AtomicI32::new(0),
             write_fault: AtomicI32::new(0),
@@ -98,29 +156,137 @@ impl Logs {
     /// The logs are to begin, in this directory, with these seats in the order of the shards.
     pub fn begin(&self, directory: Directory, seats: Vec<Seat>) {
         assert_eq!(seats.len(), self.words.len(), "a seat for each shard");
-        let mut held = self.seats.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut held = locked(&self.seats);
         self.missing.store(seats.len(), Ordering::Release);
+        for (word, seat) in self.words.iter().zip(&seats) {
+            for lsn in [&word.from, &word.end, &word.certain] {
+                lsn.store(seat.first.0, Ordering::Relaxed);
+            }
+        }
         *held = seats.into_iter().map(Some).collect();
-        let first = self.directory.set(directory).is_ok();
-        assert!(first, "they begin once");
+        let logs = directory
+            .manifest()
+            .generations
+            .iter()
+            .flat_map(|g| &g.logs);
+        let older: u64 = logs.filter_map(|log| Some(log.to?.since(log.from))).sum();
+        self.before
+            .store(base_bytes(&directory) + older, Ordering::Relaxed);
+        let before = locked(&self.directory).replace(directory);
+        assert!(before.is_none(), "they begin once");
+        locked(&self.rewriting).bytes = self.bytes();
+        self.kept.store(true, Ordering::Release);
     }
 
     /// Whether logs are kept.
     pub fn are_kept(&self) -> bool {
-        self.directory.get().is_some()
+        self.kept.load(Ordering::Acquire)
     }
 
-    /// Bytes of the snapshot that the logs build on; 0 without one.
-    pub fn base_bytes(&self) -> u64 {
-        let directory = self.directory.get();
-        let path = directory.and_then(|d| Some(d.base_path(d.manifest().base?)));
-        path.and_then(|path| std::fs::metadata(path).ok())
-            .map_or(0, |facts| facts.len())
+    /// Bytes of the base and all logs.
+    pub fn bytes(&self) -> u64 {
+        let own = |word: &Word| {
+            let from = word.from.load(Ordering::Relaxed);
+            word.end.load(Ordering::Relaxed).saturating_sub(from)
+        };
+        self.before.load(Ordering::Relaxed) + self.words.iter().map(own).sum::<u64>()
+    }
+
+    /// How the logs were rewritten.
+    pub fn rewriting(&self) -> Rewriting {
+        *locked(&self.rewriting)
+    }
+
+    /// The logs are to be rewritten as soon as no snapshot is being taken.
+    pub fn schedule_rewriting(&self) {
+        locked(&self.rewriting).scheduled = true;
+    }
+
+    /// The number and the place of the next base, for a rewriting that begins.
+    pub fn next_base(&self) -> Option<(u64, PathBuf)> {
+        let directory = locked(&self.directory);
+        let directory = directory.as_ref()?;
+        let number = directory.manifest().base.map_or(1, |before| before + 1);
+        Some((number, directory.base_path(number)))
+    }
+
+    /// A shard begins to tell its part of a base; all that its keys' log says later is not in it.
+    pub fn mark(&self, shard: ShardId, mark: Mark) {
+        let mut marks = locked(&self.marks);
+        marks.of_shards.resize(self.words.len(), None);
+        marks.of_shards[shard.index()] = Some(mark);
+    }
+
+    /// Every shard has marked its log and none has gone on: the marks move to where the logs end.
+    /// Nothing happens where they were not marked.
+    pub fn settle_marks(&self) {
+        let mut marks = locked(&self.marks);
+        let marked = marks.of_shards.iter().flatten().count() == self.words.len();
+        if !marked || marks.settled {
+            return;
+        }
+        for (mark, end) in marks.of_shards.iter_mut().flatten().zip(self.ends()) {
+            assert!(mark.lsn <= end, "a log only grows");
+            mark.lsn = end;
+        }
+        marks.settled = true;
+    }
+
+    /// The marks, as soon as they are settled.
+    fn settled_marks(&self) -> Result<Vec<Mark>, String> {
+        let until = Instant::now() + SETTLE_MAX;
+        loop {
+            let marks = locked(&self.marks);
+            if marks.settled {
+                return Ok(marks.of_shards.iter().copied().flatten().collect());
+            }
+            drop(marks);
+            if Instant::now() >= until {
+                return Err("not all shards have told their part of it".into());
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// The base is durable, to which every shard has told its part: the logs build on it from now on.
+    /// Called by the thread that has written it.
+    pub fn rebase(&self, number: u64) -> Result<(), String> {
+        let marks = self.settled_marks()?;
+        let mut directory = locked(&self.directory);
+        let directory = directory.as_mut().ok_or("no log is kept")?;
+        directory
+            .rebase(number, &marks)
+            .map_err(|error| error.to_string())?;
+        for (word, mark) in self.words.iter().zip(&marks) {
+            word.from.store(mark.lsn.0, Ordering::Relaxed);
+        }
+        self.before.store(base_bytes(directory), Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// A rewriting begins, for a client.
+    pub fn rewriting_begins(&self, now: u64, client: u64) {
+        *locked(&self.marks) = Marks::default();
+        let mut rewriting = locked(&self.rewriting);
+        (rewriting.scheduled, rewriting.last_try, rewriting.by) = (false, now, client);
+    }
+
+    /// It has ended, after so many seconds.
+    pub fn rewritten(&self, seconds: u64, result: &io::Result<u64>) {
+        let bytes = self.bytes();
+        let mut rewriting = locked(&self.rewriting);
+        rewriting.took = Some(seconds);
+        rewriting.failed = result.is_err();
+        rewriting.rewrites += 1;
+        rewriting.failures += 1;
+        if result.is_ok() {
+            (rewriting.failures, rewriting.bytes) = (0, bytes);
+        }
     }
 
     /// A shard's seat, once.
     pub fn take_seat(&self, shard: ShardId) -> Option<Seat> {
-        let mut held = self.seats.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut held = locked(&self.seats);
         held.get_mut(shard.index()).and_then(Option::take)
     }
 

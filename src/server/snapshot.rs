@@ -49,6 +49,8 @@ pub enum Target {
     /// To a file that the logs will build on. Until it is whole its name is that of what
     /// the next start removes ([`storage::NEW`]).
     Base(PathBuf),
+    /// The same, where the logs are running: with this number, and they build on it then.
+    NextBase(u64, PathBuf),
 }
 
 /// What a snapshot is for, once it is written.
@@ -65,7 +67,7 @@ impl Target {
         match self {
             Self::Place | Self::File(_) => Purpose::Keep,
             Self::Client(_) => Purpose::Client,
-            Self::Base(_) => Purpose::Base,
+            Self::Base(_) | Self::NextBase(..) => Purpose::Base,
         }
     }
 }
@@ -119,6 +121,11 @@ impl Run {
     /// Whether it goes to a client.
     pub fn is_for_client(&self) -> bool {
         self.purpose == Purpose::Client
+    }
+
+    /// Whether the logs will build on it.
+    pub fn is_for_logs(&self) -> bool {
+        self.purpose == Purpose::Base
     }
 
     /// Whether the file was written and stays, once that is known.
@@ -282,9 +289,9 @@ impl Saver {
         head
     }
 
-    /// Ends the one that is being taken; whether there was one.
+    /// Ends the one that is being taken, but for a base; whether there was one.
     pub fn cancel(&self) -> bool {
-        let running = self.running();
+        let running = self.running().filter(|run| !run.is_for_logs());
         if let Some(run) = &running {
             run.cancelled.store(true, Ordering::Relaxed);
         }
@@ -441,11 +448,11 @@ impl Output {
 fn take(node: &Node, run: &Run, parts: &Receiver<Part>, number: u64, now: u64, target: Target) {
     let config = node.config();
     let path = match &target {
-        Target::File(path) | Target::Base(path) => path.clone(),
+        Target::File(path) | Target::Base(path) | Target::NextBase(_, path) => path.clone(),
         Target::Place | Target::Client(_) => path(&config),
     };
     let temporary = match &target {
-        Target::Base(_) => unfinished(&path),
+        Target::Base(_) | Target::NextBase(..) => unfinished(&path),
         _ => path.with_file_name(format!("temp-{}-{number}.rdb", std::process::id())),
     };
     let head = |expires| node.saver.head(expires, now);
@@ -457,6 +464,18 @@ fn take(node: &Node, run: &Run, parts: &Receiver<Part>, number: u64, now: u64, t
                 // What is left of it is of no use; it may not be there at all.
                 let _ = fs::remove_file(&temporary);
             }
+            node.saver.end(node, run, &result, now);
+        }
+        Target::NextBase(base, _) => {
+            let placed = written.and_then(|keys| put_in_place(&temporary, &path).map(|()| keys));
+            let result = placed.and_then(|keys| {
+                let rebased = node.logs.rebase(base);
+                rebased.map(|()| keys).map_err(io::Error::other)
+            });
+            if result.is_err() {
+                let _ = fs::remove_file(&temporary); // as above
+            }
+            node.logs.rewritten(run.seconds(), &result);
             node.saver.end(node, run, &result, now);
         }
         Target::Client(transfer) => {

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Error, NEW};
 use crate::log::block::{BLOCK_BYTES, Found, Place, examine};
-use crate::log::manifest::{Generation, Manifest};
+use crate::log::manifest::{Generation, Manifest, Mark};
 use crate::log::record::Record;
 use crate::log::recover::{Reader, Tail};
 use crate::log::{Identity, Lsn};
@@ -22,6 +22,8 @@ const LOCK: &str = "ringdove.lock";
 const MANIFEST: &str = "ringdove.manifest";
 /// What was a segment and may become one again has this at the end of its name.
 const SPARE: &str = "spare";
+/// So many spare segments are kept for each shard: it asks for the next while it fills one.
+const SPARES_A_SHARD: usize = 4;
 /// Zeros are written so many bytes at a time.
 const ZEROS_BYTES: usize = 1 << 20;
 /// The largest manifest that is read: far above what a thousand shards and starts need.
@@ -90,7 +92,9 @@ impl Directory {
     /// Bytes of a log that may have to be read.
     pub fn log_bytes(&self, generation: &Generation, shard: ShardId) -> Result<u64, Error> {
         let mut bytes = 0;
-        for segment in self.segments(generation.identity(shard))? {
+        let first = generation.logs[shard.index()].segment;
+        let segments = self.segments(generation.identity(shard))?;
+        for segment in segments.into_iter().filter(|segment| *segment >= first) {
             let path = self.segment_path(generation.identity(shard), segment);
             bytes += fs::metadata(&path).map_err(Error::io("read", &path))?.len();
         }
@@ -148,7 +152,7 @@ impl Directory {
         let log = generation.logs[shard.index()];
         self.read_with(
             generation,
-            Reader::new(identity, log.from, log.to),
+            Reader::new(identity, log.from, log.to).starting_in(log.segment),
             identity,
             &mut replay,
         )
@@ -165,7 +169,7 @@ impl Directory {
         let log = generation.logs[shard.index()];
         self.read_with(
             generation,
-            Reader::salvage(identity, log.from, log.to),
+            Reader::salvage(identity, log.from, log.to).starting_in(log.segment),
             identity,
             &mut replay,
         )
@@ -183,7 +187,9 @@ impl Directory {
             damage,
         };
         let mut bytes = Vec::new();
-        for segment in self.segments(identity)? {
+        let first = generation.logs[identity.shard.index()].segment;
+        let segments = self.segments(identity)?;
+        for segment in segments.into_iter().filter(|segment| *segment >= first) {
             let path = self.segment_path(identity, segment);
             let size = u64::from(generation.segment_blocks) * BLOCK_BYTES as u64;
             bytes.clear();
@@ -223,24 +229,76 @@ impl Directory {
         Ok(self.manifest.generations.last().expect("it was just begun"))
     }
 
-    /// Segments of which a sealed log uses nothing become spare: those prepared ahead, and those
-    /// behind a cut. Their blocks tell their epoch, so nobody takes them for new ones.
+    /// Lets the running logs build on a base that is there and durable, and holds everything that the
+    /// logs say before these marks. When this returns, that is durable, and what is not needed any
+    /// more is gone or can be used again.
+    pub fn rebase(&mut self, base: u64, marks: &[Mark]) -> Result<(), Error> {
+        let mut manifest = self.manifest.clone();
+        manifest.rebase(base, marks);
+        self.store_manifest(manifest)?;
+        self.recycle()
+    }
+
+    /// Segments of which no log uses anything become spare: those prepared ahead, those behind a cut,
+    /// and those whose effects are in the base. Their blocks tell their epoch, so nobody takes them
+    /// for new ones. More than the shards may soon want are removed, and bases that are not used.
     fn recycle(&self) -> Result<(), Error> {
-        for generation in &self.manifest.generations {
-            for (shard, log) in (0..).map(ShardId).zip(&generation.logs) {
-                let Some(end) = log.to else { continue };
-                let identity = generation.identity(shard);
-                for segment in self.segments(identity)? {
-                    let path = self.segment_path(identity, segment);
-                    if !begins_before(&path, identity, segment, end)? {
-                        let spare = added(&path, SPARE);
-                        fs::rename(&path, spare).map_err(Error::io("rename", &path))?;
-                    }
+        let mut spare = 0;
+        let mut unused = Vec::new();
+        for entry in fs::read_dir(&self.path).map_err(Error::io("read", &self.path))? {
+            let path = entry.map_err(Error::io("read", &self.path))?.path();
+            let name = path.file_name().and_then(|name| name.to_str());
+            let Some(name) = name else { continue };
+            if name.ends_with(SPARE) {
+                spare += 1;
+            } else if let Some(number) = name.strip_suffix(".base.rdb") {
+                let number: Option<u64> = number.parse().ok();
+                if number.is_some() && number != self.manifest.base {
+                    fs::remove_file(&path).map_err(Error::io("remove", &path))?;
                 }
+            } else if let Some((epoch, shard, segment)) = parts_of(name)
+                && !self.is_used(&path, epoch, shard, segment)?
+            {
+                unused.push(path);
+            }
+        }
+        let shards = self.manifest.generations.last().map_or(0, |g| g.logs.len());
+        let mut room = (shards * SPARES_A_SHARD).saturating_sub(spare);
+        for path in unused {
+            if room > 0 {
+                room -= 1;
+                fs::rename(&path, added(&path, SPARE)).map_err(Error::io("rename", &path))?;
+            } else {
+                fs::remove_file(&path).map_err(Error::io("remove", &path))?;
             }
         }
         Ok(())
     }
+
+    /// Whether a log has something in a segment, or may get it there.
+    fn is_used(&self, path: &Path, epoch: u32, shard: u16, segment: u64) -> Result<bool, Error> {
+        let mut generations = self.manifest.generations.iter();
+        let Some(generation) = generations.find(|generation| generation.epoch == epoch) else {
+            return Ok(false);
+        };
+        let Some(log) = generation.logs.get(usize::from(shard)) else {
+            return Ok(false);
+        };
+        match log.to {
+            _ if segment < log.segment => Ok(false),
+            None => Ok(true),
+            Some(end) => begins_before(path, generation.identity(ShardId(shard)), segment, end),
+        }
+    }
+}
+
+/// Epoch, shard and number of a segment, of its name.
+fn parts_of(name: &str) -> Option<(u32, u16, u64)> {
+    let mut words = name.strip_suffix(".log")?.splitn(3, '-');
+    let epoch = words.next()?.parse().ok()?;
+    let shard = words.next()?.parse().ok()?;
+    let segment = words.next()?.parse().ok()?;
+    Some((epoch, shard, segment))
 }
 
 /// Whether a segment holds something of its log before `end`.
@@ -413,17 +471,34 @@ pub(super) mod tests {
         shard: ShardId,
         records: &[(Kind, Vec<u8>)],
     ) {
+        write_marked(directory, shard, records, 0);
+    }
+
+    /// The same; where the log stood before the record with this number.
+    fn write_marked(
+        directory: &Directory,
+        shard: ShardId,
+        records: &[(Kind, Vec<u8>)],
+        marked: usize,
+    ) -> Mark {
         let generation = directory.manifest().generations.last().expect("begun");
         let identity = generation.identity(shard);
         let from = generation.logs[shard.index()].from;
         let mut writer = Writer::new(identity, BLOCKS, from);
         let mut files = Vec::new();
-        let mut records = records.iter();
+        let mut mark = None;
+        let mut records = records.iter().enumerate();
         loop {
-            if let Some((kind, payload)) = records.next() {
+            if let Some((at, (kind, payload))) = records.next() {
+                if at == marked {
+                    mark = Some(Mark {
+                        lsn: writer.end(),
+                        segment: writer.segment(),
+                    });
+                }
                 writer.append(0, kind, payload).expect("short");
             } else if !writer.is_dirty() {
-                return;
+                return mark.expect("there is such a record");
             }
             if writer.next_segment() < writer.segment() + 2 {
                 let next = writer.next_segment();
@@ -521,6 +596,42 @@ pub(super) mod tests {
         let files = fs::read_dir(&folder.0).expect("a folder").count();
         // Lock, manifest, a segment that is used for each run, one that was prepared ahead.
         assert_eq!(files, 2 + 4 + 1);
+    }
+
+    #[test]
+    fn what_a_new_base_holds_is_not_read_any_more() {
+        let folder = Folder::new("directory-rebase");
+        let mut directory = Directory::open(&folder.0).expect("a new directory");
+        directory.begin(&[], 1, BLOCKS).expect("it can be written");
+        write_log(&directory, ShardId(0), &[effects("old")]);
+        let (_, ends) = read(&directory, 0);
+        directory.begin(&ends, 2, BLOCKS).expect("writable");
+        let records: Vec<_> = (0..40)
+            .map(|n| effects(&format!("{n} {}", "x".repeat(3000))))
+            .collect();
+        let marks = [30, 0].map(|at| {
+            let shard = ShardId(u16::from(at == 0));
+            write_marked(&directory, shard, &records, at)
+        });
+        assert!(marks[0].segment > 1, "it has several segments");
+        fs::write(directory.base_path(7), "a base").expect("writable");
+        fs::write(directory.base_path(6), "an old one").expect("writable");
+        directory.rebase(7, &marks).expect("writable");
+        assert!(directory.base_path(7).exists() && !directory.base_path(6).exists());
+        for reopened in [false, true] {
+            if reopened {
+                drop(directory);
+                directory = Directory::open(&folder.0).expect("nobody else has it");
+            }
+            assert_eq!(directory.manifest().generations.len(), 1);
+            let (texts, _) = read(&directory, 0);
+            let numbers = texts.iter().map(|text| text.split(' ').next());
+            let wanted: Vec<String> = (30..40).chain(0..40).map(|n| n.to_string()).collect();
+            assert!(numbers.eq(wanted.iter().map(|n| Some(n.as_str()))));
+        }
+        let identity = directory.manifest().generations[0].identity(ShardId(0));
+        let segments = directory.segments(identity).expect("readable");
+        assert_eq!(segments.first(), Some(&marks[0].segment));
     }
 
     #[test]

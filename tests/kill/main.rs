@@ -4,6 +4,7 @@
 //! `RINGDOVE_KILLS=100 cargo test --test kill` kills as often as that; a usual run kills a few times.
 mod faults;
 mod load;
+mod rewriting;
 
 use ringdove_rig::{Conn, Options, Scratch, Server, Value, eventually, free_ports};
 use std::time::Duration;
@@ -24,7 +25,7 @@ pub(crate) fn start(shards: usize, folder: &Scratch, more: &str) -> Server {
     Server::start(&options(shards, folder, more))
 }
 
-fn kills(usually: usize) -> usize {
+pub(crate) fn kills(usually: usize) -> usize {
     let wanted = std::env::var("RINGDOVE_KILLS").ok();
     wanted.and_then(|text| text.parse().ok()).unwrap_or(usually)
 }
@@ -73,7 +74,7 @@ fn everysec_loses_the_last_moment_at_most() {
     load.check(&mut server.connect(), Some(LATE));
 }
 
-fn fill(conn: &mut Conn, round: usize) {
+pub(crate) fn fill(conn: &mut Conn, round: usize) {
     for n in 0..200 {
         conn.call(&["SET", &format!("string:{n}"), &format!("{round} {n}")]);
         conn.call(&["RPUSH", &format!("list:{}", n % 7), &n.to_string(), "x"]);
@@ -104,7 +105,7 @@ fn fill(conn: &mut Conn, round: usize) {
     conn.run("COPY string:8 copied DB 3");
 }
 
-fn digest(conn: &mut Conn) -> String {
+pub(crate) fn digest(conn: &mut Conn) -> String {
     // What is due must be gone from both.
     while conn.run("EXISTS gone").int() > 0 {
         std::thread::yield_now();

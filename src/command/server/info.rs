@@ -306,6 +306,10 @@ impl Text<'_> {
         self.zeros(&["current_save_keys_processed", "current_save_keys_total"]);
         self.field("rdb_changes_since_last_save", self.all.counters.dirty);
         let (facts, running) = (self.node.saver.facts(), self.node.saver.running());
+        let (rewrites, running) = match running {
+            Some(run) if run.is_for_logs() => (Some(run), None),
+            other => (None, other),
+        };
         let seconds = |seconds: Option<u64>| seconds.map_or(-1, |seconds| seconds as i64);
         let status = if facts.ok { "ok" } else { "err" };
         self.field("rdb_bgsave_in_progress", u8::from(running.is_some()));
@@ -321,11 +325,16 @@ impl Text<'_> {
         self.field("rdb_last_load_keys_loaded", loaded);
         let kept = self.node.logs.are_kept();
         self.field("aof_enabled", u8::from(kept));
-        self.zeros(&["aof_rewrite_in_progress", "aof_rewrite_scheduled"]);
-        self.field("aof_last_rewrite_time_sec", -1);
-        self.field("aof_current_rewrite_time_sec", -1);
-        self.field("aof_last_bgrewrite_status", "ok");
-        self.zeros(&["aof_rewrites", "aof_rewrites_consecutive_failures"]);
+        let rewriting = self.node.logs.rewriting();
+        self.field("aof_rewrite_in_progress", u8::from(rewrites.is_some()));
+        self.field("aof_rewrite_scheduled", u8::from(rewriting.scheduled));
+        self.field("aof_last_rewrite_time_sec", seconds(rewriting.took));
+        let current = seconds(rewrites.map(|run| run.seconds()));
+        self.field("aof_current_rewrite_time_sec", current);
+        let status = if rewriting.failed { "err" } else { "ok" };
+        self.field("aof_last_bgrewrite_status", status);
+        self.field("aof_rewrites", rewriting.rewrites);
+        self.field("aof_rewrites_consecutive_failures", rewriting.failures);
         let writes = match self.node.logs.refusal() {
             None => "ok",
             Some(_) => "err",
@@ -347,9 +356,8 @@ impl Text<'_> {
     /// The logs: Redis's fields, and a line for each shard.
     fn logs(&mut self) {
         let counters = &self.all.counters;
-        let base = self.node.logs.base_bytes();
-        self.field("aof_current_size", base + counters.log_lsn);
-        self.field("aof_base_size", base);
+        self.field("aof_current_size", self.node.logs.bytes());
+        self.field("aof_base_size", self.node.logs.rewriting().bytes);
         self.zeros(&["aof_pending_rewrite"]);
         self.field("aof_buffer_length", counters.log_waiting);
         let unsynced = counters.log_durable < counters.log_lsn;

@@ -9,6 +9,7 @@ mod info;
 mod latency;
 pub(super) mod record;
 mod report;
+mod rewrite;
 mod role;
 pub mod save;
 mod shutdown;
@@ -35,6 +36,7 @@ pub const COMMANDS: &[Spec] = &[
     save::SAVE,
     save::BGSAVE,
     save::LASTSAVE,
+    rewrite::BGREWRITEAOF,
     shutdown::SPEC,
     slowlog::SPEC,
     sync::SYNC,

@@ -59,6 +59,10 @@ pub(super) const LASTSAVE: Spec = Spec {
 };
 
 const IN_PROGRESS: Error = Error::fixed("ERR Background save already in progress");
+const REWRITING: Error = Error::fixed(
+    "ERR Another child process is active (AOF?): can't BGSAVE right now. Use BGSAVE SCHEDULE in order \
+     to schedule a BGSAVE whenever possible.",
+);
 const SLOTS_MOVE: Error = Error::fixed("ERR Slots are being moved: try again when they have");
 /// Redis says no more; the log says why.
 const FAILED: Error = Error::fixed("ERR");
@@ -76,6 +80,7 @@ fn begin(ctx: &mut HomeCtx<'_>, background: bool) -> Outcome {
         .begin(&node, shard.now_ms / 1000, background, Target::Place)
     {
         Ok(true) => Ok(()),
+        Ok(false) if node.saver.running().is_some_and(|run| run.is_for_logs()) => Err(REWRITING),
         Ok(false) => Err(IN_PROGRESS),
         Err(error) if error.kind() == std::io::ErrorKind::ResourceBusy => Err(SLOTS_MOVE),
         Err(error) => {

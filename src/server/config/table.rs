@@ -326,17 +326,17 @@ directives! {
     /// Do not sync the log while a child saves.
     no_appendfsync_on_rewrite: bool = false, "no-appendfsync-on-rewrite", 0, Nothing, yes_no;
     /// Growth in percent at which the log is rewritten.
-    auto_aof_rewrite_percentage: u32 = 100, "auto-aof-rewrite-percentage", 0, Later, number(0, i32::MAX);
+    auto_aof_rewrite_percentage: u32 = 100, "auto-aof-rewrite-percentage", 0, Acts, number(0, i32::MAX);
     /// Bytes below which the log is not rewritten.
-    auto_aof_rewrite_min_size: u64 = 64 << 20, "auto-aof-rewrite-min-size", 0, Later, memory(0, i64::MAX);
+    auto_aof_rewrite_min_size: u64 = 64 << 20, "auto-aof-rewrite-min-size", 0, Acts, memory(0, i64::MAX);
     /// Start although the log lacks its end.
     aof_load_truncated: bool = true, "aof-load-truncated", 0, Acts, yes_no;
     /// Bytes of a damaged end of the log that are cut off.
     aof_load_corrupt_tail_max_size: u64 = 0, "aof-load-corrupt-tail-max-size", 0, Later, memory(0, i64::MAX);
     /// Write the base of the log as a snapshot.
-    aof_use_rdb_preamble: bool = true, "aof-use-rdb-preamble", 0, Later, yes_no;
+    aof_use_rdb_preamble: bool = true, "aof-use-rdb-preamble", 0, Nothing, yes_no;
     /// Put times into the log.
-    aof_timestamp_enabled: bool = false, "aof-timestamp-enabled", 0, Later, yes_no;
+    aof_timestamp_enabled: bool = false, "aof-timestamp-enabled", 0, Nothing, yes_no;
     /// Sync the base while it is written.
     aof_rewrite_incremental_fsync: bool = true, "aof-rewrite-incremental-fsync", 0, Nothing, yes_no;
     /// Keep the files of the log that are no longer needed.

@@ -1,0 +1,124 @@
+//! BGREWRITEAOF: under load, by itself, and with a server that is killed meanwhile.
+
+use ringdove_rig::{Scratch, Server, Value, eventually};
+use std::time::Duration;
+
+use crate::load::Load;
+use crate::{digest, fill, start};
+
+const STARTED: &str = "Background append only file rewriting started";
+
+fn rewritten(server: &Server, times: u64) {
+    eventually("the log is rewritten", 60, || {
+        let done = server.info_number("aof_rewrites") >= times
+            && server.info_number("aof_rewrite_in_progress") == 0;
+        done.then_some(())
+    });
+    assert_eq!(server.info("aof_last_bgrewrite_status"), "ok");
+}
+
+/// Bytes of the log's files, but for what is prepared.
+fn segments(folder: &Scratch) -> usize {
+    let files = std::fs::read_dir(folder.path().join("appendonlydir")).expect("the log's folder");
+    let names = files.map(|file| file.expect("an entry").file_name());
+    names
+        .filter(|name| name.to_string_lossy().ends_with(".log"))
+        .count()
+}
+
+#[test]
+fn what_the_base_holds_is_dropped() {
+    let folder = Scratch::new();
+    let server = start(3, &folder, "--appendfsync always");
+    let mut conn = server.connect();
+    let long = "x".repeat(5000);
+    for round in 0..200 {
+        for n in 0..5 {
+            conn.call(&["SET", &format!("long:{n}"), &format!("{long}{round}")]);
+        }
+    }
+    fill(&mut conn, 0);
+    let (before, bytes) = (segments(&folder), server.info_number("aof_current_size"));
+    assert_eq!(conn.run("BGREWRITEAOF"), Value::simple(STARTED));
+    rewritten(&server, 1);
+    let (after, fewer) = (segments(&folder), server.info_number("aof_current_size"));
+    assert!(
+        after < before && fewer * 5 < bytes,
+        "{after} of {before} segments, {fewer} of {bytes}"
+    );
+    assert_eq!(server.info_number("aof_base_size"), fewer);
+    conn.run_ok("SET after x");
+    conn.run("DEL string:1 string:2 string:3");
+    let mut wanted = digest(&mut conn);
+    drop(server);
+    for (round, shards) in [3, 2, 1].into_iter().enumerate() {
+        let server = start(shards, &folder, "--appendfsync always");
+        let mut conn = server.connect();
+        assert_eq!(digest(&mut conn), wanted, "{}", server.log());
+        conn.run("BGREWRITEAOF");
+        fill(&mut conn, round);
+        rewritten(&server, 1);
+        wanted = digest(&mut conn);
+        drop(server);
+    }
+    let server = start(3, &folder, "");
+    assert_eq!(digest(&mut server.connect()), wanted);
+}
+
+#[test]
+fn nothing_acknowledged_is_lost_while_it_is_rewritten() {
+    let folder = Scratch::new();
+    let mut load = Load::new();
+    let options = "--appendfsync always --auto-aof-rewrite-min-size 64kb \
+                   --auto-aof-rewrite-percentage 20";
+    for round in 0..crate::kills(3) {
+        let server = start(3, &folder, options);
+        let mut conn = server.connect();
+        load.check(&mut conn, None);
+        conn.run("DEBUG POPULATE 3000 filler 200");
+        conn.run("BGREWRITEAOF");
+        load.run(
+            &server,
+            Duration::from_millis(20 + 330 * (round as u64 % 4)),
+        );
+        drop(server); // kills it
+    }
+    let server = start(2, &folder, options);
+    load.check(&mut server.connect(), None);
+}
+
+#[test]
+fn it_grows_and_is_rewritten_by_itself() {
+    let folder = Scratch::new();
+    let server = start(
+        2,
+        &folder,
+        "--appendfsync no --auto-aof-rewrite-min-size 300kb",
+    );
+    let mut conn = server.connect();
+    let long = "x".repeat(5000);
+    for n in 0..100 {
+        conn.call(&["SET", &format!("long:{}", n % 3), &long]);
+    }
+    rewritten(&server, 1);
+    assert!(server.info_number("aof_current_size") < 300_000);
+}
+
+#[test]
+fn it_waits_for_a_snapshot_and_holds_off_another() {
+    let folder = Scratch::new();
+    let server = start(2, &folder, "");
+    let mut conn = server.connect();
+    conn.run("DEBUG POPULATE 20000 key 300");
+    assert!(conn.run("BGSAVE").text().contains("started"));
+    let answer = conn.run("BGREWRITEAOF").text();
+    assert!(
+        answer.contains("scheduled") || answer.contains("started"),
+        "{answer}"
+    );
+    rewritten(&server, 1);
+    let plain = Scratch::new();
+    let options = crate::options(1, &plain, "--appendonly no");
+    let server = Server::start(&options);
+    assert!(server.connect().run("BGREWRITEAOF").is_error());
+}
