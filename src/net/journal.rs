@@ -26,7 +26,7 @@ use std::collections::VecDeque;
 
 use super::engine::{Engine, slow};
 use super::remote::{kind, wire};
-use super::session::{ConnId, flag};
+use super::session::{ConnId, Session, flag};
 use crate::command::error::Error;
 use crate::command::keys::keys_of;
 use crate::command::spec::{Flags, Spec};
@@ -352,10 +352,18 @@ impl Engine {
         while let Some(conn) = journal.log.next_lost() {
             lost.push(conn);
         }
-        for conn in lost {
-            if self.session_if(conn).is_some_and(|s| s.is(flag::GATED)) {
-                self.close(conn);
+        lost.retain(|conn| self.session_if(*conn).is_some_and(|s| s.is(flag::GATED)));
+        if self.gates {
+            // Answers that have not been looked at yet, behind one that is missing.
+            for (conn, session) in (0..).zip(&self.sessions) {
+                let unsure = |session: &Session| session.unsent_bytes() > session.sure_bytes;
+                if session.as_deref().is_some_and(unsure) && !lost.contains(&conn) {
+                    lost.push(conn);
+                }
             }
+        }
+        for conn in lost {
+            self.close(conn);
         }
     }
 

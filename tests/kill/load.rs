@@ -144,7 +144,7 @@ fn value_of(conn: &mut Conn, key: &str) -> u64 {
         ringdove_rig::Value::Bulk(bytes) => {
             String::from_utf8_lossy(&bytes).parse().expect("a number")
         }
-        ringdove_rig::Value::Null => 0,
+        ringdove_rig::Value::NilBulk => 0,
         other => panic!("a value was expected, not {other:?}"),
     }
 }
