@@ -10,6 +10,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use super::sequential::SequentialFile;
 use super::{Error, NEW};
 use crate::log::block::{BLOCK_BYTES, Found, Place, examine};
 use crate::log::manifest::{Generation, Manifest, Mark};
@@ -24,8 +25,6 @@ const MANIFEST: &str = "ringdove.manifest";
 const SPARE: &str = "spare";
 /// So many spare segments are kept for each shard: it asks for the next while it fills one.
 const SPARES_A_SHARD: usize = 4;
-/// Zeros are written so many bytes at a time.
-const ZEROS_BYTES: usize = 1 << 20;
 /// The largest manifest that is read: far above what a thousand shards and starts need.
 const MANIFEST_BYTES_MAX: u64 = 64 << 20;
 
@@ -372,16 +371,12 @@ fn find_spare(path: &Path, bytes: u64) -> io::Result<Option<PathBuf>> {
     Ok(None)
 }
 
+/// Around the page cache: pages that stood there would have to be thrown out by the first writes to the
+/// segment, which the shard's ring then hands to a thread of the kernel's.
 fn fill(path: &Path, bytes: u64) -> io::Result<()> {
-    let file = File::create(path)?;
-    let zeros = vec![0; ZEROS_BYTES];
-    let mut at = 0;
-    while at < bytes {
-        let piece = zeros.len().min((bytes - at) as usize);
-        file.write_all_at(&zeros[..piece], at)?;
-        at += piece as u64;
-    }
-    file.sync_all()
+    let mut file = SequentialFile::create(path)?;
+    file.write_zeros(bytes)?;
+    file.finish()
 }
 
 fn open_direct(path: &Path) -> io::Result<Segment> {

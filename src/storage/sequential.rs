@@ -98,6 +98,18 @@ impl SequentialFile {
         Ok(())
     }
 
+    /// Appends so many zeros, whole blocks of them, to a file that nothing else was written to.
+    pub fn write_zeros(&mut self, bytes: u64) -> io::Result<()> {
+        assert!(self.length == 0, "the chunk holds zeros");
+        assert!(bytes.is_multiple_of(BLOCK_BYTES as u64), "whole blocks");
+        while self.length < bytes {
+            let piece = (bytes - self.length).min(CHUNK_BYTES as u64);
+            self.flush(piece as usize)?;
+            self.length += piece;
+        }
+        Ok(())
+    }
+
     /// Ends the file and makes it durable.
     pub fn finish(mut self) -> io::Result<()> {
         let end = self.filled.next_multiple_of(BLOCK_BYTES);
@@ -133,6 +145,19 @@ mod tests {
                 "{length}"
             );
             assert!(SequentialFile::create(&path).is_err(), "it is there");
+        }
+    }
+
+    #[test]
+    fn zeros_are_as_many_as_were_wanted() {
+        let folder = Folder::new("zeros");
+        for blocks in [1, 256, 300] {
+            let path = folder.0.join(blocks.to_string());
+            let mut file = SequentialFile::create(&path).expect("a new file");
+            let bytes = blocks * BLOCK_BYTES;
+            file.write_zeros(bytes as u64).expect("there is room");
+            file.finish().expect("there is room");
+            assert!(std::fs::read(&path).expect("it is there") == vec![0; bytes]);
         }
     }
 }
