@@ -62,12 +62,11 @@ impl Engine {
         }
         let conn = input.conn;
         let session = self.sessions[conn as usize].as_deref_mut().expect("in use");
-        let in_volley = session.volley_left > 0;
         let careful = session.is(flag::SLOW) || self.slow != 0;
+        let in_volley = careful && session.volley_left > 0;
         let flow = if careful {
             self.execute_with_care(conn, batch, &command)
-        } else if self.shard.node.shards > 1
-            && !in_volley
+        } else if at >= batch.surveyed
             && let Some(stall) = self.begin_volley(conn, batch, at)
         {
             Flow::Wait(stall)
@@ -79,11 +78,13 @@ impl Engine {
             Flow::Done => {
                 input.last_row = command.row;
                 input.executed += 1;
-                if in_volley {
-                    self.volley_step(conn);
-                }
-                if careful && self.session(conn).is(flag::CACHING) {
-                    self.caching_used(conn, command.row);
+                if careful {
+                    if in_volley {
+                        self.volley_step(conn);
+                    }
+                    if self.session(conn).is(flag::CACHING) {
+                        self.caching_used(conn, command.row);
+                    }
                 }
             }
             Flow::Wait(stall) => {
@@ -370,11 +371,10 @@ impl Engine {
 
     /// Whether a command must wait for earlier writes of its connection to other shards.
     fn must_wait(&mut self, conn: ConnId, spec: &Spec, owner: ShardId) -> bool {
-        let session = self.session(conn);
-        session.writes_out > 0
-            && session.writes_at != owner.0
-            && spec.flags.has(Flags::WRITE)
-            && session.volley_left == 0
+        spec.flags.has(Flags::WRITE) && {
+            let session = self.session(conn);
+            session.writes_out > 0 && session.writes_at != owner.0 && session.volley_left == 0
+        }
     }
 
     /// Why a message cannot be published now: an earlier write of its connection is under way, or a

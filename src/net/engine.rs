@@ -616,6 +616,9 @@ impl Engine {
         }
         let mut batch = std::mem::take(&mut self.batch);
         self.prefetch(&batch);
+        if !self.may_hold_volleys(&batch) {
+            batch.surveyed = usize::MAX;
+        }
         self.shard.lap();
         for at in 0..batch.commands.len() {
             self.execute(&mut batch, at);

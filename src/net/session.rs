@@ -159,6 +159,7 @@ pub mod flag {
         | BARRIER
         | STRICT
         | BLOCKED
+        | VOLLEY
         | CACHING;
 }
 

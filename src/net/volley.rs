@@ -177,7 +177,13 @@ impl Survey {
 }
 
 impl Engine {
-    /// Whether the command at `at` is the first of a volley; if so its connection waits until its
+    /// Whether a batch is worth a look at all: one shard and a few commands are not.
+    #[inline]
+    pub(super) fn may_hold_volleys(&self, batch: &Batch) -> bool {
+        batch.commands.len() >= WAITS_MIN as usize && self.shard.node.shards > 1
+    }
+
+    /// Whether the command at `at`, which has not been surveyed, is the first of a volley; if so its connection waits until its
     /// keys are held. Looks at the commands that follow, each of them once.
     pub(super) fn begin_volley(
         &mut self,
@@ -185,7 +191,7 @@ impl Engine {
         batch: &mut Batch,
         at: usize,
     ) -> Option<Stall> {
-        if at < batch.surveyed || !self.may_hold_a_volley(batch, at) {
+        if !self.may_hold_a_volley(batch, at) {
             return None;
         }
         let stretch = self.survey_stretch(conn, batch, at)?;
