@@ -370,6 +370,7 @@ impl Engine {
     }
 
     /// Whether a command must wait for earlier writes of its connection to other shards.
+    #[inline]
     fn must_wait(&mut self, conn: ConnId, spec: &Spec, owner: ShardId) -> bool {
         spec.flags.has(Flags::WRITE) && {
             let session = self.session(conn);
