@@ -185,10 +185,12 @@ impl<'a> Request<'a> {
     fn resolve_one(&self, stream: Option<&Stream>, key: &[u8], id: &[u8]) -> Result<From, Error> {
         if let Some((name, _)) = self.group {
             if stream.and_then(|stream| stream.group(name)).is_none() {
-                let (key, name) = (String::from_utf8_lossy(key), String::from_utf8_lossy(name));
-                return Err(Error::new(format!(
-                    "NOGROUP No such key '{key}' or consumer group '{name}' in XREADGROUP with GROUP option"
-                )));
+                let texts = [
+                    "NOGROUP No such key '",
+                    "' or consumer group '",
+                    "' in XREADGROUP with GROUP option",
+                ];
+                return Err(Error::quoting_two(texts, [key, name]));
             }
             return match id {
                 b"$" => Err(Error::new(
