@@ -38,6 +38,7 @@ pub fn wait_for(
 ) -> Outcome {
     ctx.wait(Wait {
         until_ms,
+        again_ms: None,
         keys: (first..first + keys).map(|at| at as u32).collect(),
         kind,
         destination: None,
