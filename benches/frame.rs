@@ -54,7 +54,10 @@ fn main() {
         .collect();
     let text = |at: usize| args.get(at).map_or("", String::as_str);
     match text(0) {
-        "once" => run(text(1), text(2).parse().expect("a number of calls")),
+        "once" => {
+            let calls = text(2).parse().expect("a number of calls");
+            counted::region(|| run(text(1), calls));
+        }
         "count" => {
             counted::print(&CASES, &[], &counted::Calls::USUAL, text(1));
             let calls = counted::Calls {

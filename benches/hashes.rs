@@ -36,7 +36,8 @@ fn main() {
     };
     if args.first().is_some_and(|a| a == "once") {
         let name = args.get(1).map_or("hget", String::as_str);
-        return Bench::new(number(3, 10)).run(name, number(2, 1000));
+        let mut bench = Bench::new(number(3, 10));
+        return counted::region(|| bench.run(name, number(2, 1000)));
     }
     if args.first().is_some_and(|a| a == "count") {
         let filter = args.get(1).map_or("", String::as_str);

@@ -35,7 +35,9 @@ fn main() {
     if args.first().is_some_and(|a| a == "once") {
         let name = args.get(1).map_or("sismember", String::as_str);
         let elements = number(3).unwrap_or(10_000);
-        return Bench::new(elements).run(name, number(2).unwrap_or(1000), elements);
+        let mut bench = Bench::new(elements);
+        let calls = number(2).unwrap_or(1000);
+        return counted::region(|| bench.run(name, calls, elements));
     }
     if args.first().is_some_and(|a| a == "count") {
         let filter = args.get(1).map_or("", String::as_str);

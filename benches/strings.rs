@@ -32,7 +32,8 @@ fn main() {
     };
     if args.first().is_some_and(|a| a == "once") {
         let name = args.get(1).map_or("get", String::as_str);
-        return Bench::new(100).run(name, number(2, 1000), 100);
+        let mut bench = Bench::new(100);
+        return counted::region(|| bench.run(name, number(2, 1000), 100));
     }
     if args.first().is_some_and(|a| a == "count") {
         let filter = args.get(1).map_or("", String::as_str);

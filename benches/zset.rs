@@ -3,7 +3,9 @@
 //!
 //! `cargo bench --bench zset -- time [members]` prints nanoseconds for each operation on a set of
 //! that size; `-- memory [members]` bytes; `-- count [OPERATION]` the instructions of an operation at
-//! every size (needs valgrind), `-- count OPERATION MEMBERS` at one.
+//! every size (needs valgrind), `-- count OPERATION MEMBERS` at one. `-- depth` shows how those of the
+//! structure grow with the set, from a thousand members to ten million: by a level of the tree, so
+//! with the logarithm.
 
 mod alone;
 mod counted;
@@ -18,12 +20,13 @@ use std::time::Instant;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Of the structure, then of commands.
-const OPERATIONS: [&str; 13] = [
+const OPERATIONS: [&str; 14] = [
     "score",
     "rank",
     "rescore",
     "near",
     "add_pop",
+    "remove_add",
     "select",
     "range10",
     "count",
@@ -34,6 +37,18 @@ const OPERATIONS: [&str; 13] = [
     "zpopmin",
 ];
 const SIZES: [usize; 3] = [10, 10_000, 1_000_000];
+
+/// What grows with the depth: ZRANK, ZADD of a member that is there, ZREM and ZADD, ZRANGE by rank (of
+/// one and of ten), ZCOUNT (each of its two bounds).
+const DEEP: [&str; 6] = [
+    "rank",
+    "rescore",
+    "remove_add",
+    "select",
+    "range10",
+    "count",
+];
+const DEPTHS: [usize; 5] = [1000, 10_000, 100_000, 1_000_000, 10_000_000];
 
 fn main() {
     let args: Vec<String> = std::env::args()
@@ -47,7 +62,9 @@ fn main() {
     match args.first().map(String::as_str) {
         Some("once") => {
             let name = args.get(1).map_or("score", String::as_str);
-            Bench::new(number(3, 10_000)).run(name, number(2, 1000));
+            let mut bench = Bench::new(number(3, 10_000));
+            bench.fill(name);
+            counted::region(|| bench.run(name, number(2, 1000)));
         }
         Some("count") => {
             let filter = args.get(1).map_or("", String::as_str);
@@ -55,6 +72,7 @@ fn main() {
             let sizes = one.map_or(SIZES.to_vec(), |size| vec![size]);
             counted::print(&OPERATIONS, &sizes, &counted::Calls::USUAL, filter);
         }
+        Some("depth") => counted::print(&DEEP, &DEPTHS, &counted::Calls::USUAL, ""),
         Some("time") => time(number(1, 1_000_000)),
         Some("memory") => memory(number(1, 1_000_000)),
         _ => {
@@ -67,6 +85,8 @@ fn main() {
 fn time(members: usize) {
     const CALLS: usize = 300_000;
     let mut bench = Bench::new(members);
+    bench.fill("score");
+    bench.fill("zadd");
     for name in OPERATIONS {
         // What pops or adds leaves the size as it was.
         bench.run(name, CALLS / 10);
@@ -99,21 +119,27 @@ struct Bench {
 
 impl Bench {
     fn new(members: usize) -> Self {
-        let mut bench = Self {
+        Self {
             set: SortedSet::new(Hasher::new([1, 2])),
             members,
             alone: Alone::new(),
             at: 0,
             sum: 0,
-        };
-        for n in 0..members {
-            bench.set.set(&member(n), score(n, members));
-            let text = score(n, members).to_string();
-            bench
-                .alone
-                .call(&[b"zadd", b"z", text.as_bytes(), &member(n)]);
         }
-        bench
+    }
+
+    /// Adds the members to what an operation works on: the command's key or the structure.
+    fn fill(&mut self, name: &str) {
+        for n in 0..self.members {
+            let score = score(n, self.members);
+            if name.starts_with('z') {
+                let text = score.to_string();
+                self.alone
+                    .call(&[b"zadd", b"z", text.as_bytes(), &member(n)]);
+            } else {
+                self.set.set(&member(n), score);
+            }
+        }
     }
 
     fn run(&mut self, name: &str, calls: usize) {
@@ -139,6 +165,10 @@ impl Bench {
                     self.set
                         .remove_range(0, 1, |(_, m)| popped.copy_from_slice(m));
                     self.set.set(&popped, score(self.at, self.members));
+                }
+                "remove_add" => {
+                    let score = self.set.remove(&member).expect("it is there");
+                    self.set.set(&member, score);
                 }
                 "select" => self.sum += self.set.at(self.at).0 as usize,
                 "range10" => {

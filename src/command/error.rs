@@ -89,6 +89,13 @@ impl Error {
         Self::of_bytes([before.as_bytes(), quotable(quoted), after.as_bytes()].concat())
     }
 
+    /// The same of two arguments, with texts before, between and after them.
+    pub fn quoting_two(texts: [&str; 3], quoted: [&[u8]; 2]) -> Self {
+        let [before, between, after] = texts.map(str::as_bytes);
+        let [first, second] = quoted.map(quotable);
+        Self::of_bytes([before, first, between, second, after].concat())
+    }
+
     /// The line, without its dash.
     pub fn text(&self) -> &[u8] {
         &self.0
@@ -182,6 +189,8 @@ mod tests {
 
     #[test]
     fn quoted_bytes_are_kept_up_to_the_first_zero() {
+        let error = Error::quoting_two(["<", "|", ">"], [b"a\xff\0b", b"\x01"]);
+        assert_eq!(error.text(), b"<a\xff|\x01>");
         let error = Error::unknown_command(&[b"no\xff", b"a\0b", &[b'x'; 200]]);
         let mut text = b"ERR unknown command 'no\xff', with args beginning with: 'a' '".to_vec();
         text.extend_from_slice(&[b'x'; 124]);

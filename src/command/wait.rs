@@ -2,13 +2,13 @@
 use super::context::Ctx;
 use super::error::{Error, Outcome};
 use crate::keyspace::Kind;
-use crate::resp::double::parse_f64;
+use crate::resp::double::parse_wide;
 use crate::shard::blocking::{Nothing, Wait};
 
 /// The time at which a wait of so many seconds ends, Unix milliseconds; None for `0`, which is for
 /// ever. A fraction of a millisecond counts as a whole one.
 pub fn until_of(text: &[u8], now_ms: u64) -> Result<Option<u64>, Error> {
-    let seconds = parse_f64(text)
+    let seconds = parse_wide(text)
         .filter(|seconds| !seconds.is_nan())
         .ok_or_else(|| Error::fixed("ERR timeout is not a float or out of range"))?;
     let ms = (seconds * 1000.0).ceil();
@@ -38,6 +38,7 @@ pub fn wait_for(
 ) -> Outcome {
     ctx.wait(Wait {
         until_ms,
+        again_ms: None,
         keys: (first..first + keys).map(|at| at as u32).collect(),
         kind,
         destination: None,
@@ -56,6 +57,7 @@ mod tests {
         assert_eq!(until_of(b"0", 5), Ok(None));
         assert_eq!(until_of(b"0.0001", 5), Ok(Some(6)));
         assert_eq!(until_of(b"1.5", 5), Ok(Some(1505)));
+        assert_eq!(until_of(b"1e-400", 5), Ok(Some(6)));
         assert_eq!(until_of(b"9007199254740991", i64::MAX as u64), Ok(None));
         for text in [
             &b"x"[..],
@@ -68,5 +70,11 @@ mod tests {
         ] {
             assert!(until_of(text, 5).is_err(), "{text:?}");
         }
+        let error = |text: &[u8]| until_of(text, 5).unwrap_err();
+        assert_eq!(error(b"1e400").text(), b"ERR timeout is negative");
+        assert_eq!(error(b"-1e400").text(), b"ERR timeout is negative");
+        let out_of_range = b"ERR timeout is not a float or out of range";
+        assert_eq!(error(b"1e5000").text(), out_of_range);
+        assert_eq!(error(b"1e-5000").text(), out_of_range);
     }
 }

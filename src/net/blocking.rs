@@ -10,7 +10,8 @@
 //! After whatever has changed a key, its waiters are tried by running their commands again, here,
 //! against the keys of this shard: those of other shards have had their own occasion. A command that
 //! writes to a key of another shard (BLMOVE) is a transaction, and who waits behind it is tried when
-//! that is over. So is a key that any transaction holds: it may be lent, and look empty.
+//! that is over. So is a key that any transaction holds: it may be lent, and look empty. A wait may
+//! also name a time at which it is tried again (XREADGROUP's CLAIM).
 //!
 //! # The end
 //! Time, CLIENT UNBLOCK and the end of the connection are the home's: it takes the token and answers.
@@ -224,11 +225,13 @@ impl Engine {
         blocked.is_some_and(|blocked| blocked.token.is(token))
     }
 
-    /// Ends waits whose time is over.
+    /// Tries those again who have waited for this time, and ends waits whose time is over.
     pub(super) fn end_waits_that_are_due(&mut self) {
         if self.is_moving_slots() {
             return;
         }
+        self.shard.make_due_ready();
+        self.settle_aftermath();
         while let Some(&(until_ms, conn)) = self.deadlines.first() {
             if until_ms > self.shard.now_ms {
                 return;
@@ -238,9 +241,11 @@ impl Engine {
         }
     }
 
-    /// When the next wait ends, Unix time in milliseconds.
+    /// When the next wait ends or is tried again, Unix time in milliseconds.
     pub(super) fn next_deadline_ms(&self) -> Option<u64> {
-        self.deadlines.first().map(|(until_ms, _)| *until_ms)
+        let end_ms = self.deadlines.first().map(|(until_ms, _)| *until_ms);
+        let again_ms = self.shard.blocking.next_again_ms();
+        end_ms.into_iter().chain(again_ms).min()
     }
 
     /// Ends a connection's wait unless it is being served; whether it did.
@@ -385,7 +390,7 @@ impl Engine {
     /// Runs a waiter's command again, for one of its keys. False if that is a transaction: those
     /// behind it have to wait for what it leaves.
     fn try_waiter(&mut self, place: Place, key: &[u8]) -> bool {
-        let waiter = self.shard.take_waiter(place).expect("just found");
+        let mut waiter = self.shard.take_waiter(place).expect("just found");
         if waiter.token.is_taken() {
             return true;
         }
@@ -404,7 +409,8 @@ impl Engine {
         let command = narrowed.as_ref().unwrap_or(&waiter.command);
         run_again(&mut self.shard, &waiter.call, command, &mut output);
         let mut trying = self.shard.blocking.trying.take().expect("set above");
-        if self.shard.blocking.request.take().is_some() {
+        if let Some(wait) = self.shard.blocking.request.take() {
+            waiter.wait.again_ms = wait.again_ms;
             self.shard.add_waiter(place, waiter);
             return true;
         }

@@ -26,6 +26,35 @@ pub fn parse_f64(text: &[u8]) -> Option<f64> {
     }
 }
 
+/// Reads what Redis reads into a `long double`, whose exponents are wider: what only those of a double
+/// have no room for becomes the nearest double that is finite and not 0. Hexadecimal numbers have a
+/// double's range.
+pub fn parse_wide(text: &[u8]) -> Option<f64> {
+    /// Powers of ten between the two ranges, about.
+    const APART: i64 = 4700;
+    /// The largest and the least `long double`, moved by these.
+    const MAX: f64 = 1.189_731_495_357_231_8e232;
+    const LEAST: f64 = 3.645_199_531_882_474_6e-251;
+    if let Some(number) = parse_f64(text) {
+        return Some(number);
+    }
+    let Read::Finite(number, false) = read(text)? else {
+        return None;
+    };
+    let text = std::str::from_utf8(text).ok()?;
+    let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
+    let exponent: i64 = exponent.parse().ok()?;
+    let moved = if number == 0.0 { APART } else { -APART };
+    let exponent = exponent.checked_add(moved)?;
+    let moved: f64 = format!("{mantissa}e{exponent}").parse().ok()?;
+    let nearest = if number == 0.0 {
+        (moved.abs() >= LEAST).then_some(f64::MIN_POSITIVE)
+    } else {
+        (moved.abs() <= MAX).then_some(f64::MAX)
+    };
+    Some(nearest?.copysign(number))
+}
+
 /// Reads a bound of scores as leniently as Redis does: what is too large is infinite, what is too
 /// small is 0, blanks in front do not count, and nothing at all is 0.
 pub fn parse_bound(text: &[u8]) -> Option<f64> {

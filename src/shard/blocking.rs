@@ -36,6 +36,9 @@ pub enum Nothing {
 pub struct Wait {
     /// Unix time at which it gives up, milliseconds; None: never.
     pub until_ms: Option<u64>,
+    /// Unix time at which it is tried again though nothing has changed, milliseconds (XREADGROUP's
+    /// CLAIM: what is pending gets old enough).
+    pub again_ms: Option<u64>,
     /// The arguments that are the keys it waits for.
     pub keys: SmallVec<[u32; 4]>,
     /// What they must hold.
@@ -116,6 +119,8 @@ pub struct Blocking {
     waiters: HashMap<Place, Waiter>,
     /// By the address of their token.
     by_token: HashMap<usize, Place>,
+    /// Who is to be tried again at a time.
+    again: BTreeSet<(u64, Place)>,
     /// How many wait for a key at a database and position.
     at: FxHashMap<(DbIndex, Position), usize>,
     /// Behind nobody who waits here.
@@ -166,6 +171,11 @@ impl Blocking {
     /// Whether anybody waits for one of these keys.
     pub fn waits_for_any(&self, mut keys: impl Iterator<Item = (DbIndex, Position)>) -> bool {
         !self.at.is_empty() && keys.any(|key| self.at.contains_key(&key))
+    }
+
+    /// When the next waiter is tried again though nothing has changed, Unix time in milliseconds.
+    pub fn next_again_ms(&self) -> Option<u64> {
+        self.again.first().map(|(again_ms, _)| *again_ms)
     }
 
     /// Whether there are keys whose waiters are to be tried.
@@ -222,6 +232,8 @@ impl Shard {
             by_key.entry(key.clone()).or_default().insert(place);
         }
         self.blocking.even_if_gone += usize::from(waiter.wait.even_if_gone);
+        let again = waiter.wait.again_ms.map(|again_ms| (again_ms, place));
+        self.blocking.again.extend(again);
         let address = waiter.token.address();
         self.blocking.by_token.insert(address, place);
         let before = self.blocking.waiters.insert(place, waiter);
@@ -253,6 +265,9 @@ impl Shard {
         }
         self.blocking.by_token.remove(&waiter.token.address());
         self.blocking.even_if_gone -= usize::from(waiter.wait.even_if_gone);
+        if let Some(again_ms) = waiter.wait.again_ms {
+            self.blocking.again.remove(&(again_ms, place));
+        }
         self.mind_listeners();
         Some(waiter)
     }
@@ -305,6 +320,19 @@ impl Shard {
         if blocking.is_waited_for(db, key) && blocking.ready.iter().all(is_new) {
             blocking.ready.push_back((db, key.into()));
             self.aftermath = true;
+        }
+    }
+
+    /// Those whose time it is are to be tried again.
+    pub fn make_due_ready(&mut self) {
+        while let Some(&(again_ms, place)) = self.blocking.again.first() {
+            if again_ms > self.now_ms {
+                return;
+            }
+            self.blocking.again.pop_first();
+            let waiter = &self.blocking.waiters[&place];
+            let (db, keys) = (waiter.call.db, waiter.keys.clone());
+            keys.iter().for_each(|key| self.make_ready(db, key));
         }
     }
 

@@ -14,6 +14,7 @@ crate::cases!(run:
     client_unblock_and_kill,
     blocks_do_not_wait_and_serve_when_they_are_done,
     sorted_sets_and_streams,
+    what_is_pending_is_claimed_as_soon_as_it_is_old_enough,
     keys_that_come_by_other_ways,
     no_element_is_lost_or_given_twice,
 );
@@ -305,6 +306,44 @@ fn sorted_sets_and_streams(ctx: &Ctx) {
     let mut waiting = begin(&server, line, 1);
     conn.run("XGROUP DESTROY s2 g");
     assert!(waiting.receive().is_error());
+    blocked(&server, 0);
+}
+
+fn what_is_pending_is_claimed_as_soon_as_it_is_old_enough(ctx: &Ctx) {
+    let server = ctx.start();
+    let mut conn = server.connect();
+    for key in ["s1", "s2", "s3"] {
+        conn.run_ok(&format!("XGROUP CREATE {key} g $ MKSTREAM"));
+    }
+    conn.run("XADD s2 1-1 f v");
+    conn.run("XADD s2 2-1 f v");
+    let began = Instant::now();
+    conn.run("XREADGROUP GROUP g crashed STREAMS s2 >");
+    // What is deleted is not claimed.
+    conn.run("XDEL s2 1-1");
+    let mut line = "XREADGROUP GROUP g c BLOCK 0 CLAIM 200 STREAMS s1 s2 s3 > > >";
+    for deliveries in [1, 2] {
+        let streams = conn.run(line);
+        assert_eq!(streams.items().len(), 1);
+        assert_eq!(streams.items()[0].items()[0], Value::bulk("s2"));
+        let entries = streams.items()[0].items()[1].items();
+        assert_eq!(entries.len(), 1);
+        assert_eq!(entries[0].items()[0], Value::bulk("2-1"));
+        assert_eq!(entries[0].items()[3], Value::Int(deliveries as i64));
+        assert!(began.elapsed() >= Duration::from_millis(199) * deliveries);
+        line = "XREADGROUP GROUP g other BLOCK 0 CLAIM 200 STREAMS s2 >";
+    }
+    // A new entry goes to the first who waits, and to the second when the first has not acknowledged it.
+    let line = "XREADGROUP GROUP g a BLOCK 0 CLAIM 100 STREAMS s1 >";
+    let mut first = begin(&server, line, 1);
+    let mut second = begin(&server, &line.replace("g a", "g b"), 2);
+    conn.run("XADD s1 3-1 f v");
+    let deliveries = |reply: Value| reply.items()[0].items()[1].items()[0].items()[3].clone();
+    assert_eq!(deliveries(first.receive()), Value::Int(0));
+    assert_eq!(deliveries(second.receive()), Value::Int(1));
+    // Nothing gets old enough in time.
+    let line = "XREADGROUP GROUP g a BLOCK 50 CLAIM 100000 STREAMS s1 >";
+    assert_eq!(conn.run(line), Value::NilArray);
     blocked(&server, 0);
 }
 

@@ -159,8 +159,7 @@ impl<'a, 'b> Order<'a, 'b> {
                 }
                 (name, rest) => {
                     let Some((unit, base)) = unit_of(name, now) else {
-                        let shown = String::from_utf8_lossy(option);
-                        return Err(Error::new(format!("ERR unknown argument: {shown}")));
+                        return Err(Error::quoting("ERR unknown argument: ", option, ""));
                     };
                     order.set_ttl(Ttl::Clear)?;
                     let [time, rest @ ..] = rest else {

@@ -42,10 +42,11 @@ pub(super) fn pfdebug(ctx: &mut Ctx<'_>) -> Outcome {
             ctx.reply.integer(i64::from(made));
         }
         _ => {
-            let shown = String::from_utf8_lossy(name);
-            return Err(Error::new(format!(
-                "ERR Unknown PFDEBUG subcommand '{shown}'"
-            )));
+            return Err(Error::quoting(
+                "ERR Unknown PFDEBUG subcommand '",
+                name,
+                "'",
+            ));
         }
     }
     Ok(())

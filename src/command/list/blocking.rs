@@ -66,6 +66,7 @@ fn move_or_wait(ctx: &mut Ctx<'_>, from: End, to: End, timeout_at: usize) -> Res
     }
     ctx.wait(Wait {
         until_ms,
+        again_ms: None,
         keys: [1].into_iter().collect(),
         kind: Kind::List,
         destination: Some(2),

@@ -62,10 +62,11 @@ impl Options {
                     after
                 }
                 _ => {
-                    let option = String::from_utf8_lossy(option);
-                    return Err(Error::new(format!(
-                        "ERR Unrecognized XCLAIM option '{option}'"
-                    )));
+                    return Err(Error::quoting(
+                        "ERR Unrecognized XCLAIM option '",
+                        option,
+                        "'",
+                    ));
                 }
             };
         }

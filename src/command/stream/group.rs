@@ -69,10 +69,8 @@ const NO_KEY: &str = "ERR The XGROUP subcommand requires the key to exist. Note 
 
 /// A key that is there without the group.
 pub(super) fn no_group(key: &[u8], group: &[u8]) -> Error {
-    let (key, group) = (String::from_utf8_lossy(key), String::from_utf8_lossy(group));
-    Error::new(format!(
-        "NOGROUP No such consumer group '{group}' for key name '{key}'"
-    ))
+    let texts = ["NOGROUP No such consumer group '", "' for key name '", "'"];
+    Error::quoting_two(texts, [group, key])
 }
 
 /// The ID that a group begins behind, `$` being the stream's last one; another is read by `parse`.

@@ -10,10 +10,8 @@ use crate::types::stream::{Consumer, Group, StreamId};
 
 /// No key or no group, where both must be there.
 pub(super) fn no_group(key: &[u8], group: &[u8]) -> Error {
-    let (key, group) = (String::from_utf8_lossy(key), String::from_utf8_lossy(group));
-    Error::new(format!(
-        "NOGROUP No such key '{key}' or consumer group '{group}'"
-    ))
+    let texts = ["NOGROUP No such key '", "' or consumer group '", "'"];
+    Error::quoting_two(texts, [key, group])
 }
 
 /// XACK

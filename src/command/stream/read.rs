@@ -143,6 +143,7 @@ impl<'a> Request<'a> {
     /// Whether there is anything to read, found without changing anything.
     fn has_news(&self, shard: &mut Shard, caller: Caller, sources: &Sources) -> bool {
         let mut each = self.keys.iter().zip(sources);
+        let claims_until_ms = self.claims_until_ms(shard.now_ms);
         each.any(|(key, (pos, from))| {
             let stream = read_at(shard, caller, *pos, key).ok().flatten();
             let behind = match (stream, from) {
@@ -150,16 +151,46 @@ impl<'a> Request<'a> {
                 (None, _) | (_, From::Nowhere) => return false,
                 (Some(_), From::Behind(id)) => *id,
                 (Some(stream), From::New) => {
-                    let group = self.group.and_then(|(name, _)| stream.group(name));
-                    group.map_or(StreamId::MAX, |group| group.last_id)
+                    let Some(group) = self.group_of(stream) else {
+                        return false;
+                    };
+                    let mut old = claims_until_ms
+                        .into_iter()
+                        .flat_map(|until_ms| group.delivered_until(until_ms));
+                    if old.any(|id| stream.log.get(id).is_some()) {
+                        return true;
+                    }
+                    group.last_id
                 }
             };
             stream.is_some_and(|s| !s.log.is_empty() && s.log.last_entry_id() > behind)
         })
     }
 
+    fn group_of<'s>(&self, stream: &'s Stream) -> Option<&'s Group> {
+        self.group.and_then(|(name, _)| stream.group(name))
+    }
+
+    /// Up to when a pending entry must have been delivered to be claimed; None if none is.
+    fn claims_until_ms(&self, now_ms: u64) -> Option<u64> {
+        self.claim_ms.and_then(|ms| now_ms.checked_sub(ms))
+    }
+
+    /// When the next pending entry will have been so for long enough to be claimed, if any will.
+    fn next_claim_ms(&self, ctx: &mut Ctx<'_>, sources: &Sources) -> Option<u64> {
+        let claim_ms = self.claim_ms?;
+        let after_ms = self.claims_until_ms(ctx.now_ms());
+        let new = self.keys.iter().zip(sources);
+        let new = new.filter(|(_, (_, from))| matches!(from, From::New));
+        let delivered_ms = new.filter_map(|(key, (pos, _))| {
+            let stream = read_at(ctx.shard, ctx.caller, *pos, key).ok().flatten()?;
+            self.group_of(stream)?.delivered_next(after_ms)
+        });
+        delivered_ms.min()?.checked_add(claim_ms)
+    }
+
     /// What a call to which nothing can be served waits for.
-    fn wait(&self, ctx: &Ctx<'_>, sources: &Sources, block_ms: u64) -> Wait {
+    fn wait(&self, ctx: &mut Ctx<'_>, sources: &Sources, block_ms: u64) -> Wait {
         let first_id = ctx.args.len() - self.ids.len();
         let first_key = first_id - self.keys.len();
         // `$` means the last entry of now.
@@ -173,6 +204,7 @@ impl<'a> Request<'a> {
         let ids = self.ids.iter().zip(sources).enumerate();
         Wait {
             until_ms: end_of(block_ms, ctx.now_ms()),
+            again_ms: self.next_claim_ms(ctx, sources),
             keys: (first_key..first_id).map(|at| at as u32).collect(),
             kind: Kind::Stream,
             destination: None,
@@ -185,10 +217,12 @@ impl<'a> Request<'a> {
     fn resolve_one(&self, stream: Option<&Stream>, key: &[u8], id: &[u8]) -> Result<From, Error> {
         if let Some((name, _)) = self.group {
             if stream.and_then(|stream| stream.group(name)).is_none() {
-                let (key, name) = (String::from_utf8_lossy(key), String::from_utf8_lossy(name));
-                return Err(Error::new(format!(
-                    "NOGROUP No such key '{key}' or consumer group '{name}' in XREADGROUP with GROUP option"
-                )));
+                let texts = [
+                    "NOGROUP No such key '",
+                    "' or consumer group '",
+                    "' in XREADGROUP with GROUP option",
+                ];
+                return Err(Error::quoting_two(texts, [key, name]));
             }
             return match id {
                 b"$" => Err(Error::new(
@@ -456,11 +490,8 @@ impl<'a> Reader<'a, '_, '_> {
         };
         reply.counted(claimed.len() + new, Reply::array, |reply| {
             for (entry, before) in &claimed {
-                reply.array(4);
-                reply::id(reply, entry.id);
-                reply::pairs(reply, entry);
-                reply.integer(now_ms.saturating_sub(before.delivered_ms) as i64);
-                reply.integer(before.deliveries as i64);
+                let idle_ms = now_ms.saturating_sub(before.delivered_ms);
+                entry_with_delivery(reply, entry, idle_ms, before.deliveries);
                 let deliveries = before.deliveries.wrapping_add(1);
                 let pending = deliver(deliveries);
                 group.set_pending(entry.id, pending);
@@ -469,7 +500,10 @@ impl<'a> Reader<'a, '_, '_> {
             let behind = last.next().unwrap_or(StreamId::MAX);
             let entries = log.range(behind, StreamId::MAX, false).take(new);
             let delivered = entries.map(|entry| {
-                reply::entry(reply, &entry);
+                match request.claim_ms {
+                    None => reply::entry(reply, &entry),
+                    Some(_) => entry_with_delivery(reply, &entry, 0, 0),
+                }
                 group.advance(log, entry.id);
                 if !request.no_ack {
                     group.set_pending(entry.id, deliver(1));
@@ -487,8 +521,7 @@ impl<'a> Reader<'a, '_, '_> {
     /// CLAIM: entries that were pending for long enough, longest first. What is no longer in the
     /// stream is no longer pending either.
     fn claimable(&mut self) -> Vec<(Entry<'a>, Pending)> {
-        let until = self.request.claim_ms.map(|ms| self.now_ms.checked_sub(ms));
-        let Some(Some(until)) = until else {
+        let Some(until) = self.request.claims_until_ms(self.now_ms) else {
             return Vec::new();
         };
         let (log, limit) = (self.log, self.limit());
@@ -509,4 +542,13 @@ impl<'a> Reader<'a, '_, '_> {
         let known = |entry: Entry<'a>| Some((entry, *self.group.pending().get(&entry.id)?));
         found.into_iter().filter_map(known).collect()
     }
+}
+
+/// An entry of a read with CLAIM: how long ago it was delivered and how often; a new one never was.
+fn entry_with_delivery(reply: &mut Reply<'_>, entry: &Entry<'_>, idle_ms: u64, deliveries: u64) {
+    reply.array(4);
+    reply::id(reply, entry.id);
+    reply::pairs(reply, entry);
+    reply.integer(idle_ms as i64);
+    reply.integer(deliveries as i64);
 }

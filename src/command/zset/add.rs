@@ -40,6 +40,21 @@ enum Fate {
 }
 
 impl Rule {
+    /// Takes an option of ZADD; false if it is none of a rule's.
+    #[inline]
+    fn read(&mut self, option: &[u8]) -> bool {
+        let is = |name: &[u8]| option.eq_ignore_ascii_case(name);
+        match option.len() {
+            2 if is(b"nx") => self.missing = true,
+            2 if is(b"xx") => self.present = true,
+            2 if is(b"gt") => self.greater = true,
+            2 if is(b"lt") => self.less = true,
+            4 if is(b"incr") => self.increment = true,
+            _ => return false,
+        }
+        true
+    }
+
     /// Puts a score to a member.
     #[inline]
     fn apply(self, set: &mut Editor<'_>, member: &[u8], score: f64) -> Fate {
@@ -84,15 +99,11 @@ pub(super) fn zadd(ctx: &mut Ctx<'_>) -> Outcome {
     let mut count_changed = false;
     let mut first = 2;
     while let Some(option) = ctx.args.get(first) {
-        let is = |name: &[u8]| option.eq_ignore_ascii_case(name);
-        match option.len() {
-            2 if is(b"nx") => rule.missing = true,
-            2 if is(b"xx") => rule.present = true,
-            2 if is(b"ch") => count_changed = true,
-            2 if is(b"gt") => rule.greater = true,
-            2 if is(b"lt") => rule.less = true,
-            4 if is(b"incr") => rule.increment = true,
-            _ => break,
+        if !rule.read(option) {
+            if !option.eq_ignore_ascii_case(b"ch") {
+                break;
+            }
+            count_changed = true;
         }
         first += 1;
     }
@@ -114,10 +125,14 @@ pub(super) fn zadd(ctx: &mut Ctx<'_>) -> Outcome {
 
 /// ZINCRBY
 pub(super) fn zincrby(ctx: &mut Ctx<'_>) -> Outcome {
-    let rule = Rule {
+    let mut rule = Rule {
         increment: true,
         ..Rule::default()
     };
+    // Redis reads its arguments as those of ZADD, so an option leaves too few of them.
+    if rule.read(ctx.args[2]) || ctx.args[2].eq_ignore_ascii_case(b"ch") {
+        return Err(Error::SYNTAX);
+    }
     add(ctx, 2, rule, false)
 }
 

@@ -205,6 +205,31 @@ impl Group {
             .map(|(_, id)| *id)
     }
 
+    /// The same entries in any order, for who changes nothing.
+    pub fn delivered_until(&self, until_ms: u64) -> impl Iterator<Item = StreamId> {
+        let by_time = self.by_time.iter();
+        let by_time = by_time.flat_map(move |times| times.range(..=(until_ms, StreamId::MAX)));
+        let all = self.by_time.is_none().then_some(&self.pending);
+        let all = all.into_iter().flatten();
+        let old = all.filter(move |(_, pending)| pending.delivered_ms <= until_ms);
+        by_time.map(|(_, id)| *id).chain(old.map(|(id, _)| *id))
+    }
+
+    /// When the first of the entries was delivered that were so after a time, if there are any.
+    pub fn delivered_next(&self, after_ms: Option<u64>) -> Option<u64> {
+        let from_ms = after_ms.map_or(Some(0), |ms| ms.checked_add(1))?;
+        match &self.by_time {
+            Some(times) => {
+                let next = times.range((from_ms, StreamId::MIN)..).next();
+                next.map(|(delivered_ms, _)| *delivered_ms)
+            }
+            None => {
+                let times = self.pending.values().map(|pending| pending.delivered_ms);
+                times.filter(|ms| *ms >= from_ms).min()
+            }
+        }
+    }
+
     /// Whether every entry up to this one was delivered, and this one acknowledged.
     pub fn is_done_with(&self, entry: StreamId) -> bool {
         entry <= self.last_id && !self.pending.contains_key(&entry)
