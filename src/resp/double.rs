@@ -34,7 +34,7 @@ pub fn parse_wide(text: &[u8]) -> Option<f64> {
     const APART: i64 = 4700;
     /// The largest and the least `long double`, moved by these.
     const MAX: f64 = 1.189_731_495_357_231_8e232;
-    const LEAST: f64 = 3.645_199_531_882_474_6e-251;
+    const LEAST: f64 = 3.645_199_531_882_474e-251;
     if let Some(number) = parse_f64(text) {
         return Some(number);
     }
