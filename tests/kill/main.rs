@@ -4,6 +4,7 @@
 //! `RINGDOVE_KILLS=100 cargo test --test kill` kills as often as that; a usual run kills a few times.
 mod faults;
 mod load;
+mod moving;
 mod rewriting;
 
 use ringdove_rig::{Conn, Options, Scratch, Server, Value, eventually, free_ports};
