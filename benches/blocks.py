@@ -66,6 +66,7 @@ class Server:
             self.port = probe.getsockname()[1]
         os.mkdir(folder)
         usual = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", folder, "--save", ""]
+        usual += ["--appendonly", "no"]
         self.process = subprocess.Popen([*command, *usual], stdout=subprocess.DEVNULL)
         for _ in range(500):
             try:
@@ -118,7 +119,7 @@ def main():
     seconds = float(sys.argv[2]) if len(sys.argv) > 2 else 1
     rounds = int(sys.argv[3]) if len(sys.argv) > 3 else 5
     commands = {
-        "redis": ["redis-server", "--appendonly", "no"],
+        "redis": ["redis-server"],
         "1 shard": [binary, "--shards", "1"],
         "2 shards": [binary, "--shards", "2"],
     }

@@ -72,6 +72,7 @@ class Server:
         self.common = free_ports(1)[0]
         self.base = next(p for p in range(21000 + os.getpid() % 5000, 32000) if self.free(p) and self.free(p + 1))
         args = ["--shards", "2", "--bind", "127.0.0.1", "--port", str(self.common), "--dir", folder]
+        args += ["--save", "", "--appendonly", "no"]
         args += ["--core-direct", "yes", "--core-direct-port-base", str(self.base)]
         self.process = subprocess.Popen([binary, *args], stdout=subprocess.DEVNULL)
         for _ in range(500):

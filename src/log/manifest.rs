@@ -6,7 +6,8 @@
 //! ```text
 //! ringdove-log 1                       format
 //! base 2                               a snapshot that the logs build on, if there is one
-//! epoch 3 blocks 16384                 a process, and the blocks of its segments
+//! epoch 3 blocks 16384 moved           a process, and the blocks of its segments; whether slots had
+//!                                      moved before its logs begin
 //! shard 0 from 500 segment 2 to 81236  its logs: first LSN, the segment that it lies in (0 is not
 //! shard 1 from 0 to 977                written), and the LSN where they end
 //! epoch 4 blocks 16384
@@ -53,6 +54,8 @@ pub struct Generation {
     pub epoch: u32,
     /// Blocks of a segment.
     pub segment_blocks: u32,
+    /// Whether slots had moved before the logs begin: keys may stand in any of them.
+    pub moved: bool,
     /// The log of each shard.
     pub logs: Vec<Extent>,
 }
@@ -133,13 +136,14 @@ impl Manifest {
         self.generations.push(Generation {
             epoch,
             segment_blocks,
+            moved: false,
             logs,
         });
     }
 
     /// The logs build on a new base, which holds what they said before these marks: those of all
-    /// processes but the last, and of its the part before.
-    pub fn rebase(&mut self, base: u64, marks: &[Mark]) {
+    /// processes but the last, and of its the part before. `moved`: slots have moved until then.
+    pub fn rebase(&mut self, base: u64, marks: &[Mark], moved: bool) {
         let last = self.generations.pop();
         let mut last = last.expect("there are logs that were marked");
         assert_eq!(last.logs.len(), marks.len(), "a mark for each log");
@@ -147,6 +151,7 @@ impl Manifest {
             assert!(mark.lsn >= log.from && mark.segment >= log.segment);
             (log.from, log.segment) = (mark.lsn, mark.segment);
         }
+        last.moved |= moved;
         self.base = Some(base);
         self.generations = vec![last];
     }
@@ -159,7 +164,8 @@ impl Manifest {
         }
         for generation in &self.generations {
             let (epoch, blocks) = (generation.epoch, generation.segment_blocks);
-            writeln!(text, "epoch {epoch} blocks {blocks}").expect("memory takes it");
+            let moved = if generation.moved { " moved" } else { "" };
+            writeln!(text, "epoch {epoch} blocks {blocks}{moved}").expect("memory takes it");
             for (shard, log) in generation.logs.iter().enumerate() {
                 write!(text, "shard {shard} from {}", log.from).expect("memory takes it");
                 if log.segment > 0 {
@@ -218,7 +224,10 @@ impl Manifest {
                 self.base = Some(number.parse().map_err(|_| "no number of a base")?);
                 Ok(())
             }
-            ["epoch", epoch, "blocks", blocks] => {
+            ["epoch", epoch, "blocks", blocks, ref rest @ ..] => {
+                if !matches!(rest, [] | ["moved"]) {
+                    return Err("words that make no sense");
+                }
                 let epoch: u32 = epoch.parse().map_err(|_| "no epoch")?;
                 let segment_blocks: u32 = blocks.parse().map_err(|_| "no number of blocks")?;
                 if !(SEGMENT_BLOCKS_MIN..=SEGMENT_BLOCKS_MAX).contains(&segment_blocks) {
@@ -231,6 +240,7 @@ impl Manifest {
                 self.generations.push(Generation {
                     epoch,
                     segment_blocks,
+                    moved: !rest.is_empty(),
                     logs: Vec::new(),
                 });
                 Ok(())
@@ -305,7 +315,7 @@ mod tests {
             lsn: Lsn(lsn),
             segment,
         };
-        manifest.rebase(4, &[mark(900, 2), mark(7, 0), mark(50, 1)]);
+        manifest.rebase(4, &[mark(900, 2), mark(7, 0), mark(50, 1)], true);
         let text = manifest.encode();
         assert!(
             text.contains("shard 0 from 900 segment 2\nshard 1 from 7\n"),

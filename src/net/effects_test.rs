@@ -492,9 +492,10 @@ fn replay(
                         let done = shards[at].replay(db, &args);
                         done.unwrap_or_else(|error| panic!("{error}: {}", shown()));
                     }
+                    Target::MovedIn(_) => unreachable!("no slots move"),
                     Target::Database => {
                         for shard in &mut shards {
-                            let done = shard.replay_databases(db, &args, owned);
+                            let done = shard.replay_databases(db, &args, |slot, _| owned(slot));
                             done.unwrap_or_else(|error| panic!("{error}: {}", shown()));
                         }
                     }

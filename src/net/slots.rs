@@ -29,6 +29,8 @@
 //!   waits do not time out, and connections that end are let go of afterwards.
 //! - *The maps agree* whenever commands run: Resume follows when all have changed theirs and the
 //!   cargo has arrived.
+//! - *The logs* tell of a move as a transaction of the old and the new owner, whose log then holds all
+//!   that is in the slots ([`crate::shard::effects::slots`]).
 //! - *What outlives its command*: entries go over as they are, expiries and access clocks included.
 //!   Subscriber counts of channels go to the channel's new owner. Clients that wait for a key go over
 //!   in their order, and their homes are told where they wait now. Whoever watches a key of the slot
@@ -41,7 +43,8 @@
 //! whatever comes first (well under a microsecond a key at each end). A slot with more keys moves in
 //! slices, in the order of positions; between two of them its keys have two owners, and commands on
 //! several of them are transactions like others ([`crate::shard::ownership`]). What is in a key goes
-//! over as an address, however large. One request runs at a time.
+//! over as an address, however large. While a log is kept, a slot moves whole (its positions are not the
+//! next process's), and what is in it is written out within the pause: one record, which holds 4 GiB. One request runs at a time.
 
 use std::collections::VecDeque;
 
@@ -55,11 +58,14 @@ use crate::mesh::ShardId;
 use crate::resp::encode::Reply;
 use crate::shard::blocking::{Token, Waiter};
 use crate::shard::channels::Owned;
+use crate::shard::effects::slots::MovedIn;
 use crate::shard::lending::Wanted;
 use crate::shard::ownership::whole_slots;
 
 /// Slots that move in one pause, at most.
 const STEP_SLOTS: usize = 16;
+/// The same while logs are kept, each of which may write a block for a step.
+const STEP_SLOTS_LOGGED: usize = 512;
 /// Keys that move in one pause, at most: some milliseconds.
 pub(super) const STEP_KEYS: usize = 2048;
 
@@ -70,6 +76,20 @@ pub(super) struct Step {
     end: u64,
     from: ShardId,
     to: ShardId,
+    /// Its number, for the logs.
+    number: u32,
+}
+
+impl Step {
+    /// What the logs say of it; they are told of whole slots alone.
+    fn moved_in(&self) -> MovedIn {
+        let last = (whole_slots(self.end) as u16).checked_sub(1);
+        MovedIn {
+            number: self.number,
+            first: cursor_slot(self.at),
+            last: last.and_then(Slot::new).expect("a slot has moved"),
+        }
+    }
 }
 
 /// What shards say to each other about it.
@@ -229,11 +249,8 @@ impl Engine {
         request: Request,
         stretches: VecDeque<Stretch>,
     ) -> Result<(), Error> {
-        if self.shard.node.logs.are_kept() {
-            // What a slot's new owner logs stands in no order with what the old one has logged.
-            return Err(Error::new(
-                "ERR slots cannot be moved while a log is kept (appendonly)",
-            ));
+        if let Some(error) = self.log_refusal() {
+            return Err(error);
         }
         if !self.shard.node.begin_move() {
             return Err(Error::new("ERR slots are being moved already"));
@@ -345,12 +362,22 @@ impl Engine {
         let at = leading.at;
         let from = shard.owner_of_cursor(at);
         let first = cursor_slot(at).index();
-        let most = end.min(slot_cursor((first + STEP_SLOTS).min(SLOTS)));
+        let slots = match shard.effects.is_on() {
+            true => STEP_SLOTS_LOGGED,
+            false => STEP_SLOTS,
+        };
+        let most = end.min(slot_cursor((first + slots).min(SLOTS)));
         let mut end = at;
         while end < most && shard.owner_of_cursor(end) == from {
             end = shard.end_of_stretch(end);
         }
-        leading.step = Some(Step { at, end, from, to });
+        leading.step = Some(Step {
+            at,
+            end,
+            from,
+            to,
+            number: 0,
+        });
         self.tell_shard(from, SlotsMessage::Measure { at, end });
     }
 
@@ -360,6 +387,7 @@ impl Engine {
         let step = leading.step.as_mut().expect("it was measured");
         assert!(step.at < end && end <= step.end, "a part of what was asked");
         step.end = end;
+        step.number = self.shard.node.logs.next_slot_move();
         leading.before = None;
         self.tell_all(|| SlotsMessage::Pause);
         self.ask_all();
@@ -426,7 +454,11 @@ impl Engine {
             }
             SlotsMessage::Weighed(weights) => self.weighed(&weights),
             SlotsMessage::Measure { at, end } => {
-                let end = self.shard.part_of_keys(at, end, self.moves.step_keys);
+                let mut end = self.shard.part_of_keys(at, end, self.moves.step_keys);
+                if self.shard.effects.is_on() {
+                    let next = cursor_slot(at).index() + 1;
+                    end = slot_cursor(whole_slots(end).max(next));
+                }
                 self.tell_shard(from, SlotsMessage::Measured { end });
             }
             SlotsMessage::Measured { end } => self.measured(end),
@@ -448,7 +480,7 @@ impl Engine {
                 assert_eq!(step.to, self.shard.id, "cargo has one address");
                 // It may come before the word of the leader.
                 self.shard.give(step.at, step.end, step.to);
-                let keys = self.unload(*cargo);
+                let keys = self.unload(leader, step, *cargo);
                 self.tell_shard(leader, SlotsMessage::Arrived { keys });
             }
             SlotsMessage::Arrived { keys } => {
@@ -516,7 +548,9 @@ impl Engine {
 
     /// Changes the map; the owner sends off what moves. Whether it has.
     fn take(&mut self, leader: ShardId, step: Step) -> bool {
-        let Step { at, end, from, to } = step;
+        let Step {
+            at, end, from, to, ..
+        } = step;
         assert_ne!(from, to, "what is there does not move");
         let keys = match from == self.shard.id {
             true => self.shard.keys_between(at, end),
@@ -527,6 +561,9 @@ impl Engine {
             return false;
         }
         let entries = self.shard.take_entries(&keys);
+        if self.shard.effects.is_on() {
+            self.shard.effect_moved_out(step.moved_in(), leader, to);
+        }
         let is_moved = |pos| (at..end).contains(&pos_cursor(pos));
         self.shard.touch_watched_in(is_moved);
         self.shard.forget_reads_in(is_moved);
@@ -564,7 +601,7 @@ impl Engine {
     }
 
     /// Puts what belongs to slots into its place; how many keys.
-    fn unload(&mut self, cargo: Cargo) -> usize {
+    fn unload(&mut self, leader: ShardId, step: Step, cargo: Cargo) -> usize {
         let Cargo {
             keys,
             mut entries,
@@ -573,6 +610,10 @@ impl Engine {
         } = cargo;
         let count = entries.iter().flatten().count();
         self.shard.put_entries(&keys, &mut entries);
+        if self.shard.effects.is_on() {
+            let (moved, from) = (step.moved_in(), step.from);
+            self.shard.effect_moved_in(moved, leader, from, &keys);
+        }
         self.shard.channels.adopt_owned(channels);
         waiters
             .into_iter()

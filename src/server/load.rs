@@ -56,18 +56,35 @@ pub struct Effects {
 }
 
 /// A shard of the process that has written a log.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Recorder {
     /// The shard.
     pub shard: ShardId,
-    /// The owner of each slot then.
+    /// The process.
+    pub epoch: u32,
+    /// The owner of each slot when the process began.
     pub slot_map: Box<[ShardId; SLOTS]>,
+    /// The number of the move by which each slot has come, 0 for none; no slots if none has come.
+    pub moves: Vec<u32>,
 }
+
+impl Recorder {
+    /// Since when a slot is told of by this log.
+    fn since(&self, slot: Slot) -> Since {
+        let number = self.moves.get(slot.index()).copied().unwrap_or(0);
+        (self.epoch, number)
+    }
+}
+
+/// The process whose log tells of a slot, and the number of the move by which it came there. Of
+/// several, what the latest says is what counts.
+type Since = (u32, u32);
 
 impl Effects {
     /// Runs them. They were done here before, so that none of them can fail.
-    fn replay(&self, shard: &mut Shard) -> Result<(), ReplayError> {
-        let owned = |slot: Slot| self.recorder.slot_map[slot.index()] == self.recorder.shard;
+    /// Those on slots of which a later log has told already count no more.
+    fn replay(&self, shard: &mut Shard, latest: &mut Vec<Since>) -> Result<(), ReplayError> {
+        let recorder = &*self.recorder;
         let mut from = 0;
         for &(db, end) in &self.runs {
             let mut db = db;
@@ -75,8 +92,28 @@ impl Effects {
                 let args = effect?;
                 match target(&shard.registry, &args)? {
                     Target::Select(other) => db = other,
-                    Target::Slot(_) => shard.replay(db, &args)?,
-                    Target::Database => shard.replay_databases(db, &args, owned)?,
+                    Target::Slot(slot) => {
+                        let stale = |since: &Since| *since > recorder.since(slot);
+                        if !latest.get(slot.index()).is_some_and(stale) {
+                            shard.replay(db, &args)?;
+                        }
+                    }
+                    Target::Database => shard.replay_databases(db, &args, |slot, then| {
+                        let at = slot.index();
+                        let owned = match then {
+                            Some(then) => then.iter().any(|(a, b)| (*a..=*b).contains(&at)),
+                            None => recorder.slot_map[at] == recorder.shard,
+                        };
+                        owned && latest.get(at).is_none_or(|l| *l <= recorder.since(slot))
+                    })?,
+                    Target::MovedIn(moved) => {
+                        let since = (recorder.epoch, moved.number);
+                        latest.resize(SLOTS, Since::default());
+                        shard.empty_slots(moved, |slot| latest[slot.index()] < since);
+                        for latest in &mut latest[moved.first.index()..=moved.last.index()] {
+                            *latest = since.max(*latest);
+                        }
+                    }
                 }
             }
             from = end;
@@ -162,6 +199,8 @@ pub struct Intake {
     done: Sender<Result<(), String>>,
     /// Commands that have failed.
     failures: u64,
+    /// For each slot the latest log that has told of it; no slots while none has moved.
+    latest: Vec<Since>,
 }
 
 impl Intake {
@@ -228,7 +267,7 @@ impl Intake {
                 assert!(rest.is_empty(), "whole commands were sent");
             }
             Part::OnDatabases { db, args } => {
-                let result = shard.replay_databases(db, &words(&args), |_| true);
+                let result = shard.replay_databases(db, &words(&args), |_, _| true);
                 result.unwrap_or_else(|error| self.failed(&error, &words(&args)));
             }
             Part::Derive { db, args, to } => {
@@ -251,7 +290,7 @@ impl Intake {
             }
             Part::Back(key, entry) => shard.put_entries(&[key], &mut vec![entry]),
             Part::Effects(effects) => {
-                let replayed = effects.replay(shard);
+                let replayed = effects.replay(shard, &mut self.latest);
                 return replayed.map_err(|why| format!("Reading the log: {why}"));
             }
             Part::Snapshot(run) => shard.begin_snapshot(run),
@@ -315,6 +354,7 @@ impl Loading {
             parts,
             done: told.clone(),
             failures: 0,
+            latest: Vec::new(),
         });
         let intakes = intakes.collect();
         let thread = std::thread::Builder::new()

@@ -4,7 +4,7 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -97,6 +97,8 @@ pub struct Logs {
     seats: Mutex<Vec<Option<Seat>>>,
     /// Shards that have not begun their logs yet.
     missing: AtomicUsize,
+    /// The number of the last move of slots; 0: none has moved. None moves while a base is written.
+    slot_moves: AtomicU32,
     /// Clients that wait for logs to become certain.
     waiters: AtomicUsize,
     /// Where each log stood when its shard told its part of the base that is being written.
@@ -120,6 +122,7 @@ impl Logs {
             before: AtomicU64::new(0),
             seats: Mutex::default(),
             missing: AtomicUsize::new(0),
+            slot_moves: AtomicU32::new(0),
             waiters: AtomicUsize::new(0),
             marks: Mutex::default(),
             words: (0..shards).map(|_| Word::default()).collect(),
@@ -181,6 +184,16 @@ impl Logs {
     /// Whether logs are kept.
     pub fn are_kept(&self) -> bool {
         self.kept.load(Ordering::Acquire)
+    }
+
+    /// Slots are about to move: the number of the move, for the logs.
+    pub fn next_slot_move(&self) -> u32 {
+        self.slot_moves.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Whether slots have moved since the start.
+    pub fn have_slots_moved(&self) -> bool {
+        self.slot_moves.load(Ordering::Relaxed) > 0
     }
 
     /// Bytes of the base and all logs.
@@ -255,7 +268,7 @@ impl Logs {
         let mut directory = locked(&self.directory);
         let directory = directory.as_mut().ok_or("no log is kept")?;
         directory
-            .rebase(number, &marks)
+            .rebase(number, &marks, self.have_slots_moved())
             .map_err(|error| error.to_string())?;
         for (word, mark) in self.words.iter().zip(&marks) {
             word.from.store(mark.lsn.0, Ordering::Relaxed);

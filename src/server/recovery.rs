@@ -27,13 +27,14 @@ use super::log;
 use super::logs::Seat;
 use super::snapshot;
 use crate::command::registry::Registry;
-use crate::keyspace::SLOTS;
+use crate::keyspace::{SLOTS, Slot};
 use crate::log::Lsn;
 use crate::log::block::BLOCK_BYTES;
 use crate::log::manifest::Generation;
 use crate::log::record::{Kind, Record};
 use crate::mesh::ShardId;
 use crate::shard::effects::replay::{InPayload, Target, target};
+use crate::shard::effects::slots::{MovedIn, brings_slots};
 use crate::shard::even_slot_map;
 use crate::shard::node::Node;
 use crate::storage::directory::Directory;
@@ -273,14 +274,14 @@ struct Dealer<'a> {
 /// The logs of one process.
 struct Process {
     epoch: u32,
-    /// Whether all keys of each log are those of the shard with the same number now.
-    straight: bool,
     /// For each log what is gathered of it. A log is read by one thread at a time: nobody waits.
     logs: Vec<Mutex<Outbox>>,
 }
 
 /// What is gathered of one log: a batch for each shard.
 struct Outbox {
+    /// Whether all keys so far are those of the shard with the same number now.
+    straight: bool,
     recorder: Arc<Recorder>,
     batches: Vec<Runs>,
 }
@@ -297,16 +298,18 @@ impl Process {
         let shards = generation.logs.len();
         let outbox = |shard| {
             Mutex::new(Outbox {
+                straight: shards == shards_now && !generation.moved,
                 recorder: Arc::new(Recorder {
                     shard: ShardId(shard),
+                    epoch: generation.epoch,
                     slot_map: even_slot_map(shards),
+                    moves: Vec::new(),
                 }),
                 batches: (0..shards_now).map(|_| Runs::default()).collect(),
             })
         };
         Self {
             epoch: generation.epoch,
-            straight: shards == shards_now,
             logs: (0..shards as u16).map(outbox).collect(),
         }
     }
@@ -361,7 +364,8 @@ impl<'a> Dealer<'a> {
         self.node.saver.loading.read_more(bytes);
         let process = self.process(generation.epoch);
         let mut outbox = locked(&process.logs[shard.index()]);
-        if process.straight {
+        outbox.straight &= !brings_slots(record.payload);
+        if outbox.straight {
             return self.put(&mut outbox, shard.index(), record.db, record.payload);
         }
         let mut db = record.db;
@@ -376,6 +380,12 @@ impl<'a> Dealer<'a> {
                     let owner = slot.index() * self.node.shards / SLOTS;
                     self.put(&mut outbox, owner, db, run);
                 }
+                Ok(Target::MovedIn(moved)) => {
+                    self.moved_in(&mut outbox, moved);
+                    let owner = |slot: Slot| slot.index() * self.node.shards / SLOTS;
+                    let owners = owner(moved.first)..=owner(moved.last);
+                    owners.for_each(|to| self.put(&mut outbox, to, db, run));
+                }
                 Ok(Target::Database) => {
                     (0..self.node.shards).for_each(|to| self.put(&mut outbox, to, db, run));
                 }
@@ -387,6 +397,14 @@ impl<'a> Dealer<'a> {
                 }
             }
         }
+    }
+
+    /// From here on a log tells of these slots.
+    fn moved_in(&self, outbox: &mut Outbox, moved: MovedIn) {
+        (0..self.senders.len()).for_each(|to| self.send(outbox, to));
+        let recorder = Arc::make_mut(&mut outbox.recorder);
+        recorder.moves.resize(SLOTS, 0);
+        recorder.moves[moved.first.index()..=moved.last.index()].fill(moved.number);
     }
 
     fn put(&self, outbox: &mut Outbox, to: usize, db: u16, run: &[u8]) {

@@ -229,11 +229,11 @@ impl Directory {
     }
 
     /// Lets the running logs build on a base that is there and durable, and holds everything that the
-    /// logs say before these marks. When this returns, that is durable, and what is not needed any
+    /// logs say before these marks, until which slots have `moved` or not. When this returns, that is durable, and what is not needed any
     /// more is gone or can be used again.
-    pub fn rebase(&mut self, base: u64, marks: &[Mark]) -> Result<(), Error> {
+    pub fn rebase(&mut self, base: u64, marks: &[Mark], moved: bool) -> Result<(), Error> {
         let mut manifest = self.manifest.clone();
-        manifest.rebase(base, marks);
+        manifest.rebase(base, marks, moved);
         self.store_manifest(manifest)?;
         self.recycle()
     }
@@ -611,7 +611,7 @@ pub(super) mod tests {
         assert!(marks[0].segment > 1, "it has several segments");
         fs::write(directory.base_path(7), "a base").expect("writable");
         fs::write(directory.base_path(6), "an old one").expect("writable");
-        directory.rebase(7, &marks).expect("writable");
+        directory.rebase(7, &marks, false).expect("writable");
         assert!(directory.base_path(7).exists() && !directory.base_path(6).exists());
         for reopened in [false, true] {
             if reopened {

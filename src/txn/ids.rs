@@ -35,13 +35,15 @@ pub struct TxnId {
     pub coordinator: ShardId,
 }
 
+/// Set in the number of a move of slots, which no clock reaches.
+const SLOT_MOVE: u64 = 1 << 62;
 /// Set in the number of whatever is no service.
 const ORDINARY: u64 = 1 << 63;
 
 impl TxnId {
     /// A client's transaction or parked command.
     pub(super) fn ordinary(time: u64, coordinator: ShardId) -> Self {
-        assert!(time < ORDINARY, "a clock does not come so far");
+        assert!(time < SLOT_MOVE, "a clock does not come so far");
         let number = time | ORDINARY;
         Self {
             number,
@@ -51,9 +53,17 @@ impl TxnId {
 
     /// The service of a client that has waited.
     pub(super) fn service(time: u64, coordinator: ShardId) -> Self {
-        assert!(time < ORDINARY, "a clock does not come so far");
+        assert!(time < SLOT_MOVE, "a clock does not come so far");
         Self {
             number: time,
+            coordinator,
+        }
+    }
+
+    /// A move of slots, for the logs alone: moves have numbers of their own.
+    pub fn slot_move(number: u32, coordinator: ShardId) -> Self {
+        Self {
+            number: SLOT_MOVE | u64::from(number),
             coordinator,
         }
     }

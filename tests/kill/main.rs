@@ -4,6 +4,7 @@
 //! `RINGDOVE_KILLS=100 cargo test --test kill` kills as often as that; a usual run kills a few times.
 mod faults;
 mod load;
+mod moving;
 mod rewriting;
 
 use ringdove_rig::{Conn, Options, Scratch, Server, Value, eventually, free_ports};
@@ -181,6 +182,25 @@ fn a_snapshot_is_where_the_first_log_begins() {
     let mut conn = server.connect();
     assert_eq!(conn.run("DBSIZE").int(), 1, "the base is old");
     assert_eq!(conn.run("GET after"), Value::bulk("x"));
+}
+
+#[test]
+fn a_log_is_kept_unless_somebody_wants_none() {
+    let folder = Scratch::new();
+    let dir = folder.path().display();
+    let options = Options::new(env!("CARGO_BIN_EXE_ringdove"), 2).without_defaults();
+    let options = options.with(&format!("--bind 127.0.0.1 --dir {dir} --save"));
+    let options = options.with_arg("");
+    let mut server = Server::start(&options);
+    let mut conn = server.connect();
+    let shown = conn.run("CONFIG GET append*").pairs();
+    let is = |name: &str, value: &str| shown.contains(&(name.into(), Value::bulk(value)));
+    assert!(is("appendonly", "yes") && is("appendfsync", "everysec"));
+    conn.run_ok("SET a 1");
+    server.signal(SIGTERM);
+    assert!(server.await_end().success(), "{}", server.log());
+    let server = Server::start(&options);
+    assert_eq!(server.connect().run("GET a"), Value::bulk("1"));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use crate::{digest, fill, start};
 
 const STARTED: &str = "Background append only file rewriting started";
 
-fn rewritten(server: &Server, times: u64) {
+pub(crate) fn rewritten(server: &Server, times: u64) {
     eventually("the log is rewritten", 60, || {
         let done = server.info_number("aof_rewrites") >= times
             && server.info_number("aof_rewrite_in_progress") == 0;

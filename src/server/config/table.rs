@@ -315,8 +315,8 @@ directives! {
     sanitize_dump_payload: SanitizePayload = SanitizePayload::No, "sanitize-dump-payload", 0, Later, choice;
     /// Refuse writes after a failed snapshot.
     stop_writes_on_bgsave_error: bool = true, "stop-writes-on-bgsave-error", 0, Acts, yes_no;
-    /// Keep a log of the writes.
-    appendonly: bool = false, "appendonly", NOT_LOADING, Acts, yes_no;
+    /// Keep a log of the writes. Redis has it off by default.
+    appendonly: bool = true, "appendonly", NOT_LOADING, Acts, yes_no;
     /// Base name of the log.
     appendfilename: Text = b"appendonly.aof".to_vec(), "appendfilename", IMMUTABLE, Later, text(check_appendfilename);
     /// Directory of the log's files.

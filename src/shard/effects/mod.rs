@@ -24,8 +24,8 @@
 //!
 //! # Who has to do with it
 //! - Whoever adds a command that writes gives its row an [`Effect`]; a test goes over the table.
-//! - Whoever removes keys by itself (eviction, a slot that moves away) calls
-//!   [`Shard::effect_del`] and [`Effects::close`].
+//! - Whoever removes keys by itself (eviction) calls [`Shard::effect_del`] and [`Effects::close`].
+//! - Slots that move have effects of their own ([`slots`]).
 //! - Not recorded: who was last heard of in a group and when keys were last accessed, DEBUG POPULATE.
 //!
 //! # How it is run
@@ -53,6 +53,7 @@
 //! listens takes the units at least once a turn.
 
 pub mod replay;
+pub mod slots;
 #[cfg(test)]
 mod tests;
 pub mod value;
@@ -389,7 +390,7 @@ impl Shard {
     /// Records an effect on whole databases of this shard.
     pub fn effect_on_databases(&mut self, db: u16, words: &[&[u8]]) {
         if self.effects.on {
-            self.effects.open.put(db, words.iter().copied());
+            self.put_on_databases(db, words);
             self.effects.open.whole = true;
         }
     }

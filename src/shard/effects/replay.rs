@@ -6,6 +6,8 @@
 
 use smallvec::SmallVec;
 
+use super::slots::{MovedIn, on_databases};
+
 use crate::command::context::{Caller, Ctx, OwnedArgs};
 use crate::command::keys::keys_of;
 use crate::command::registry::{Registry, Route, RowId};
@@ -110,6 +112,8 @@ pub enum Target {
     Database,
     /// Nowhere: the effects that follow are on this database.
     Select(u16),
+    /// At the owners of these slots: the recording shard owns them from here on.
+    MovedIn(MovedIn),
 }
 
 /// The row of an effect: by the name that commands have everywhere, whatever they are called here.
@@ -136,13 +140,17 @@ pub fn row_of(registry: &Registry, args: &[&[u8]]) -> Option<RowId> {
     })
 }
 
-fn unknown(args: &[&[u8]]) -> ReplayError {
+pub(super) fn unknown(args: &[&[u8]]) -> ReplayError {
     let name = args.first().copied().unwrap_or_default();
     ReplayError::Unknown(String::from_utf8_lossy(name).into_owned())
 }
 
 /// Where an effect is to be run.
 pub fn target(registry: &Registry, args: &[&[u8]]) -> Result<Target, ReplayError> {
+    if let Some(moved) = MovedIn::of(args) {
+        return moved.map(Target::MovedIn);
+    }
+    let (_, args) = on_databases(args)?;
     let id = row_of(registry, args).ok_or_else(|| unknown(args))?;
     let row = registry.row(id);
     if !row.spec.arity_fits(args.len()) {
@@ -230,13 +238,15 @@ impl Shard {
     }
 
     /// Runs an effect on whole databases, as far as keys are concerned whose slot `owned` by the
-    /// recording shard says.
+    /// recording shard says; if the effect names slots, those in them.
     pub fn replay_databases(
         &mut self,
         db: u16,
         args: &[&[u8]],
-        owned: impl Fn(Slot) -> bool,
+        owned: impl Fn(Slot, Option<&[(usize, usize)]>) -> bool,
     ) -> Result<(), ReplayError> {
+        let (then, args) = on_databases(args)?;
+        let owned = |slot: Slot| owned(slot, then.as_deref());
         let number = |at: usize| {
             let number = args.get(at).and_then(|text| parse_i64(text));
             let number = number.and_then(|number| u16::try_from(number).ok());

@@ -267,7 +267,7 @@ fn bytes_that_are_no_effects_are_refused() {
     }
     assert!(fixture.shard.replay(99, &[b"SET", b"k", b"v"]).is_err());
     let known = |args: &[&[u8]], shard: &mut crate::shard::Shard| {
-        shard.replay_databases(0, args, |_| true).is_err()
+        shard.replay_databases(0, args, |_, _| true).is_err()
     };
     assert!(known(&[b"SWAPDB", b"0", b"99"], &mut fixture.shard));
     assert!(known(&[b"DEL", b"k"], &mut fixture.shard));
