@@ -54,10 +54,11 @@ fn ages_are_told_and_minded() {
         "*2 *8 $4 name $5 alice $7 pending :1 $4 idle :50 $8 inactive :50 \
          *8 $4 name $3 bob $7 pending :0 $4 idle :0 $8 inactive :-1"
     );
-    // What was pending for long comes first, with its age and how often it had been delivered.
+    // What was pending for long comes first, with its age and how often it had been delivered; what is
+    // new has neither.
     assert_eq!(
         shard.run("xreadgroup group g bob claim 50 streams s >"),
-        "*1 *2 $1 s *2 *4 $3 1-0 *2 $1 a $1 1 :50 :1 *2 $3 2-0 *2 $1 a $1 2"
+        "*1 *2 $1 s *2 *4 $3 1-0 *2 $1 a $1 1 :50 :1 *4 $3 2-0 *2 $1 a $1 2 :0 :0"
     );
     shard.shard.now_ms += 5;
     assert_eq!(shard.run("xclaim s g bob 6 1-0 justid"), "*0");
