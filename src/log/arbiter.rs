@@ -29,6 +29,8 @@ struct Pending {
     waiting: Vec<TxnId>,
     /// The last search that came by.
     seen_by: u64,
+    /// Found to be settled in this report: searches stop here.
+    is_settled: bool,
 }
 
 impl Pending {
@@ -80,7 +82,8 @@ impl Arbiter {
             self.add(from, part, &mut due);
         }
         let mut settled = Vec::new();
-        while let Some(txn) = due.pop() {
+        // In the order of the log: what a search meets has had its own, so that it ends there.
+        for txn in due {
             self.settle(txn, &mut settled);
         }
         self.drop_settled(settled, &mut send);
@@ -97,6 +100,7 @@ impl Arbiter {
             waits_on: None,
             waiting: Vec::new(),
             seen_by: 0,
+            is_settled: false,
         });
         assert_eq!(pending.participants, part.participants, "all parts agree");
         assert!(
@@ -121,7 +125,7 @@ impl Arbiter {
             let Some(pending) = self.pending.get_mut(&at) else {
                 continue;
             };
-            if std::mem::replace(&mut pending.seen_by, search) == search {
+            if pending.is_settled || std::mem::replace(&mut pending.seen_by, search) == search {
                 continue;
             }
             let obstacle = if pending.is_whole() {
@@ -142,8 +146,10 @@ impl Arbiter {
                 }
             }
         }
-        // Those before it are kept until all searches of this report are done: they reach no
-        // obstacle, so a later search may pass them again and comes to the same end.
+        for at in &seen {
+            let pending = self.pending.get_mut(at);
+            pending.expect("it was looked at").is_settled = true;
+        }
         settled.extend(seen);
     }
 
@@ -158,9 +164,8 @@ impl Arbiter {
     fn drop_settled(&mut self, settled: Vec<TxnId>, send: &mut impl FnMut(ShardId, Settled)) {
         let mut last: Vec<Option<u64>> = vec![None; self.logs.len()];
         for txn in settled {
-            let Some(pending) = self.pending.remove(&txn) else {
-                continue; // settled by two searches
-            };
+            let pending = self.pending.remove(&txn);
+            let pending = pending.expect("one search has settled it");
             assert!(pending.is_whole(), "a transaction settles whole");
             for (shard, number) in pending.parts {
                 let last = &mut last[shard.index()];
@@ -243,6 +248,20 @@ mod tests {
         assert_eq!(report(&mut arbiter, 1, &[part(2, both, 4)]), []);
         let sent = report(&mut arbiter, 1, &[part(1, both, 8)]);
         assert_eq!(sent, [(0, 9), (1, 8)]);
+        assert!(arbiter.is_idle());
+    }
+
+    /// A second's worth of transactions comes at once: no search passes what another has passed.
+    #[test]
+    fn many_settle_in_few_steps() {
+        const COUNT: u64 = 100_000;
+        let mut arbiter = Arbiter::new(3);
+        let all = |number| part(number, &[0, 1, 2], number);
+        let parts: Vec<Part> = (1..=COUNT).map(all).collect();
+        assert_eq!(report(&mut arbiter, 0, &parts), []);
+        assert_eq!(report(&mut arbiter, 1, &parts), []);
+        let sent = report(&mut arbiter, 2, &parts);
+        assert_eq!(sent, [(0, COUNT), (1, COUNT), (2, COUNT)]);
         assert!(arbiter.is_idle());
     }
 

@@ -127,9 +127,16 @@ impl Load {
                 found.iter().all(|value| *value == first),
                 "{key} is not whole: {found:?}"
             );
+            let age = || {
+                let mut times = self.times.get(key).into_iter().flatten();
+                times
+                    .find(|(_, value)| *value >= first)
+                    .map(|(at, _)| killed - *at)
+            };
             assert!(
                 (wanted..=known.sent).contains(&first),
-                "{key} is {first}; {wanted} was acknowledged and {} sent",
+                "{key} is {first}, {:?} old; {wanted} was acknowledged and {} sent",
+                age(),
                 known.sent
             );
             // What is there now was not lost, and must stay.

@@ -59,8 +59,10 @@ fn nothing_acknowledged_is_lost_on_three_shards() {
     nothing_acknowledged_is_lost(3);
 }
 
-/// A sync is due every second, and may be late by what a busy machine takes.
-const LATE: Duration = Duration::from_millis(2500);
+/// A sync is due every second. What transactions over several shards did is certain when all their
+/// parts are durable and the log of the shard that arbitrates says so: that is another second, and
+/// what other shards did after them waits for it, too. And a busy machine may be late.
+const LATE: Duration = Duration::from_millis(3000);
 
 #[test]
 fn everysec_loses_the_last_moment_at_most() {
@@ -69,7 +71,7 @@ fn everysec_loses_the_last_moment_at_most() {
     for _ in 0..kills(1) {
         let server = start(3, &folder, "--appendfsync everysec");
         load.check(&mut server.connect(), Some(LATE));
-        load.run(&server, Duration::from_millis(4000));
+        load.run(&server, Duration::from_millis(5000));
     }
     let server = start(3, &folder, "");
     load.check(&mut server.connect(), Some(LATE));
