@@ -264,7 +264,12 @@ fn nodes_describe_themselves_as_redis_s(ctx: &Ctx) {
                 let shards = duel.ask(node, "CLUSTER SHARDS").map(sorted_shards);
                 assert_eq!(shards[0], shards[1], "CLUSTER SHARDS");
             }
-            let texts = duel.ask(node, "CLUSTER NODES");
+            // On a busy machine the nodes of a real cluster may lose touch for a moment.
+            let texts = eventually("all nodes are in touch", 30, || {
+                let texts = duel.ask(node, "CLUSTER NODES");
+                let apart = texts[1].clone().text().contains(" disconnected");
+                (!apart).then_some(texts)
+            });
             let lines = texts.each_ref().zip_names(&duel.names);
             if !alone {
                 assert_eq!(lines[0], lines[1]);
