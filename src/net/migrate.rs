@@ -124,7 +124,7 @@ impl Engine {
         let (mut needs, mut keys) = (Needs::default(), Vec::new());
         for key in args[request.keys_at..].iter().take(request.keys) {
             let pos: Pos = self.shard.pos(key);
-            let owner = self.shard.owner(pos.slot());
+            let owner = self.shard.owner_at(pos);
             let (_, part) = needs.part(owner);
             part.claims.push(Claim::Key {
                 db: call.db,
