@@ -6,6 +6,9 @@
 //! part never holds half of what it needs at a shard; what is held is what has been lent. A parked
 //! command that is granted runs at once and holds nothing.
 //!
+//! Most keys are wanted by one entry at a time. Such a key is [`KeyLock::One`]: a name in the map,
+//! clear while it waits and held once its entry is. The second one that comes makes a node of it.
+//!
 //! No deadlock: an entry waits for older waiters, or for holders. It wounds the holders that
 //! are younger when it queues (later it meets none: whoever is younger queues behind it). A
 //! wounded transaction either executes, waiting for nobody, or gives the part back. What is
@@ -14,7 +17,7 @@
 //! Bounds: parts are bounded by the requests that connections may have under way; parked commands
 //! by the credit of the lane on which they came, which is not returned before they run.
 
-use std::collections::VecDeque;
+use std::collections::{VecDeque, hash_map};
 
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
@@ -65,7 +68,24 @@ struct Entry<T: Types> {
     /// How many locks there are, and how many of them are clear.
     needs: usize,
     clear: usize,
+    /// How many of them are keys that somebody else wants or wanted as well: those with a node.
+    shared: usize,
     work: Work<T>,
+}
+
+/// A key that is held or waited for.
+#[derive(Debug)]
+enum KeyLock {
+    /// By one entry, which nobody stands before.
+    One { txn: TxnId, mode: LockMode },
+    /// By several, now or before.
+    Several(Box<Node>),
+}
+
+impl<T: Types> Entry<T> {
+    fn is_held(&self) -> bool {
+        matches!(self.state, State::Held { .. })
+    }
 }
 
 /// One thing that holds or waits, for INFO and debugging.
@@ -95,13 +115,17 @@ const SPARE_KEYS_MAX: usize = 4096;
 /// The locks of one shard.
 #[derive(Debug)]
 pub(super) struct Intents<T: Types> {
-    keys: FxHashMap<(DbIndex, Position), Node>,
+    keys: FxHashMap<(DbIndex, Position), KeyLock>,
     dbs: Box<[Node]>,
     entries: FxHashMap<TxnId, Entry<T>>,
     /// Parked commands of each connection in their order; the first one is queued.
     lines: FxHashMap<ConnectionId, VecDeque<TxnId>>,
     /// Nodes of keys that nobody wants any more, with the room that their queues have.
-    spare: Vec<Node>,
+    #[expect(
+        clippy::vec_box,
+        reason = "the boxes come from keys and go back to them"
+    )]
+    spare: Vec<Box<Node>>,
     /// Entries whose last lock became clear; empty between calls.
     ready: Vec<TxnId>,
 }
@@ -124,21 +148,35 @@ impl<T: Types> Intents<T> {
     }
 
     pub(super) fn admits(&self, connection: ConnectionId, claims: &[Claim]) -> bool {
-        !self.lines.contains_key(&connection) && self.none_stops(claims, Node::blocks)
+        let one_stops = |_, held: LockMode, mode| held.conflicts(mode);
+        !self.lines.contains_key(&connection) && self.none_stops(claims, Node::blocks, one_stops)
     }
 
     /// Whether a waiting client may be served now that needs these claims.
     pub(super) fn admits_service(&self, claims: &[Claim]) -> bool {
-        self.none_stops(claims, Node::blocks_service)
+        let one_stops = |txn: TxnId, held: LockMode, mode| {
+            let holds = || matches!(self.entries[&txn].state, State::Held { .. });
+            held.conflicts(mode) && (txn.is_service() || holds())
+        };
+        self.none_stops(claims, Node::blocks_service, one_stops)
     }
 
-    /// Whether claims meet no node that stops them.
-    fn none_stops(&self, claims: &[Claim], stops: impl Fn(&Node, LockMode) -> bool) -> bool {
+    /// Whether claims meet no node that stops them, and no key of a single entry that does.
+    fn none_stops(
+        &self,
+        claims: &[Claim],
+        stops: impl Fn(&Node, LockMode) -> bool,
+        one_stops: impl Fn(TxnId, LockMode, LockMode) -> bool,
+    ) -> bool {
         claims.iter().all(|claim| match *claim {
             Claim::Key { db, position, mode } => {
-                let node = self.keys.get(&(db, position));
+                let whole = LockMode::whole(mode);
                 !stops(&self.dbs[usize::from(db)], LockMode::intention(mode))
-                    && node.is_none_or(|node| !stops(node, LockMode::whole(mode)))
+                    && match self.keys.get(&(db, position)) {
+                        None => true,
+                        Some(KeyLock::One { txn, mode: held }) => !one_stops(*txn, *held, whole),
+                        Some(KeyLock::Several(node)) => !stops(node, whole),
+                    }
             }
             Claim::Db { db, mode } => !stops(&self.dbs[usize::from(db)], LockMode::whole(mode)),
             Claim::All { mode } => {
@@ -210,25 +248,38 @@ impl<T: Types> Intents<T> {
 
     /// A held part goes back to its place in the queues.
     pub(super) fn give_way(&mut self, txn: TxnId, out: &mut Outbox<T>) {
-        let locks = self.release_locks(txn);
-        let entry = self.entries.get_mut(&txn).expect("it was released above");
+        let entry = self.entries.get_mut(&txn).expect("a holder is an entry");
+        assert!(entry.is_held(), "only what is held comes back");
         entry.state = State::Waiting;
         entry.clear = 0;
-        entry.locks = locks;
+        let shared = std::mem::take(&mut entry.shared) > 0;
+        let locks = self.locks_of(txn);
+        for lock in &locks {
+            if let Some(node) = node_of(&mut self.keys, &mut self.dbs, lock) {
+                node.release(txn, lock.mode, lock.position.is_some());
+            }
+        }
+        self.put_locks(txn, locks);
         self.queue(txn, out);
         // Older ones may have been waiting for nothing but this.
         let locks = self.locks_of(txn);
-        self.settle(&locks);
+        self.settle(&locks, shared);
         self.put_locks(txn, locks);
         self.tell_ready(out);
     }
 
     /// A held part is over.
     pub(super) fn release(&mut self, txn: TxnId, out: &mut Outbox<T>) {
-        let locks = self.release_locks(txn);
-        self.entries.remove(&txn);
-        self.settle(&locks);
-        self.prune(&locks);
+        let entry = self.entries.remove(&txn).expect("a holder is an entry");
+        assert!(entry.is_held(), "only what is held comes back");
+        for lock in &entry.locks {
+            leave(&mut self.keys, &mut self.dbs, txn, lock, |node| {
+                node.release(txn, lock.mode, lock.position.is_some());
+            });
+        }
+        let shared = entry.shared > 0;
+        self.settle(&entry.locks, shared);
+        self.prune(&entry.locks, shared);
         self.tell_ready(out);
     }
 
@@ -293,6 +344,14 @@ impl<T: Types> Intents<T> {
         let mut waiting_locks = 0;
         for (txn, entry) in &self.entries {
             assert_eq!(entry.needs, entry.locks.len());
+            if entry.state != State::Behind {
+                let keys = entry
+                    .locks
+                    .iter()
+                    .filter_map(|lock| Some((lock.db, lock.position?)));
+                let several = keys.filter(|key| matches!(self.keys[key], KeyLock::Several(_)));
+                assert_eq!(entry.shared, several.count());
+            }
             match entry.state {
                 State::Held { .. } => assert!(matches!(entry.work, Work::Part { .. })),
                 State::Waiting => {
@@ -303,10 +362,19 @@ impl<T: Types> Intents<T> {
             }
         }
         let mut waiters = 0;
-        for node in self.keys.values() {
-            assert!(!node.is_unused(), "unused nodes are dropped");
-            node.verify();
-            waiters += node.waiters();
+        for key in self.keys.values() {
+            match key {
+                KeyLock::One { txn, .. } => {
+                    let entry = &self.entries[txn];
+                    assert!(entry.state != State::Behind, "it stands where it is listed");
+                    waiters += usize::from(!entry.is_held());
+                }
+                KeyLock::Several(node) => {
+                    assert!(!node.is_unused(), "unused nodes are dropped");
+                    node.verify();
+                    waiters += node.waiters();
+                }
+            }
         }
         for node in &self.dbs {
             node.verify();
@@ -329,6 +397,7 @@ impl<T: Types> Intents<T> {
             locks,
             needs,
             clear: 0,
+            shared: 0,
             work,
         };
         let before = self.entries.insert(txn, entry);
@@ -338,8 +407,15 @@ impl<T: Types> Intents<T> {
     /// Puts an entry into the queues of its locks and wounds the younger ones in its way.
     fn queue(&mut self, txn: TxnId, out: &mut Outbox<T>) {
         let locks = self.locks_of(txn);
+        // Keys that nobody else wants.
+        let mut alone = 0;
         for lock in &locks {
-            let node = node_of(&mut self.keys, &mut self.dbs, &mut self.spare, lock);
+            if lock.position.is_some() && self.is_alone(txn, lock) {
+                alone += 1;
+                continue;
+            }
+            let node = node_of(&mut self.keys, &mut self.dbs, lock);
+            let node = node.expect("a key of several has a node");
             node.wait(
                 txn,
                 lock.mode,
@@ -349,12 +425,50 @@ impl<T: Types> Intents<T> {
                 self.wound_for(txn, lock, out);
             }
         }
-        self.put_locks(txn, locks);
+        let entry = self.entries.get_mut(&txn).expect("the caller knows it");
+        entry.clear += alone;
+        if alone > 0 && entry.clear == entry.needs {
+            self.ready.push(txn);
+        }
+        entry.shared = locks.iter().filter(|lock| lock.position.is_some()).count() - alone;
+        entry.locks = locks;
+    }
+
+    /// Whether an entry is the only one that wants a key; if somebody else does, the key has a node
+    /// from now on.
+    fn is_alone(&mut self, txn: TxnId, lock: &Lock) -> bool {
+        let position = lock.position.expect("the caller looked");
+        let key = match self.keys.entry((lock.db, position)) {
+            hash_map::Entry::Vacant(place) => {
+                let mode = lock.mode;
+                place.insert(KeyLock::One { txn, mode });
+                return true;
+            }
+            hash_map::Entry::Occupied(key) => key.into_mut(),
+        };
+        let KeyLock::One { txn: first, mode } = *key else {
+            return false;
+        };
+        if first == txn {
+            return true; // it gave way, and nobody has come since
+        }
+        let entry = self
+            .entries
+            .get_mut(&first)
+            .expect("who is listed is an entry");
+        entry.shared += 1;
+        let mut node = self.spare.pop().unwrap_or_default();
+        node.wait(first, mode, &mut |_, _| ());
+        if entry.is_held() {
+            node.hold(first, true);
+        }
+        *key = KeyLock::Several(node);
+        false
     }
 
     fn wound_for(&mut self, txn: TxnId, lock: &Lock, out: &mut Outbox<T>) {
         let in_way: SmallVec<[TxnId; 8]> = match lock.position {
-            Some(position) => self.keys[&(lock.db, position)]
+            Some(position) => several(&self.keys[&(lock.db, position)])
                 .holders()
                 .iter()
                 .filter(|&&(holder, mode)| holder > txn && mode.conflicts(lock.mode))
@@ -396,12 +510,15 @@ impl<T: Types> Intents<T> {
             return Some(Action::Run(self.unpark(txn, out)));
         }
         entry.state = State::Held { wounded: false };
-        let locks = self.locks_of(txn);
-        for lock in &locks {
-            let node = node_of(&mut self.keys, &mut self.dbs, &mut self.spare, lock);
-            node.hold(txn, lock.position.is_some());
+        let shared = entry.shared > 0;
+        for lock in &entry.locks {
+            if !shared && lock.position.is_some() {
+                continue; // its own, held by what its state says
+            }
+            if let Some(node) = node_of(&mut self.keys, &mut self.dbs, lock) {
+                node.hold(txn, lock.position.is_some());
+            }
         }
-        self.put_locks(txn, locks);
         Some(Action::Lend(txn))
     }
 
@@ -440,43 +557,38 @@ impl<T: Types> Intents<T> {
     fn leave_queues(&mut self, txn: TxnId) {
         let locks = self.locks_of(txn);
         for lock in &locks {
-            let node = node_of(&mut self.keys, &mut self.dbs, &mut self.spare, lock);
-            node.leave(txn, &mut note(&mut self.entries, &mut self.ready));
+            let mut changed = note(&mut self.entries, &mut self.ready);
+            leave(&mut self.keys, &mut self.dbs, txn, lock, |node| {
+                node.leave(txn, &mut changed);
+            });
         }
-        self.prune(&locks);
+        self.prune(&locks, true);
         self.put_locks(txn, locks);
     }
 
-    fn release_locks(&mut self, txn: TxnId) -> Locks {
-        let entry = self.entries.get_mut(&txn).expect("a holder is an entry");
-        assert!(
-            matches!(entry.state, State::Held { .. }),
-            "only what is held comes back"
-        );
-        let locks = std::mem::take(&mut entry.locks);
-        for lock in &locks {
-            let node = node_of(&mut self.keys, &mut self.dbs, &mut self.spare, lock);
-            node.release(txn, lock.mode, lock.position.is_some());
-        }
-        locks
-    }
-
-    fn settle(&mut self, locks: &Locks) {
+    /// Looks for waiters that a release has made clear; `shared`: at the keys as well.
+    fn settle(&mut self, locks: &Locks, shared: bool) {
         for lock in locks {
-            let node = node_of(&mut self.keys, &mut self.dbs, &mut self.spare, lock);
-            node.settle(&mut note(&mut self.entries, &mut self.ready));
+            if !shared && lock.position.is_some() {
+                continue;
+            }
+            if let Some(node) = node_of(&mut self.keys, &mut self.dbs, lock) {
+                node.settle(&mut note(&mut self.entries, &mut self.ready));
+            }
         }
     }
 
-    fn prune(&mut self, locks: &Locks) {
-        for lock in locks {
+    /// Forgets the keys that nobody wants any more; `shared`: those with a node as well.
+    fn prune(&mut self, locks: &Locks, shared: bool) {
+        for lock in locks.iter().filter(|_| shared) {
             if let Some(position) = lock.position
-                && self.keys[&(lock.db, position)].is_unused()
+                && let hash_map::Entry::Occupied(key) = self.keys.entry((lock.db, position))
+                && let KeyLock::Several(node) = key.get()
+                && node.is_unused()
+                && let KeyLock::Several(node) = key.remove()
+                && self.spare.len() < SPARE_NODES_MAX
             {
-                let node = self.keys.remove(&(lock.db, position));
-                if self.spare.len() < SPARE_NODES_MAX {
-                    self.spare.extend(node);
-                }
+                self.spare.push(node);
             }
         }
         if self.keys.is_empty() && self.keys.capacity() > SPARE_KEYS_MAX {
@@ -514,17 +626,49 @@ fn note<'a, T: Types>(
     }
 }
 
+/// The node of a lock; None for a key that one entry wants alone.
 fn node_of<'a>(
-    keys: &'a mut FxHashMap<(DbIndex, Position), Node>,
+    keys: &'a mut FxHashMap<(DbIndex, Position), KeyLock>,
     dbs: &'a mut [Node],
-    spare: &mut Vec<Node>,
     lock: &Lock,
-) -> &'a mut Node {
-    match lock.position {
-        Some(position) => keys
-            .entry((lock.db, position))
-            .or_insert_with(|| spare.pop().unwrap_or_default()),
-        None => &mut dbs[usize::from(lock.db)],
+) -> Option<&'a mut Node> {
+    let Some(position) = lock.position else {
+        return Some(&mut dbs[usize::from(lock.db)]);
+    };
+    match keys.get_mut(&(lock.db, position)) {
+        Some(KeyLock::Several(node)) => Some(node),
+        _ => None,
+    }
+}
+
+/// An entry that held or waited for a lock is gone: forgets a key that nobody else wants, and has
+/// a node told.
+fn leave(
+    keys: &mut FxHashMap<(DbIndex, Position), KeyLock>,
+    dbs: &mut [Node],
+    txn: TxnId,
+    lock: &Lock,
+    tell: impl FnOnce(&mut Node),
+) {
+    let Some(position) = lock.position else {
+        return tell(&mut dbs[usize::from(lock.db)]);
+    };
+    let hash_map::Entry::Occupied(mut key) = keys.entry((lock.db, position)) else {
+        panic!("what is wanted is listed");
+    };
+    match key.get_mut() {
+        KeyLock::One { txn: only, .. } => {
+            assert_eq!(*only, txn, "nobody else wants it");
+            key.remove();
+        }
+        KeyLock::Several(node) => tell(node),
+    }
+}
+
+fn several(key: &KeyLock) -> &Node {
+    match key {
+        KeyLock::Several(node) => node,
+        KeyLock::One { .. } => panic!("somebody else wants it"),
     }
 }
 
