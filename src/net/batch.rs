@@ -117,6 +117,8 @@ pub struct Batch {
     pub decoded: Vec<Vec<u8>>,
     /// Commands before this one have been looked at for volleys.
     pub surveyed: usize,
+    /// Commands of many keys before this one have begun together with an earlier one.
+    pub begun: usize,
 }
 
 impl Batch {
@@ -130,6 +132,12 @@ impl Batch {
         &self.args[command.args_at as usize..(command.args_at + command.argc) as usize]
     }
 
+    /// Where a command stands in `commands`.
+    pub fn place_of(&self, command: &Command) -> usize {
+        self.commands
+            .partition_point(|other| other.args_at < command.args_at)
+    }
+
     /// Forgets everything; the buffers may be reused from now on. Whether a command had so many
     /// arguments that the room for them was not kept.
     pub fn clear(&mut self) -> bool {
@@ -139,6 +147,7 @@ impl Batch {
         self.owned.clear();
         self.decoded.clear();
         self.surveyed = 0;
+        self.begun = 0;
         let large = self.args.capacity() > ARGS_KEPT;
         if large {
             self.args = Vec::new();

@@ -420,6 +420,9 @@ impl Engine {
         if self.shard.node.shards == 1 {
             return self.run_here(conn, batch, command, spec);
         }
+        if batch.begun > 0 && batch.place_of(command) < batch.begun {
+            return Flow::Done;
+        }
         if looks_up(spec, batch.args_of(command)) {
             return self.run_sort(conn, batch, command);
         }

@@ -2,13 +2,19 @@
 //! moves. Each owner answers for its own keys while these are claimed for reading, or runs its own
 //! part when the transaction is over; which of these a command may use its tips say, see
 //! [`Spread`].
+//!
+//! A pipeline of such commands, MSET after MSET, goes as one: they would all happen at the same
+//! moments, and a transaction costs each owner more than a few keys do. It is one command to the
+//! owners, with the keys of all; home answers each with its part of the reply.
+
+use std::ops::Range;
 
 use smallvec::SmallVec;
 
-use super::batch::{Batch, Command};
+use super::batch::{Batch, Command, Origin};
 use super::dispatch::Flow;
 use super::engine::Engine;
-use super::session::ConnId;
+use super::session::{ConnId, flag};
 use super::transaction::{Job, Needs, mode_of};
 use crate::command::registry::Spread;
 use crate::command::spec::{Find, Flags, Spec};
@@ -18,6 +24,26 @@ use crate::resp::encode::{Output, Reply};
 use crate::resp::number::parse_i64;
 use crate::shard::lending::{Carried, Head, OwnedCommand, Questions};
 use crate::txn::{Claim, Loans};
+
+/// What goes together, at most. More would hold its owners up, and others who want one of the keys.
+const KEYS_TOGETHER_MAX: usize = 256;
+const BYTES_TOGETHER_MAX: usize = 64 << 10;
+
+/// Which owner has each key of some commands.
+#[derive(Default)]
+pub(super) struct Places {
+    /// For each key its participant.
+    owners: SmallVec<[u16; 16]>,
+    /// Where the keys of each command end.
+    ends: SmallVec<[usize; 2]>,
+}
+
+impl Places {
+    /// How many commands there are.
+    pub(super) fn commands(&self) -> usize {
+        self.ends.len()
+    }
+}
 
 /// An owner's share of the arguments.
 struct Share {
@@ -54,29 +80,33 @@ impl Engine {
         let mode = mode_of(spec);
         let mut needs = Needs::default();
         let mut shares: SmallVec<[Share; 4]> = SmallVec::new();
-        let mut owners: SmallVec<[u16; 16]> = SmallVec::new();
-        let args = batch.args_of(command);
-        for group in args[1..].chunks_exact(step) {
-            let pos = self.shard.pos(group[0]);
-            let owner = self.shard.owner_at(pos);
-            let (place, part) = needs.part(owner);
-            let position = pos.to_bits();
-            part.claims.push(Claim::Key { db, position, mode });
-            owners.push(place);
-            if usize::from(place) == shares.len() {
-                shares.push(Share {
-                    owner,
-                    args: SmallVec::from_slice(&args[..1]),
-                    large: Vec::new(),
-                });
+        let mut places = Places::default();
+        let stretch = self.stretch_of(conn, batch, command, spread, step);
+        for command in &batch.commands[stretch.clone()] {
+            let args = batch.args_of(command);
+            for group in args[1..].chunks_exact(step) {
+                let pos = self.shard.pos(group[0]);
+                let owner = self.shard.owner_at(pos);
+                let (place, part) = needs.part(owner);
+                let position = pos.to_bits();
+                part.claims.push(Claim::Key { db, position, mode });
+                places.owners.push(place);
+                if usize::from(place) == shares.len() {
+                    shares.push(Share {
+                        owner,
+                        args: SmallVec::from_slice(&args[..1]),
+                        large: Vec::new(),
+                    });
+                }
+                shares[usize::from(place)].args.extend_from_slice(group);
             }
-            shares[usize::from(place)].args.extend_from_slice(group);
+            places.ends.push(places.owners.len());
         }
         if let Some(stall) = self.no_room_for(conn, &needs) {
             return Flow::Wait(stall);
         }
         if !batch.owned.is_empty() {
-            hand_out_large(batch, command, step, &owners, &mut shares);
+            hand_out_large(batch, command, step, &places.owners, &mut shares);
         }
         let call = self.remote_call(conn, 0);
         let head = Head {
@@ -89,19 +119,59 @@ impl Engine {
             (share.owner, Questions { call, commands })
         });
         let job = match spread {
-            Spread::Apply => Job::Apply(command.row, questions.map(|(_, part)| part).collect()),
+            Spread::Apply => {
+                let parts = questions.map(|(_, part)| part).collect();
+                Job::Apply(command.row, parts, stretch.len())
+            }
             reads => {
                 for (owner, part) in questions {
                     needs.part(owner).1.ask.questions = Some(Box::new(part));
                 }
                 match reads {
                     Spread::Sum => Job::Sum(command.row),
-                    _ => Job::InKeyOrder(command.row, owners),
+                    _ => Job::InKeyOrder(command.row, places),
                 }
             }
         };
         self.begin_in_flow(conn, needs, job, write);
+        batch.begun = stretch.end;
+        batch.surveyed = batch.surveyed.max(stretch.end);
         Flow::Done
+    }
+
+    /// Where the commands stand in the batch that go together with this one, which is the first.
+    fn stretch_of(
+        &mut self,
+        conn: ConnId,
+        batch: &Batch,
+        command: &Command,
+        spread: Spread,
+        step: usize,
+    ) -> Range<usize> {
+        let at = batch.place_of(command);
+        let alone = self.slow != 0 || self.session(conn).is(flag::SLOW) || !batch.owned.is_empty();
+        if alone || !matches!(spread, Spread::Apply | Spread::InKeyOrder) {
+            return at..at + 1;
+        }
+        let from = |command: &Command| match command.origin {
+            Origin::Local(input) => Some(input),
+            Origin::Remote(_) => None,
+        };
+        let spec = self.shard.registry.row(command.row).spec;
+        let mut bytes = command.end - command.start;
+        let mut keys = command.argc as usize / step;
+        let together = batch.commands[at + 1..].iter().take_while(|next| {
+            let argc = next.argc as usize;
+            bytes += next.end - next.start;
+            keys += argc / step;
+            next.row == command.row
+                && from(next) == from(command)
+                && spec.arity_fits(argc)
+                && (argc - 1).is_multiple_of(step)
+                && bytes <= BYTES_TOGETHER_MAX
+                && keys <= KEYS_TOGETHER_MAX
+        });
+        at..at + 1 + together.count()
     }
 }
 
@@ -129,23 +199,30 @@ fn hand_out_large(
     }
 }
 
-/// Puts the elements of the owners' arrays in the order of the keys.
+/// Puts the elements of the owners' arrays in the order of the keys, an array for each command.
 pub(super) fn in_key_order(
     version: Version,
-    owners: &[u16],
+    places: &Places,
     loans: &mut Loans<Carried>,
     out: &mut Output,
 ) {
     if let Some(error) = failed(loans) {
-        return out.append(error);
+        for _ in &places.ends {
+            out.buf.extend_from_slice(&error.buf);
+        }
+        return;
     }
     let mut elements: SmallVec<[Elements<'_>; 4]> = loans
         .iter()
         .map(|(_, loan)| Elements::of(&loan.answers[0]))
         .collect();
-    Reply::new(out, version).array(owners.len());
-    for owner in owners {
-        elements[usize::from(*owner)].next_into(out);
+    let mut at = 0;
+    for end in &places.ends {
+        Reply::new(out, version).array(end - at);
+        for owner in &places.owners[at..*end] {
+            elements[usize::from(*owner)].next_into(out);
+        }
+        at = *end;
     }
 }
 

@@ -45,6 +45,7 @@ use super::engine::Engine;
 use super::errand::Errand;
 use super::migrate::KeyMigration;
 use super::session::{ConnId, Stall, flag};
+use super::spread::Places;
 use super::steps::Steps;
 use crate::command::generic::keys::other_database;
 use crate::command::keys::keys_of;
@@ -77,17 +78,17 @@ pub(super) enum Job {
     Command(OwnedCommand),
     /// Run a block here, with the entries that were lent.
     Block(Vec<OwnedCommand>),
-    /// Put the elements of the owners' arrays in the order of the keys: for each key its
-    /// participant.
-    InKeyOrder(RowId, SmallVec<[u16; 16]>),
+    /// Put the elements of the owners' arrays in the order of the keys of some commands.
+    InKeyOrder(RowId, Places),
     /// Add up the owners' numbers.
     Sum(RowId),
     /// Put the parts of all shards together.
     Gathered(OwnedCommand),
     /// Put the answers to a block's commands in their order: for each command its participant.
     Answers(Vec<u16>),
-    /// Let each owner run its part in the end. In the order of the participants.
-    Apply(RowId, Vec<Questions>),
+    /// Let each owner run its part in the end. In the order of the participants; and how many
+    /// commands of the client it is.
+    Apply(RowId, Vec<Questions>, usize),
     /// Run step by step.
     Steps(Box<Steps>),
     /// Serve a client that has waited at this shard.
@@ -615,15 +616,15 @@ impl Engine {
                 });
                 self.shard.close_transaction(txn, &mut loans);
             }
-            Job::InKeyOrder(row, owners) => {
+            Job::InKeyOrder(row, places) => {
                 self.shard.close_transaction(txn, &mut loans);
-                super::spread::in_key_order(call.version, &owners, &mut loans, &mut output);
-                self.count(row);
+                super::spread::in_key_order(call.version, &places, &mut loans, &mut output);
+                self.count(row, places.commands());
             }
             Job::Sum(row) => {
                 self.shard.close_transaction(txn, &mut loans);
                 super::spread::sum(call.version, &mut loans, &mut output);
-                self.count(row);
+                self.count(row, 1);
             }
             Job::Gathered(command) => {
                 self.shard.close_transaction(txn, &mut loans);
@@ -644,13 +645,15 @@ impl Engine {
                     taken[owner] += 1;
                 }
             }
-            Job::Apply(row, parts) => {
+            Job::Apply(row, parts, commands) => {
                 self.shard.all_take_part(txn, &mut loans);
                 for ((_, loan), part) in loans.iter_mut().zip(parts) {
                     loan.apply = Some(Box::new(part));
                 }
-                Reply::new(&mut output, call.version).ok();
-                self.count(row);
+                for _ in 0..commands {
+                    Reply::new(&mut output, call.version).ok();
+                }
+                self.count(row, commands);
             }
             Job::Steps(steps) => return self.begin_steps(txn, call, steps, loans),
             Job::Migrate(migration) => return self.migrate_held(txn, call, *migration, loans),
@@ -692,9 +695,12 @@ impl Engine {
         self.shard.tell_changes(changes);
     }
 
-    fn count(&mut self, row: RowId) {
-        let took = self.shard.lap();
-        count(&mut self.shard, row, took, false);
+    /// Counts commands that ran together.
+    fn count(&mut self, row: RowId, commands: usize) {
+        let took = self.shard.lap() / commands as u64;
+        for _ in 0..commands {
+            count(&mut self.shard, row, took, false);
+        }
     }
 
     /// Sends a reply to the connection that it is for, here or at another shard.
