@@ -10,6 +10,7 @@
 //! | --- | --- | --- |
 //! | `get`, `get_miss`, `set` | 2 | a key of the connection's home, nothing in flight |
 //! | `get_beside`, `get_miss_beside`, `set_beside` | 2 | the same while a transaction holds another key |
+//! | `pipe`, `pipe_hop` | 2 | 16 GETs in one pipeline, of keys of the home and of the other shard |
 //! | `mget1`, `mset1`, `multi1` | 1 | 10 keys; a block of four commands |
 //! | `mget2`, `mset2`, `multi2` | 2 | the same, over both shards |
 //! | `msets1`, `msets2` | 1, 2 | a pipeline of 16 such MSETs |
@@ -30,8 +31,10 @@ use std::time::Instant;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-const CASES: [&str; 15] = [
+const CASES: [&str; 17] = [
     "get",
+    "pipe",
+    "pipe_hop",
     "get_miss",
     "set",
     "get_beside",
@@ -47,6 +50,8 @@ const CASES: [&str; 15] = [
     "msets2",
     "gets2",
 ];
+/// Requests in a pipeline.
+const PIPELINE: usize = 16;
 const VALUE: &str = "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx";
 
 fn main() {
@@ -125,8 +130,9 @@ impl Bench {
             let is_own = |name: &String| map[Slot::of(name.as_bytes()).index()].index() == shard;
             names.find(is_own).expect("some key is its own")
         };
-        let own = owned(0, "own");
+        let (own, far) = (owned(0, "own"), owned(shards - 1, "far"));
         bench.ask(&command(&["SET", &own, VALUE]));
+        bench.ask(&command(&["SET", &far, VALUE]));
         if case.ends_with("_beside") {
             // The other shard never hears of it, so its part here is held for ever.
             let asker = bench.engines[0].connect(Peer::Unix("other".into()), 4);
@@ -144,14 +150,16 @@ impl Bench {
             "get" => command(&["GET", &own]),
             "get_miss" => command(&["GET", &owned(0, "none")]),
             "set" => command(&["SET", &own, VALUE]),
+            "pipe" => command(&["GET", &own]).repeat(PIPELINE),
+            "pipe_hop" => command(&["GET", &far]).repeat(PIPELINE),
             "mget" => command(&several("MGET").collect::<Vec<_>>()),
             "mset" => command(&std::iter::once("MSET").chain(pairs).collect::<Vec<_>>()),
             "msets" => {
-                command(&std::iter::once("MSET").chain(pairs).collect::<Vec<_>>()).repeat(16)
+                command(&std::iter::once("MSET").chain(pairs).collect::<Vec<_>>()).repeat(PIPELINE)
             }
             "gets" => [command(&["GET", &own]), command(&["GET", &owned(1, "far")])]
                 .concat()
-                .repeat(8),
+                .repeat(PIPELINE / 2),
             "multi" => [
                 command(&["MULTI"]),
                 command(&["SET", &keys[0], VALUE]),

@@ -524,13 +524,8 @@ impl Engine {
         frame: Frame,
         args: Vec<KeptArg>,
     ) {
-        let session = self.sessions[conn as usize].as_deref_mut().expect("in use");
-        session.flags |= flag::IN_BATCH;
-        if session.out.buf.capacity() == 0
-            && let Some(spare) = self.spare.pop()
-        {
-            session.out.buf = spare;
-        }
+        self.lend_output_buffer(conn);
+        self.session(conn).flags |= flag::IN_BATCH;
         self.batch.inputs.push(Input {
             conn,
             bytes,
@@ -803,6 +798,17 @@ impl Engine {
             && let Some(spare) = self.spare.pop()
         {
             session.held.lend_buffer(spare);
+        }
+    }
+
+    /// Sees to it that replies find memory: a connection without any to send has none.
+    #[inline]
+    pub(super) fn lend_output_buffer(&mut self, conn: ConnId) {
+        let session = self.sessions[conn as usize].as_deref_mut().expect("in use");
+        if session.out.buf.capacity() == 0
+            && let Some(spare) = self.spare.pop()
+        {
+            session.out.buf = spare;
         }
     }
 

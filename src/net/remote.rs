@@ -41,8 +41,9 @@ use crate::resp::encode::Output;
 use crate::shard::lending::Carried;
 use crate::shard::watch::SlowCall;
 use crate::txn::Message;
-use wire::{Reader, put_u8, put_u16, put_u32, put_u64};
+use wire::{Head, Reader, put_u8, put_u16, put_u32, put_u64};
 
+mod transactions;
 pub(super) mod wire;
 
 /// Kinds of messages.
@@ -67,6 +68,10 @@ pub(super) mod kind {
     pub(in crate::net) const ALL_CHANGED: u8 = 18;
 }
 
+/// Bytes of a request before the lengths of its arguments, and of a reply before its own bytes.
+const REQUEST_HEAD: usize = 39;
+const REPLY_HEAD: usize = 17;
+
 /// The length that stands for a pointer.
 pub(super) const LARGE: u32 = u32::MAX;
 
@@ -78,21 +83,28 @@ pub(super) fn put_request(
     batch: &mut Batch,
 ) {
     let buf = &mut out.buf;
-    let at = wire::begin(buf, kind::REQUEST);
-    put_u8(buf, call.version as u8);
-    put_u8(buf, call.flags);
-    put_u16(buf, command.row.0);
-    put_u16(buf, call.db);
-    put_u32(buf, call.conn);
-    put_u32(buf, call.seq);
-    put_u64(buf, call.client);
-    put_u64(buf, command.pos.to_bits());
-    put_args(buf, batch, command.args_at as usize, command.argc as usize);
+    let at = Head::<REQUEST_HEAD>::new(kind::REQUEST)
+        .with([call.version as u8, call.flags])
+        .with(command.row.0.to_le_bytes())
+        .with(call.db.to_le_bytes())
+        .with(call.conn.to_le_bytes())
+        .with(call.seq.to_le_bytes())
+        .with(call.client.to_le_bytes())
+        .with(command.pos.to_bits().to_le_bytes())
+        .with(command.argc.to_le_bytes())
+        .put(buf);
+    if batch.owned.is_empty() {
+        let args = batch.args_of(command);
+        args.iter().for_each(|arg| put_u32(buf, arg.len() as u32));
+        args.iter().for_each(|arg| buf.extend_from_slice(arg));
+    } else {
+        put_large_args(buf, batch, command.args_at as usize, command.argc as usize);
+    }
     wire::end(buf, at);
 }
 
-fn put_args(buf: &mut Vec<u8>, batch: &mut Batch, first: usize, argc: usize) {
-    put_u32(buf, argc as u32);
+/// Appends arguments of which some may lie in memory of their own, which changes hands.
+fn put_large_args(buf: &mut Vec<u8>, batch: &mut Batch, first: usize, argc: usize) {
     let lengths = buf.len();
     buf.resize(lengths + 4 * argc, 0);
     for index in 0..argc {
@@ -143,28 +155,28 @@ fn put_shared(out: &mut Output, base: usize) -> u32 {
 /// A reply message that is being written.
 pub(super) struct OpenReply {
     message: usize,
-    shared: usize,
     base: usize,
 }
 
 /// Starts the message with the reply to `call`; the reply itself follows.
 pub(super) fn begin_reply(out: &mut Output, call: &RemoteCall) -> OpenReply {
-    let message = wire::begin(&mut out.buf, kind::REPLY);
-    put_u32(&mut out.buf, call.conn);
-    put_u32(&mut out.buf, call.seq);
-    let shared = out.buf.len();
-    put_u32(&mut out.buf, 0);
+    let message = Head::<REPLY_HEAD>::new(kind::REPLY)
+        .with(call.conn.to_le_bytes())
+        .with(call.seq.to_le_bytes())
+        .with(0u32.to_le_bytes()) // large values: `end_reply` knows how many
+        .put(&mut out.buf);
     OpenReply {
         message,
-        shared,
         base: out.buf.len(),
     }
 }
 
 /// Ends the message.
 pub(super) fn end_reply(out: &mut Output, open: OpenReply) {
-    let shared = put_shared(out, open.base);
-    out.buf[open.shared..open.shared + 4].copy_from_slice(&shared.to_le_bytes());
+    if !out.shared.is_empty() {
+        let shared = put_shared(out, open.base);
+        out.buf[open.base - 4..open.base].copy_from_slice(&shared.to_le_bytes());
+    }
     wire::end(&mut out.buf, open.message);
 }
 
@@ -203,7 +215,7 @@ impl Engine {
                 kind::ANSWER => self.on_answer(from, &mut reader),
                 kind::TRANSACTION => {
                     self.run_batch(); // what came before is executed before
-                    let message = wire::unpack(reader.u64());
+                    let message = transactions::read(&mut reader);
                     self.moves.received += 1;
                     self.shard.txns.handle(from, message);
                     self.work_off_transactions();
@@ -254,13 +266,14 @@ impl Engine {
         if self.batch.is_full() {
             self.run_batch();
         }
-        let version = version_of(reader.u8());
-        let flags = reader.u8();
-        let row = RowId(reader.u16());
-        let db = reader.u16();
-        let (conn, seq) = (reader.u32(), reader.u32());
-        let client = reader.u64();
-        let pos = Pos::from_bits(reader.u64());
+        let mut head = reader.head::<{ REQUEST_HEAD - wire::BEGIN_BYTES - 4 }>();
+        let version = version_of(head.u8());
+        let flags = head.u8();
+        let row = RowId(head.u16());
+        let db = head.u16();
+        let (conn, seq) = (head.u32(), head.u32());
+        let client = head.u64();
+        let pos = Pos::from_bits(head.u64());
         let (args_at, argc) = read_args(reader, &mut self.batch);
         let call = RemoteCall {
             home,
@@ -330,10 +343,12 @@ impl Engine {
     }
 
     fn on_reply(&mut self, reader: &mut Reader<'_>, lost: bool) {
-        let (conn, seq, shared) = (reader.u32(), reader.u32(), reader.u32());
+        let mut head = reader.head::<{ REPLY_HEAD - wire::BEGIN_BYTES }>();
+        let (conn, seq, shared) = (head.u32(), head.u32(), head.u32());
         if lost && self.session(conn).is_alive() {
             self.close(conn);
         }
+        self.lend_output_buffer(conn);
         let gates = self.gates;
         let session = self.session(conn);
         let unsent = if gates { session.unsent_bytes() } else { 0 };
@@ -341,6 +356,14 @@ impl Engine {
         if gates {
             // It has waited where it comes from.
             session.sure_since(unsent);
+        }
+        // Within a pipeline: others are still to come, and nothing waits for this one.
+        let within = session.waiting > 0 && session.stall == Stall::No;
+        if within && !session.is(flag::HUNG_UP) {
+            if session.has_to_send() {
+                self.mark_dirty(conn);
+            }
+            return;
         }
         self.answered(conn);
     }
@@ -387,7 +410,7 @@ impl Engine {
         self.moves.sent += 1;
         let buf = &mut self.outgoing[to.index()].buf;
         let at = wire::begin(buf, kind::TRANSACTION);
-        put_u64(buf, wire::pack(message));
+        transactions::put(buf, message);
         wire::end(buf, at);
     }
 

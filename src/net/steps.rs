@@ -300,7 +300,7 @@ impl Engine {
             entries,
             ..Loan::default()
         };
-        steps.lent.push((from, loan));
+        steps.lent.push((from, Box::new(loan)));
         steps.missing -= 1;
         if steps.missing > 0 {
             self.stepping.insert(txn, steps);

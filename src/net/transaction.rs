@@ -421,7 +421,7 @@ impl Engine {
             !blocking.is_empty() && blocking.waits_for_any(keys)
         };
         let unsettled = self.is_unsettled(&ask);
-        let loan = Loan {
+        let loan = Box::new(Loan {
             ask,
             entries,
             answers,
@@ -430,7 +430,7 @@ impl Engine {
             watched_until_ms,
             unsettled,
             ..Loan::default()
-        };
+        });
         self.shard.txns.lent(txn, loan);
     }
 
@@ -458,7 +458,7 @@ impl Engine {
     }
 
     /// A transaction is over, or gives way: takes back what it was lent.
-    fn take_back(&mut self, txn: TxnId, mut loan: Loan) {
+    fn take_back(&mut self, txn: TxnId, mut loan: Box<Loan>) {
         if loan.ask.timeless {
             self.shard.set_timeless(false);
         }

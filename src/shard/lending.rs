@@ -28,7 +28,7 @@ pub struct Carried;
 
 impl Types for Carried {
     type Ask = Ask;
-    type Loan = Loan;
+    type Loan = Box<Loan>;
     type Parked = Box<Parked>;
 }
 

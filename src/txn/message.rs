@@ -35,7 +35,7 @@ pub struct Part<T: Types> {
 }
 
 /// A participant each, with its part. No shard stands in it twice.
-pub type Parts<T> = SmallVec<[(ShardId, Part<T>); 4]>;
+pub type Parts<T> = Vec<(ShardId, Part<T>)>;
 
 /// A participant each, with what it lent or what it gets back.
 pub type Loans<T> = SmallVec<[(ShardId, <T as Types>::Loan); 4]>;
