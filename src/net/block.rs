@@ -7,8 +7,10 @@
 //! - If a command of it needs whole shards (DBSIZE, SCAN, FLUSHALL ...), everything is claimed and the
 //!   home goes through the block step by step, see `steps`.
 //!
-//! A block that is a transaction, or that changes the connection itself, stands alone in its
-//! connection's pipeline: commands before it are answered first, and those behind it wait.
+//! A block that is a transaction flows with its connection's pipeline like a single command that is
+//! one (see `transaction`), as long as it watches nothing and has commands of keys only. Any other,
+//! and one that changes the connection itself, stands alone: commands before it are answered first,
+//! and those behind it wait.
 
 use smallvec::SmallVec;
 
@@ -47,6 +49,15 @@ struct Survey {
     write: bool,
     /// Every command with keys only reads.
     reads: bool,
+    /// Nothing watches, and no command is about the connection or the server.
+    plain: bool,
+}
+
+impl Survey {
+    /// Whether it is a transaction that what its connection sends next need not wait for.
+    fn flows(&self) -> bool {
+        self.plain && self.owner == Owner::Several
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -75,10 +86,12 @@ impl Engine {
     /// Runs EXEC.
     pub(super) fn exec(&mut self, conn: ConnId, row: RowId) -> Flow {
         let multi = std::mem::take(&mut self.session(conn).info.multi);
-        let survey = self.survey(&multi);
+        let mut survey = self.survey(&multi);
+        // Those that leave replies out, or remember what this one reads, look at the connection.
+        survey.plain &= !self.session(conn).is(flag::SLOW & !flag::MULTI);
         let alone = survey.home || survey.whole || survey.owner == Owner::Several;
         let wait = multi.is_queueing() && self.session(conn).waiting > 0;
-        if wait && (alone || multi.is_aborted()) {
+        if wait && (alone && !survey.flows() || multi.is_aborted()) {
             self.session(conn).info.multi = multi;
             return Flow::Wait(Stall::Answers);
         }
@@ -143,6 +156,11 @@ impl Engine {
             }
             Owner::Nobody => None,
             Owner::Several => {
+                if survey.flows()
+                    && let Some(stall) = self.not_yet(conn, survey.write)
+                {
+                    return Some(stall);
+                }
                 let mut shards = (0..self.shard.node.shards).map(|at| ShardId(at as u16));
                 shards.find_map(|shard| self.no_room(conn, shard))
             }
@@ -158,15 +176,18 @@ impl Engine {
             whole: false,
             write: false,
             reads: true,
+            plain: true,
         };
         for key in multi.watched() {
             survey.owner = survey.owner.and(key.owner);
+            survey.plain = false;
         }
         let alone = self.shard.node.shards == 1;
         for command in multi.commands() {
             let row = self.shard.registry.row(command.command.row);
             let (spec, route) = (row.spec, row.route);
             survey.write |= spec.flags.has(Flags::WRITE);
+            survey.plain &= matches!(route, Route::OneKey(_) | Route::ManyKeys);
             match route {
                 Route::OneKey(_) => {
                     let owner = self.shard.owner_at(command.command.pos);
@@ -329,7 +350,8 @@ impl Engine {
             self.lend_keys(&mut needs, db, spec, &args);
             db = self.db_after(db, spec, &args);
         }
-        self.begin_exec(conn, needs, Job::Block(commands), watched, survey);
+        let job = Job::Block(commands, survey.flows());
+        self.begin_exec(conn, needs, job, watched, survey);
     }
 
     /// Deals a block's commands, which only read, to the owners of their keys. For each command its
@@ -454,6 +476,9 @@ impl Engine {
         if needs.parts.is_empty() {
             needs.part(own).1.claims.push(NOTHING);
         }
+        if survey.flows() {
+            return self.begin_in_flow(conn, needs, job, survey.write);
+        }
         let session = self.session(conn);
         session.flags |= flag::BARRIER;
         let seq = session.hold(survey.write);
@@ -497,6 +522,21 @@ impl Engine {
         }
         for mut command in commands {
             self.run_in_block(call, &mut command, out);
+        }
+    }
+
+    /// Runs the commands of a block that flows: its connection may have moved on.
+    pub(super) fn run_flowing(
+        &mut self,
+        call: &RemoteCall,
+        commands: Vec<OwnedCommand>,
+        out: &mut Output,
+    ) {
+        let mut call = *call;
+        call.flags |= caller::IN_EXEC;
+        Reply::new(out, call.version).array(commands.len());
+        for mut command in commands {
+            self.run_owned_counted(&call, &mut command, out);
         }
     }
 

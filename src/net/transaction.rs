@@ -34,8 +34,8 @@
 //!
 //! A transaction of the same connection is older, and parked nowhere: the next one need not wait for
 //! it. Those of a pipeline gather their locks side by side, in one round for all of them, and the
-//! machine has those that write execute in their order. Commands that may wait for a key, and blocks,
-//! are waited for: what comes behind them depends on what they do to the connection.
+//! machine has those that write execute in their order. Commands that may wait for a key, and blocks
+//! that are about the connection, are waited for: what comes behind them depends on what they do to it.
 
 use smallvec::SmallVec;
 
@@ -76,8 +76,8 @@ pub(super) struct Asking {
 pub(super) enum Job {
     /// Run a command here, with the entries that were lent.
     Command(OwnedCommand),
-    /// Run a block here, with the entries that were lent.
-    Block(Vec<OwnedCommand>),
+    /// Run a block here, with the entries that were lent; and whether it flows.
+    Block(Vec<OwnedCommand>, bool),
     /// Put the elements of the owners' arrays in the order of the keys of some commands.
     InKeyOrder(RowId, Places),
     /// Add up the owners' numbers.
@@ -610,9 +610,13 @@ impl Engine {
                 self.serve_with_loans(txn, *waiter, &mut loans);
                 return self.shard.txns.executed(txn, loans);
             }
-            Job::Block(commands) => {
+            Job::Block(commands, flows) => {
                 self.with_loans(&mut loans, |engine| {
-                    engine.run_commands(&call, commands, &mut output);
+                    if flows {
+                        engine.run_flowing(&call, commands, &mut output);
+                    } else {
+                        engine.run_commands(&call, commands, &mut output);
+                    }
                 });
                 self.shard.close_transaction(txn, &mut loans);
             }

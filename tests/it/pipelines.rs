@@ -1,7 +1,7 @@
 //! Pipelines whose writes go to several shards: what their own connection and others may see of
 //! them, and what is left when a client goes in the middle.
 use crate::Ctx;
-use ringdove_rig::{Rng, Value, encode};
+use ringdove_rig::{Options, Rng, Server, Value, encode};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 crate::cases!(run:
@@ -13,6 +13,7 @@ crate::cases!(run:
     a_killed_client_holds_nothing,
     a_paused_pipeline_goes_on,
     large_values_in_a_pipeline,
+    what_goes_together_is_answered_one_by_one,
 );
 
 /// Keys that chance spreads over the shards.
@@ -308,5 +309,99 @@ fn large_values_in_a_pipeline(ctx: &Ctx) {
                 assert_eq!(conn.receive(), Value::Int(*size as i64));
             }
         });
+    }
+}
+
+/// Commands of several owners, and blocks, go on their way together; whatever stands between them,
+/// each is answered as if it had come alone.
+fn what_goes_together_is_answered_one_by_one(ctx: &Ctx) {
+    // A single shard has nothing that goes together.
+    let twin = Options::new(env!("CARGO_BIN_EXE_ringdove"), 1);
+    let (server, twin) = (ctx.start(), Server::start(&twin));
+    let (mut piped, mut single) = (server.connect(), twin.connect());
+    let mut rng = Rng::new(5);
+    for round in 0..150 {
+        let mut commands: Vec<Vec<String>> = Vec::new();
+        for _ in 0..rng.below(12) + 1 {
+            // Several of a kind in a row.
+            let kind = rng.below(9);
+            for _ in 0..rng.below(6) + 1 {
+                push_some(kind, &mut rng, &mut commands);
+            }
+        }
+        // The end is heard again, in the database that both began with.
+        commands.extend([words(&["CLIENT", "REPLY", "ON"]), words(&["SELECT", "0"])]);
+        commands.push(words(&["ECHO", "end"]));
+        let bytes: Vec<u8> = commands.iter().flat_map(|words| encode(words)).collect();
+        piped.send_bytes(&bytes);
+        single.send_bytes(&bytes);
+        for at in 0.. {
+            let (one, other) = (piped.receive(), single.receive());
+            assert_eq!(one, other, "reply {at} of round {round} to {commands:?}");
+            if one == Value::Bulk(b"end".to_vec()) {
+                break;
+            }
+        }
+    }
+    let calls = |text: &str| -> Vec<(String, String)> {
+        let lines = text.lines().filter_map(|line| line.split_once(":calls="));
+        let lines = lines.map(|(name, rest)| (name, rest.split(',').next().expect("a number")));
+        lines
+            .map(|(name, n)| (name.to_owned(), n.to_owned()))
+            .collect()
+    };
+    let [one, other] = [&mut piped, &mut single].map(|conn| {
+        let mut calls = calls(&conn.call(&["INFO", "commandstats"]).text());
+        calls.sort();
+        calls
+    });
+    assert!(one.iter().any(|(name, _)| name == "cmdstat_mset"));
+    assert_eq!(one, other, "each is counted");
+}
+
+fn words(words: &[&str]) -> Vec<String> {
+    words.iter().map(|word| (*word).to_owned()).collect()
+}
+
+/// One command or one block of a kind, over a few keys.
+fn push_some(kind: usize, rng: &mut Rng, commands: &mut Vec<Vec<String>>) {
+    let some_key = |rng: &mut Rng| key(rng.below(KEYS));
+    let many = |name: &str, values: bool, rng: &mut Rng| {
+        let mut command = words(&[name]);
+        for _ in 0..rng.below(6) + 1 {
+            command.push(some_key(rng));
+            if values {
+                command.push(rng.below(100).to_string());
+            }
+        }
+        command
+    };
+    match kind {
+        0 | 1 => commands.push(many("MSET", true, rng)),
+        2 | 3 => commands.push(many("MGET", false, rng)),
+        4 => commands.push(many("EXISTS", false, rng)),
+        5 => commands.push(many("DEL", false, rng)),
+        6 => commands.push(words(&["SELECT", ["0", "1"][rng.below(2)]])),
+        7 => {
+            commands.push(words(&["MULTI"]));
+            for _ in 0..rng.below(4) + 1 {
+                match rng.below(5) {
+                    0 => commands.push(many("MGET", false, rng)),
+                    1 => commands.push(many("MSET", true, rng)),
+                    2 => commands.push(words(&["GET", &some_key(rng)])),
+                    3 => commands.push(words(&["APPEND", &some_key(rng), "7"])),
+                    _ if rng.one_in(8) => commands.push(words(&["SELECT", "1"])),
+                    _ => commands.push(words(&["LPUSH", &some_key(rng), "wrong type or not"])),
+                }
+            }
+            commands.push(words(&["EXEC"]));
+        }
+        _ => {
+            let how = if rng.one_in(4) { "OFF" } else { "SKIP" };
+            if rng.one_in(3) {
+                commands.push(words(&["CLIENT", "REPLY", how]));
+            }
+            commands.push(words(&["APPEND", &some_key(rng), "8"]));
+        }
     }
 }
