@@ -269,6 +269,7 @@ impl Engine {
     pub fn has_work(&self) -> bool {
         !self.resumable.is_empty()
             || !self.dirty.is_empty()
+            || self.subscribers.are_behind()
             || self.trackers.has_broadcasts()
             || self.outgoing.iter().any(|out| !out.buf.is_empty())
     }

@@ -298,7 +298,8 @@ impl Engine {
     /// Frees the slot of a connection that is gone if nothing waits for it.
     pub(super) fn free_if_done(&mut self, conn: ConnId) {
         let session = self.session(conn);
-        if session.fd == -1 && session.waiting == 0 && !session.is(flag::DIRTY) {
+        let listed = session.is(flag::DIRTY | flag::HEARS);
+        if session.fd == -1 && session.waiting == 0 && !listed {
             self.sessions[conn as usize] = None;
             self.free.push(conn);
             self.shard.node.connection_gone(self.shard.id);

@@ -6,8 +6,14 @@
 //! every shard) knows it, too, so that nothing which is published after it is missed. A connection's
 //! messages stand among its replies in the order in which they arrive; a message is encoded once for
 //! all that are to have it, whichever protocol they speak: only the first byte differs.
+//!
+//! A message to many is not sent to all of them in one turn: what the kernel does for a send takes far
+//! longer than what we do for a message, and publishers that have their answer would wait for it. Some
+//! are sent what they are to have, then the loop looks around; whatever is published meanwhile goes to
+//! those who come later with the same send. So the more is published, the fewer sends a message takes,
+//! and the last one hears no later than if all had been sent to at once.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -25,6 +31,11 @@ use crate::shard::channels::{Class, Published, is_notice};
 
 /// Memory of an encoded message that is kept for the next one.
 const LINE_KEPT_MAX: usize = 64 * 1024;
+
+/// So many connections are sent in a turn what was published, or as many more as it takes for what
+/// waits not to grow over more turns than these.
+const HEARERS_MIN: usize = 16;
+const TURNS_TO_TELL: usize = 8;
 
 /// What a connection subscribes to.
 #[derive(Default)]
@@ -63,6 +74,15 @@ pub struct Subscribers {
     confirming: Vec<Option<Confirming>>,
     /// The message that is being handed out.
     line: Output,
+    /// Connections that have not been sent yet what was published; flagged HEARS.
+    hearers: VecDeque<ConnId>,
+}
+
+impl Subscribers {
+    /// Whether somebody has not been sent yet what was published.
+    pub(super) fn are_behind(&self) -> bool {
+        !self.hearers.is_empty()
+    }
 }
 
 /// A confirmation that is sent when all owners know.
@@ -469,11 +489,25 @@ impl Engine {
     fn push_line(&mut self, conns: &[ConnId]) {
         let line = std::mem::take(&mut self.subscribers.line);
         for &conn in conns {
-            if push(self.session(conn), &line) {
-                self.mark_dirty(conn);
+            let session = self.session(conn);
+            if push(session, &line) && !session.is(flag::HEARS) {
+                session.flags |= flag::HEARS;
+                self.subscribers.hearers.push_back(conn);
             }
         }
         self.subscribers.line = line;
+    }
+
+    /// Lists those connections for the reactor that are sent in this turn what was published.
+    pub fn let_hear(&mut self) {
+        let waiting = self.subscribers.hearers.len();
+        let now = (waiting / TURNS_TO_TELL).max(HEARERS_MIN).min(waiting);
+        for _ in 0..now {
+            let conn = self.subscribers.hearers.pop_front();
+            let conn = conn.expect("no more than there are");
+            self.session(conn).flags &= !flag::HEARS;
+            self.mark_dirty(conn);
+        }
     }
 }
 

@@ -146,6 +146,8 @@ pub mod flag {
     pub const GATED: u32 = 1 << 26;
     /// To move to another shard as soon as nothing of it is under way (`connection-migration`).
     pub const LEAVING: u32 = 1 << 27;
+    /// Listed for what was published.
+    pub const HEARS: u32 = 1 << 28;
     /// Any of these, and a command does not take the short way.
     pub const SLOW: u32 = NEED_AUTH
         | CLOSE_AFTER_REPLY

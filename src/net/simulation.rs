@@ -180,6 +180,7 @@ impl World {
             }
         }
         engine.room_again();
+        engine.let_hear();
         for conn in std::mem::take(&mut engine.dirty) {
             let sent = std::mem::take(&mut engine.session(conn).out.buf);
             if self.mover == Some((at, conn)) && !sent.is_empty() {

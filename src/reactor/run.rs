@@ -647,6 +647,7 @@ impl Reactor {
     }
 
     fn flush_connections(&mut self) {
+        self.engine.let_hear();
         let mut dirty = std::mem::take(&mut self.engine.dirty);
         for conn in dirty.drain(..) {
             self.flush(conn);
