@@ -144,7 +144,11 @@ fn pop_or_wait(ctx: &mut Ctx<'_>, end: End) -> Outcome {
             reply.array(3);
             reply.bulk(key);
         };
-        if take(ctx, pos, key, end, 1, head, put_scored)? {
+        let rest = |reply: &mut Reply<'_>, score: f64, member: &[u8]| {
+            reply.bulk(member);
+            reply.double(score);
+        };
+        if take(ctx, pos, key, end, 1, head, rest)? {
             return Ok(());
         }
     }
