@@ -45,6 +45,8 @@ pub struct Engine {
     pub(super) free: Vec<ConnId>,
     /// Commands that this turn has parsed.
     pub(super) batch: Batch,
+    /// Scratch of `prefetch`: keys of this shard that the batch wants, with their databases.
+    fetching: Vec<(usize, Pos)>,
     /// What goes to each shard with this turn's batch.
     pub outgoing: Vec<Output>,
     /// Connections with something to send or to close, for the reactor; flagged DIRTY.
@@ -150,6 +152,7 @@ impl Engine {
             batch: Batch::default(),
             outgoing: (0..shards).map(|_| Output::default()).collect(),
             dirty: Vec::new(),
+            fetching: Vec::new(),
             large: Vec::new(),
             resumable: Vec::new(),
             want_room: Vec::new(),
@@ -638,38 +641,38 @@ impl Engine {
 
     /// Brings what the commands will look up into the cache, in passes, so that the misses of
     /// many commands overlap.
-    fn prefetch(&self, batch: &Batch) {
+    fn prefetch(&mut self, batch: &Batch) {
         if batch.commands.len() < 2 {
             return;
         }
-        let db_of = |command: &Command| match command.origin {
-            Origin::Local(input) => {
-                let conn = batch.inputs[input as usize].conn;
-                self.sessions[conn as usize]
-                    .as_deref()
-                    .map_or(0, |s| usize::from(s.db))
-            }
-            Origin::Remote(call) => usize::from(call.db),
-        };
-        let keyed = || batch.commands.iter().filter(|c| c.pos != Pos::default());
-        for command in keyed() {
-            self.shard
-                .keyspace
-                .db(db_of(command))
-                .prefetch_directory(command.pos);
+        let mut own = std::mem::take(&mut self.fetching);
+        own.clear();
+        let keyed = batch.commands.iter().filter(|c| c.pos != Pos::default());
+        own.extend(keyed.filter_map(|command| {
+            let db = match command.origin {
+                Origin::Local(input) => {
+                    if self.shard.owner_at(command.pos) != self.shard.id {
+                        return None; // its owner does
+                    }
+                    let conn = batch.inputs[input as usize].conn;
+                    let session = self.sessions[conn as usize].as_deref();
+                    session.map_or(0, |session| session.db)
+                }
+                Origin::Remote(call) => call.db,
+            };
+            Some((usize::from(db), command.pos))
+        }));
+        let keyspace = &self.shard.keyspace;
+        for (db, pos) in &own {
+            keyspace.db(*db).prefetch_directory(*pos);
         }
-        for command in keyed() {
-            self.shard
-                .keyspace
-                .db(db_of(command))
-                .prefetch_segment(command.pos);
+        for (db, pos) in &own {
+            keyspace.db(*db).prefetch_segment(*pos);
         }
-        for command in keyed() {
-            self.shard
-                .keyspace
-                .db(db_of(command))
-                .prefetch_entry(command.pos);
+        for (db, pos) in &own {
+            keyspace.db(*db).prefetch_entry(*pos);
         }
+        self.fetching = own;
     }
 
     /// After the batch: keeps what a connection has not had executed.

@@ -398,7 +398,7 @@ impl Engine {
             self.recycle(buffer);
         }
         let session = self.session(conn);
-        if session.has_to_send() {
+        if session.has_to_send() || session.is(flag::LEAVING) {
             self.mark_dirty(conn);
         }
         self.end_if_hung_up(conn);

@@ -756,8 +756,8 @@ impl Reactor {
         if left {
             let link = self.links[conn as usize].take().expect("just seen");
             assert!(link.space.is_none(), "nothing is received into memory");
-        } else {
-            self.again.push(conn);
+        } else if departure != Departure::Later || self.engine.session(conn).waiting == 0 {
+            self.again.push(conn); // else the answer that it waits for marks it again
         }
     }
 
