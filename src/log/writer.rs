@@ -32,8 +32,9 @@ use crate::txn::DbIndex;
 const HALF_BYTES: usize = super::block::BLOCK_BYTES / 2;
 /// Blocks in one flush, at most: 1 MiB is a millisecond or less, which what comes meanwhile waits.
 pub const FLUSH_BLOCKS_MAX: usize = 256;
-/// Buffers that are kept for the next flush have at most so many blocks.
-const KEPT_BLOCKS_MAX: usize = 128;
+/// So many buffers are kept for flushes to come, 4 MiB in all: while the disk takes its time over one
+/// flush, what comes fills others.
+const KEPT_MAX: usize = 4;
 /// A segment has at least so many blocks: its header, two positions for the tail, and one more.
 pub const SEGMENT_BLOCKS_MIN: u32 = 4;
 
@@ -99,8 +100,8 @@ pub struct Writer {
     unsynced: SmallVec<[u64; 2]>,
     flushing: bool,
     failed: bool,
-    /// Memory for the next flush.
-    kept: Vec<Block>,
+    /// Memory for the next flushes, empty.
+    kept: Vec<Vec<Block>>,
 }
 
 impl Writer {
@@ -235,7 +236,7 @@ impl Writer {
         match self.filling.back_mut() {
             Some(blocks) if blocks.len() < FLUSH_BLOCKS_MAX => blocks.push(Block::ZERO),
             _ => {
-                let mut blocks = std::mem::take(&mut self.kept);
+                let mut blocks = self.kept.pop().unwrap_or_default();
                 blocks.push(Block::ZERO);
                 self.filling.push_back(blocks);
             }
@@ -406,9 +407,9 @@ impl Writer {
             }
         }
         let mut blocks = flush.blocks;
-        if self.kept.capacity() == 0 && blocks.capacity() <= KEPT_BLOCKS_MAX {
+        if self.kept.len() < KEPT_MAX && blocks.capacity() <= FLUSH_BLOCKS_MAX {
             blocks.clear();
-            self.kept = blocks;
+            self.kept.push(blocks);
         }
     }
 }
