@@ -117,7 +117,7 @@ pub struct Batch {
     pub decoded: Vec<Vec<u8>>,
     /// Commands before this one have been looked at for volleys.
     pub surveyed: usize,
-    /// Commands of many keys before this one have begun together with an earlier one.
+    /// Commands before this one have been taken up, together with an earlier one.
     pub begun: usize,
 }
 

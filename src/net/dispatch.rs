@@ -60,6 +60,11 @@ impl Engine {
         if input.stopped {
             return;
         }
+        if at < batch.begun {
+            input.last_row = command.row;
+            input.executed += 1;
+            return; // it went with the one before it
+        }
         let conn = input.conn;
         let session = self.sessions[conn as usize].as_deref_mut().expect("in use");
         let careful = session.is(flag::SLOW) || self.slow != 0;
@@ -419,9 +424,6 @@ impl Engine {
         }
         if self.shard.node.shards == 1 {
             return self.run_here(conn, batch, command, spec);
-        }
-        if batch.begun > 0 && batch.place_of(command) < batch.begun {
-            return Flow::Done;
         }
         if looks_up(spec, batch.args_of(command)) {
             return self.run_sort(conn, batch, command);
