@@ -32,9 +32,9 @@ use crate::txn::DbIndex;
 const HALF_BYTES: usize = super::block::BLOCK_BYTES / 2;
 /// Blocks in one flush, at most: 1 MiB is a millisecond or less, which what comes meanwhile waits.
 pub const FLUSH_BLOCKS_MAX: usize = 256;
-/// So many buffers are kept for flushes to come, 4 MiB in all: while the disk takes its time over one
+/// So many buffers are kept for flushes to come, 8 MiB in all: while the disk takes its time over one
 /// flush, what comes fills others.
-const KEPT_MAX: usize = 4;
+const KEPT_MAX: usize = 8;
 /// A segment has at least so many blocks: its header, two positions for the tail, and one more.
 pub const SEGMENT_BLOCKS_MIN: u32 = 4;
 
@@ -236,7 +236,13 @@ impl Writer {
         match self.filling.back_mut() {
             Some(blocks) if blocks.len() < FLUSH_BLOCKS_MAX => blocks.push(Block::ZERO),
             _ => {
+                // Behind a full one it will be full, too: it does not grow by copying.
+                let wanted = match self.filling.is_empty() {
+                    true => 1,
+                    false => FLUSH_BLOCKS_MAX,
+                };
                 let mut blocks = self.kept.pop().unwrap_or_default();
+                blocks.reserve_exact(wanted);
                 blocks.push(Block::ZERO);
                 self.filling.push_back(blocks);
             }

@@ -91,10 +91,17 @@ pub(super) fn put_request<'a>(out: &mut Vec<u8>, words: impl ExactSizeIterator<I
 
 #[inline]
 fn put_head(out: &mut Vec<u8>, kind: u8, number: usize) {
-    if number < 10 {
-        return out.extend_from_slice(&[kind, b'0' + number as u8, b'\r', b'\n']);
+    let digit = |n: usize| b'0' + n as u8;
+    match number {
+        0..10 => out.extend_from_slice(&[kind, digit(number), b'\r', b'\n']),
+        10..100 => {
+            let (tens, ones) = (digit(number / 10), digit(number % 10));
+            out.extend_from_slice(&[kind, tens, ones, b'\r', b'\n']);
+        }
+        _ => {
+            out.push(kind);
+            out.extend_from_slice(format_i64(number as i64, &mut [0; I64_TEXT_MAX]));
+            out.extend_from_slice(b"\r\n");
+        }
     }
-    out.push(kind);
-    out.extend_from_slice(format_i64(number as i64, &mut [0; I64_TEXT_MAX]));
-    out.extend_from_slice(b"\r\n");
 }
