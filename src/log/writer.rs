@@ -313,7 +313,9 @@ impl Writer {
     fn take(&mut self, count: usize, to_spare: bool, how: How, committed: Lsn) -> Flush {
         let mut blocks = self.filling.pop_front().expect("blocks are there");
         if count < blocks.len() {
-            self.filling.push_front(blocks.split_off(count));
+            let mut later = self.kept.pop().unwrap_or_default();
+            later.extend(blocks.drain(count..));
+            self.filling.push_front(later);
         }
         let from = self.filling_from;
         let all = self.filling.is_empty();

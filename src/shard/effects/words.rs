@@ -89,7 +89,7 @@ pub(super) fn put_request<'a>(out: &mut Vec<u8>, words: impl ExactSizeIterator<I
     }
 }
 
-#[inline]
+#[inline(always)]
 fn put_head(out: &mut Vec<u8>, kind: u8, number: usize) {
     let digit = |n: usize| b'0' + n as u8;
     match number {
