@@ -32,10 +32,13 @@ use crate::shard::channels::{Class, Published, is_notice};
 /// Memory of an encoded message that is kept for the next one.
 const LINE_KEPT_MAX: usize = 64 * 1024;
 
-/// So many connections are sent in a turn what was published, or as many more as it takes for what
-/// waits not to grow over more turns than these.
+/// So many connections are sent in a turn what was published, or this part of all that wait for it,
+/// whichever is more.
 const HEARERS_MIN: usize = 16;
 const TURNS_TO_TELL: usize = 8;
+/// A connection that is to be sent so many bytes does not wait for others: a send of that size is worth
+/// its price, and what waits stays below the limit of its output.
+const HEARD_AT_ONCE_BYTES: usize = 16 * 1024;
 
 /// What a connection subscribes to.
 #[derive(Default)]
@@ -490,7 +493,12 @@ impl Engine {
         let line = std::mem::take(&mut self.subscribers.line);
         for &conn in conns {
             let session = self.session(conn);
-            if push(session, &line) && !session.is(flag::HEARS) {
+            if !push(session, &line) {
+                continue;
+            }
+            if session.out.len() >= HEARD_AT_ONCE_BYTES {
+                self.mark_dirty(conn);
+            } else if !session.is(flag::HEARS) {
                 session.flags |= flag::HEARS;
                 self.subscribers.hearers.push_back(conn);
             }
