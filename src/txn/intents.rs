@@ -155,7 +155,7 @@ impl<T: Types> Intents<T> {
     /// Whether a waiting client may be served now that needs these claims.
     pub(super) fn admits_service(&self, claims: &[Claim]) -> bool {
         let one_stops = |txn: TxnId, held: LockMode, mode| {
-            let holds = || matches!(self.entries[&txn].state, State::Held { .. });
+            let holds = || self.entries[&txn].is_held();
             held.conflicts(mode) && (txn.is_service() || holds())
         };
         self.none_stops(claims, Node::blocks_service, one_stops)
@@ -330,7 +330,7 @@ impl<T: Types> Intents<T> {
                     Work::Parked { connection, .. } => Some(connection),
                     Work::Part { .. } => None,
                 },
-                held: matches!(entry.state, State::Held { .. }),
+                held: entry.is_held(),
                 wounded: entry.state == State::Held { wounded: true },
                 locks: entry.needs,
                 clear: entry.clear,
@@ -410,7 +410,7 @@ impl<T: Types> Intents<T> {
         // Keys that nobody else wants.
         let mut alone = 0;
         for lock in &locks {
-            if lock.position.is_some() && self.is_alone(txn, lock) {
+            if lock.position.is_some() && self.stand_alone(txn, lock) {
                 alone += 1;
                 continue;
             }
@@ -434,9 +434,9 @@ impl<T: Types> Intents<T> {
         entry.locks = locks;
     }
 
-    /// Whether an entry is the only one that wants a key; if somebody else does, the key has a node
-    /// from now on.
-    fn is_alone(&mut self, txn: TxnId, lock: &Lock) -> bool {
+    /// Lists an entry at a key if it is the only one that wants it, and says whether it is. If somebody
+    /// else does, the key has a node from now on, for the caller to queue at.
+    fn stand_alone(&mut self, txn: TxnId, lock: &Lock) -> bool {
         let position = lock.position.expect("the caller looked");
         let key = match self.keys.entry((lock.db, position)) {
             hash_map::Entry::Vacant(place) => {
@@ -479,7 +479,7 @@ impl<T: Types> Intents<T> {
                 .iter()
                 .filter(|&(&holder, entry)| {
                     holder > txn
-                        && matches!(entry.state, State::Held { .. })
+                        && entry.is_held()
                         && entry.locks.iter().any(|held| {
                             held.position.is_none()
                                 && held.db == lock.db
