@@ -106,6 +106,7 @@
 //! written twice); numbering records instead of bytes (a position in the stream orders blocks too).
 pub mod arbiter;
 pub mod block;
+mod checksum;
 pub mod commit;
 pub mod in_flight;
 pub mod manifest;

@@ -3,7 +3,7 @@
 
 use smallvec::SmallVec;
 
-use super::Lsn;
+use super::{Lsn, checksum};
 use crate::mesh::ShardId;
 use crate::txn::{DbIndex, TxnId};
 
@@ -85,7 +85,7 @@ pub fn head(lsn: Lsn, db: DbIndex, kind: &Kind, payload: &[u8]) -> Option<Head> 
     head[8..16].copy_from_slice(&lsn.0.to_le_bytes());
     head[16] = code;
     head[18..20].copy_from_slice(&db.to_le_bytes());
-    let crc = crc32c::crc32c_append(crc32c::crc32c(&head[4..]), payload);
+    let crc = checksum::append(checksum::append(0, &head[4..]), payload);
     head[..4].copy_from_slice(&crc.to_le_bytes());
     Some(head)
 }
@@ -115,7 +115,7 @@ pub fn decode(bytes: &[u8], lsn: Lsn) -> Decoded<'_> {
         return Decoded::Partial;
     };
     let end = HEAD_BYTES + body.len();
-    if crc32c::crc32c(&bytes[4..end]) != number(0) {
+    if checksum::append(0, &bytes[4..end]) != number(0) {
         return Decoded::Wrong("a record whose checksum is wrong");
     }
     let Some((kind, payload)) = decode_kind(head[16], body) else {
