@@ -132,6 +132,11 @@ impl Batch {
         &self.args[command.args_at as usize..(command.args_at + command.argc) as usize]
     }
 
+    /// Bytes of a command's arguments.
+    pub fn bytes_of(&self, command: &Command) -> usize {
+        self.args_of(command).iter().map(|arg| arg.len()).sum()
+    }
+
     /// Where a command stands in `commands`.
     pub fn place_of(&self, command: &Command) -> usize {
         self.commands

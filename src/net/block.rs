@@ -8,9 +8,9 @@
 //!   home goes through the block step by step, see `steps`.
 //!
 //! A block that is a transaction flows with its connection's pipeline like a single command that is
-//! one (see `transaction`), as long as it watches nothing and has commands of keys only. Any other,
-//! and one that changes the connection itself, stands alone: commands before it are answered first,
-//! and those behind it wait.
+//! one (see `transaction`), as long as it watches nothing and has commands on keys that they name.
+//! Any other, one that runs in steps among them, stands alone: it looks at the connection as it is
+//! then, so commands before it are answered first, and those behind it wait.
 
 use smallvec::SmallVec;
 
@@ -49,14 +49,16 @@ struct Survey {
     write: bool,
     /// Every command with keys only reads.
     reads: bool,
-    /// Nothing watches, and no command is about the connection or the server.
+    /// Nothing watches, every command has keys, and the connection is in no special state.
     plain: bool,
+    /// Bytes of the commands.
+    bytes: usize,
 }
 
 impl Survey {
     /// Whether it is a transaction that what its connection sends next need not wait for.
     fn flows(&self) -> bool {
-        self.plain && self.owner == Owner::Several
+        self.plain && !self.whole && self.owner == Owner::Several
     }
 }
 
@@ -87,7 +89,6 @@ impl Engine {
     pub(super) fn exec(&mut self, conn: ConnId, row: RowId) -> Flow {
         let multi = std::mem::take(&mut self.session(conn).info.multi);
         let mut survey = self.survey(&multi);
-        // Those that leave replies out, or remember what this one reads, look at the connection.
         survey.plain &= !self.session(conn).is(flag::SLOW & !flag::MULTI);
         let alone = survey.home || survey.whole || survey.owner == Owner::Several;
         let wait = multi.is_queueing() && self.session(conn).waiting > 0;
@@ -177,6 +178,7 @@ impl Engine {
             write: false,
             reads: true,
             plain: true,
+            bytes: multi.queued_bytes(),
         };
         for key in multi.watched() {
             survey.owner = survey.owner.and(key.owner);
@@ -477,7 +479,8 @@ impl Engine {
             needs.part(own).1.claims.push(NOTHING);
         }
         if survey.flows() {
-            return self.begin_in_flow(conn, needs, job, survey.write);
+            assert!(!matches!(job, Job::Steps(_)), "it looks at the connection");
+            return self.begin_in_flow(conn, needs, job, survey.write, survey.bytes);
         }
         let session = self.session(conn);
         session.flags |= flag::BARRIER;

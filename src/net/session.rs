@@ -269,6 +269,8 @@ pub struct Session {
     pub flowing: u32,
     /// The second number.
     pub flowing_writes: u32,
+    /// Bytes of their commands; those of answered ones count until none is under way.
+    pub flowing_bytes: usize,
     /// Commands from here on whose keys the connection's volley holds.
     pub volley_left: u32,
     /// Writes that wait for other shards.
@@ -349,6 +351,7 @@ impl Session {
             unsure: 0,
             flowing: 0,
             flowing_writes: 0,
+            flowing_bytes: 0,
             volley_left: 0,
             writes_out: 0,
             writes_at: 0,
@@ -414,8 +417,12 @@ impl Session {
     }
 
     /// The same for a transaction that the connection's next one need not wait for.
-    pub fn hold_in_flow(&mut self, write: bool) -> u32 {
+    pub fn hold_in_flow(&mut self, write: bool, bytes: usize) -> u32 {
         self.unsure += 1;
+        if self.flowing == 0 {
+            self.flowing_bytes = 0;
+        }
+        self.flowing_bytes += bytes;
         self.flowing += 1;
         self.flowing_writes += u32::from(write);
         self.take_place(write, false, true)

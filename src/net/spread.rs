@@ -81,8 +81,8 @@ impl Engine {
         let mut needs = Needs::default();
         let mut shares: SmallVec<[Share; 4]> = SmallVec::new();
         let mut places = Places::default();
-        let stretch = self.stretch_of(conn, batch, command, spread, step);
-        for command in &batch.commands[stretch.clone()] {
+        let together = self.together(conn, batch, command, spread, step);
+        for command in &batch.commands[together.clone()] {
             let args = batch.args_of(command);
             for group in args[1..].chunks_exact(step) {
                 let pos = self.shard.pos(group[0]);
@@ -121,7 +121,7 @@ impl Engine {
         let job = match spread {
             Spread::Apply => {
                 let parts = questions.map(|(_, part)| part).collect();
-                Job::Apply(command.row, parts, stretch.len())
+                Job::Apply(command.row, parts, together.len())
             }
             reads => {
                 for (owner, part) in questions {
@@ -133,14 +133,16 @@ impl Engine {
                 }
             }
         };
-        self.begin_in_flow(conn, needs, job, write);
-        batch.begun = stretch.end;
-        batch.surveyed = batch.surveyed.max(stretch.end);
+        let commands = &batch.commands[together.clone()];
+        let bytes = commands.iter().map(|each| batch.bytes_of(each)).sum();
+        self.begin_in_flow(conn, needs, job, write, bytes);
+        batch.begun = together.end;
+        batch.surveyed = batch.surveyed.max(together.end);
         Flow::Done
     }
 
     /// Where the commands stand in the batch that go together with this one, which is the first.
-    fn stretch_of(
+    fn together(
         &mut self,
         conn: ConnId,
         batch: &Batch,
@@ -158,11 +160,11 @@ impl Engine {
             Origin::Remote(_) => None,
         };
         let spec = self.shard.registry.row(command.row).spec;
-        let mut bytes = command.end - command.start;
+        let mut bytes = batch.bytes_of(command);
         let mut keys = command.argc as usize / step;
-        let together = batch.commands[at + 1..].iter().take_while(|next| {
+        let followers = batch.commands[at + 1..].iter().take_while(|next| {
             let argc = next.argc as usize;
-            bytes += next.end - next.start;
+            bytes += batch.bytes_of(next);
             keys += argc / step;
             next.row == command.row
                 && from(next) == from(command)
@@ -171,7 +173,7 @@ impl Engine {
                 && bytes <= BYTES_TOGETHER_MAX
                 && keys <= KEYS_TOGETHER_MAX
         });
-        at..at + 1 + together.count()
+        at..at + 1 + followers.count()
     }
 }
 

@@ -5,7 +5,8 @@
 //! there. A step runs where its keys live; one whose keys have several owners borrows the entries
 //! for its own time; one that every shard takes part in sends out its parts. A SORT that looks other
 //! keys up borrows its source first, and then what the elements lead to. The next step begins when
-//! the last one is answered.
+//! the last one is answered. Steps use the database, the protocol and CLIENT REPLY of the connection as
+//! they are at that moment, which must not move on meanwhile: it waits (`flag::BARRIER`).
 //!
 //! Time stands still meanwhile, as it does on Redis: every step runs at the time at which everything
 //! was held, and no shard expires anything by itself while it takes part.

@@ -151,12 +151,13 @@ impl Engine {
         if let Some(stall) = self.no_room_for(conn, &needs) {
             return Flow::Wait(stall);
         }
+        let bytes = batch.bytes_of(command);
         let job = Job::Command(own(batch, command));
         let write = spec.flags.has(Flags::WRITE);
         if spec.flags.has(Flags::BLOCKING) {
             self.begin(conn, needs, job, write);
         } else {
-            self.begin_in_flow(conn, needs, job, write);
+            self.begin_in_flow(conn, needs, job, write, bytes);
         }
         Flow::Done
     }
@@ -164,6 +165,9 @@ impl Engine {
     /// Why a transaction of this connection must wait for what is under way.
     pub(super) fn not_yet(&mut self, conn: ConnId, write: bool) -> Option<Stall> {
         let session = self.session(conn);
+        if session.flowing > 0 && session.flowing_bytes >= FLOWING_BYTES_MAX {
+            return Some(Stall::Answers);
+        }
         if write && session.unsure > session.flowing {
             return Some(Stall::Unsure);
         }
@@ -179,9 +183,17 @@ impl Engine {
         shards.find_map(|shard| self.no_room(conn, shard))
     }
 
-    /// Begins a transaction of a connection whose next one need not wait for it.
-    pub(super) fn begin_in_flow(&mut self, conn: ConnId, needs: Needs, job: Job, write: bool) {
-        let seq = self.session(conn).hold_in_flow(write);
+    /// Begins a transaction of a connection whose next one need not wait for it; `bytes`: of its
+    /// commands.
+    pub(super) fn begin_in_flow(
+        &mut self,
+        conn: ConnId,
+        needs: Needs,
+        job: Job,
+        write: bool,
+        bytes: usize,
+    ) {
+        let seq = self.session(conn).hold_in_flow(write, bytes);
         self.begin_at(conn, seq, needs, job, write);
     }
 
@@ -864,6 +876,10 @@ pub(super) fn whole(spec: &Spec, args: &[&[u8]], db: u16) -> SmallVec<[Claim; 2]
         _ => SmallVec::from_iter([Claim::All { mode }]),
     }
 }
+
+/// A connection whose transactions under way have so many bytes of commands waits for their answers:
+/// what it sends meanwhile stays with its input, which is bounded.
+const FLOWING_BYTES_MAX: usize = 1 << 20;
 
 /// A part that claims more keys claims their databases instead: the locks of a million keys would
 /// take longer than the command itself, and the shard has nothing else to give meanwhile.

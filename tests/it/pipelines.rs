@@ -387,6 +387,13 @@ fn push_some(kind: usize, rng: &mut Rng, commands: &mut Vec<Vec<String>>) {
             for _ in 0..rng.below(4) + 1 {
                 match rng.below(5) {
                     0 => commands.push(many("MGET", false, rng)),
+                    _ if rng.one_in(10) => {
+                        let how =
+                            [&["BY", "key:*"][..], &["GET", "key:*"], &["ALPHA"]][rng.below(3)];
+                        let mut sort = words(&["SORT", &some_key(rng)]);
+                        sort.extend(words(how));
+                        commands.push(sort);
+                    }
                     1 => commands.push(many("MSET", true, rng)),
                     2 => commands.push(words(&["GET", &some_key(rng)])),
                     3 => commands.push(words(&["APPEND", &some_key(rng), "7"])),
