@@ -323,6 +323,13 @@ impl<W> ShardLog<W> {
             && self.arbiter.as_ref().is_none_or(Arbiter::is_idle)
     }
 
+    /// Nothing more will be appended: whether nothing is under way any more, since all of it is
+    /// certain to survive or because it has failed.
+    pub fn is_over(&self) -> bool {
+        let failed = matches!(self.refusal, Some(Refusal::Failed(_)));
+        self.is_drained() || failed && !self.writer.is_flushing()
+    }
+
     /// Where the log stands: between two records.
     pub fn mark(&self) -> Mark {
         Mark {
