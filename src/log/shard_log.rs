@@ -473,6 +473,32 @@ mod tests {
         assert!(log.is_drained());
     }
 
+    /// What does not fit into the segment any more goes to the next one at once.
+    #[test]
+    fn a_sync_goes_on_in_the_next_segment() {
+        let mut log = log(0, 1, Policy::EverySecond);
+        let second = 1_000_000;
+        log.segment_prepared();
+        let unit = |payload| Unit {
+            db: 0,
+            kind: &Kind::Effects,
+            keys: Keys::Any,
+            payload,
+        };
+        log.append(&unit(&[0; 20_000])).expect("short");
+        log.append(&unit(&[0; 20_000])).expect("short");
+        let flush = log.begin(5 * second).expect("none for long");
+        log.ended(flush, Ok(()), 5 * second);
+        assert!(!log.is_drained(), "it is more than a segment");
+        assert_eq!(log.next_ms(), Some(5000), "and goes on");
+        let flush = log.begin(5 * second).expect("it goes on");
+        log.ended(flush, Ok(()), 5 * second);
+        assert!(log.is_drained());
+        log.append(&unit(b"SET")).expect("short");
+        assert_eq!(log.next_ms(), Some(6000));
+        assert!(log.begin(5 * second + 900_000).is_none());
+    }
+
     #[test]
     fn every_second_has_one_sync() {
         let mut log = log(0, 1, Policy::EverySecond);
