@@ -23,6 +23,10 @@ use crate::storage::preparing::Preparer;
 
 pub use switch::Phase;
 
+/// What a slot that moves may take in the log: half of what a record holds, as it may grow between the
+/// measuring and the move.
+const SLOT_BYTES_MAX: u64 = 2 << 30;
+
 /// The command that begins a rewriting ends at once: when the base is written it has long ended.
 const SETTLE_MAX: Duration = Duration::from_secs(20);
 
@@ -124,6 +128,8 @@ pub struct Logs {
     write_fault: AtomicI32,
     /// DEBUG LOG-FAULT: whether there is no space for segments.
     space_fault: AtomicBool,
+    /// What a slot that moves may take in the log, bytes.
+    slot_bytes_max: AtomicU64,
 }
 
 impl Logs {
@@ -146,6 +152,7 @@ impl Logs {
             failed: AtomicI32::new(0),
             write_fault: AtomicI32::new(0),
             space_fault: AtomicBool::new(false),
+            slot_bytes_max: AtomicU64::new(SLOT_BYTES_MAX),
         }
     }
 
@@ -166,6 +173,17 @@ impl Logs {
     /// Lets the disk be full for new segments, or not any more.
     pub fn fill_disk(&self, full: bool) {
         self.space_fault.store(full, Ordering::Relaxed);
+    }
+
+    /// What a slot that moves may take in the log, bytes.
+    pub fn slot_bytes_max(&self) -> u64 {
+        self.slot_bytes_max.load(Ordering::Relaxed)
+    }
+
+    /// DEBUG LOG-FAULT: lets it be less.
+    pub fn limit_slots(&self, bytes: u64) {
+        let bytes = bytes.min(SLOT_BYTES_MAX);
+        self.slot_bytes_max.store(bytes, Ordering::Relaxed);
     }
 
     /// Whether it is to be.
