@@ -4,6 +4,7 @@
 //! `RINGDOVE_KILLS=100 cargo test --test kill` kills as often as that; a usual run kills a few times.
 mod faults;
 mod load;
+mod migrating;
 mod moving;
 mod rewriting;
 mod switching;
