@@ -90,6 +90,8 @@ const HELP: &[&str] = &[
     "    Let the next write of the log fail with an error of the system.",
     "LOG-FAULT SPACE <0|1>",
     "    Setting it to 1 lets the disk be full for new segments of the log.",
+    "LOG-FAULT SLOT <bytes>",
+    "    Let a slot that moves take no more than this in the log.",
     "OBJECT <key>",
     "    Show low level info about `key` and associated value.",
     "PAUSE-CRON <0|1>",
@@ -152,6 +154,8 @@ enum Order<'a> {
     WriteFault(i32),
     /// Whether there is no space for new segments of the log.
     SpaceFault(bool),
+    /// Bytes that a slot that moves may take in the log.
+    SlotFault(u64),
     Populate {
         count: i64,
         prefix: &'a [u8],
@@ -233,6 +237,9 @@ impl<'a> Order<'a> {
             }
             (b"log-fault", [what, on]) if what.eq_ignore_ascii_case(b"space") => {
                 Self::SpaceFault(lenient(on) != 0)
+            }
+            (b"log-fault", [what, bytes]) if what.eq_ignore_ascii_case(b"slot") => {
+                Self::SlotFault(positive(bytes)? as u64)
             }
             (b"transactions", []) => Self::Transactions,
             (b"change-repl-id" | b"jmap", []) => Self::Nothing,
@@ -330,6 +337,7 @@ fn part(ctx: &mut PartCtx<'_>) -> Outcome {
         }
         Order::SkipChecksums(skip) => shard.verifies_dumps = !skip,
         Order::SpaceFault(on) => shard.node.logs.fill_disk(on),
+        Order::SlotFault(bytes) => shard.node.logs.limit_slots(bytes),
         Order::Reload => reload(shard),
         Order::Digest => {
             for db in 0..shard.keyspace.databases() {
@@ -413,6 +421,7 @@ fn merge(ctx: &mut MergeCtx<'_>) -> Outcome {
         | Order::SkipChecksums(_)
         | Order::Reload
         | Order::SpaceFault(_)
+        | Order::SlotFault(_)
         | Order::ActiveExpire(_)
         | Order::PauseCron(_)
         | Order::Sleep(_)

@@ -6,6 +6,8 @@
 //! ```text
 //! ringdove-log 1                       format
 //! base 2                               a snapshot that the logs build on, if there is one
+//! used 5                               epochs up to this one may have been written under, though they
+//!                                      are not named here: logs that were to be turned on
 //! epoch 3 blocks 16384 moved           a process, and the blocks of its segments; whether slots had
 //!                                      moved before its logs begin
 //! shard 0 from 500 segment 2 to 81236  its logs: first LSN, the segment that it lies in (0 is not
@@ -81,6 +83,9 @@ impl Generation {
 pub struct Manifest {
     /// The number of the snapshot that is loaded before the logs.
     pub base: Option<u64>,
+    /// Segments of epochs up to this one may be there though no generation names them: none is used
+    /// again. 0: of none.
+    pub used: u32,
     /// In the order in which they are replayed.
     pub generations: Vec<Generation>,
 }
@@ -121,7 +126,7 @@ impl Manifest {
             before.is_none_or(Generation::is_sealed),
             "one runs at a time"
         );
-        let epoch = before.map_or(0, |last| last.epoch) + 1;
+        let epoch = self.next_epoch();
         let from = |shard: u16| {
             let log = before.and_then(|last| last.logs.get(usize::from(shard)));
             log.and_then(|log| log.to).unwrap_or_default()
@@ -139,6 +144,27 @@ impl Manifest {
             moved: false,
             logs,
         });
+        self.used = 0;
+    }
+
+    /// The epoch of logs that begin now: nobody has written under it.
+    fn next_epoch(&self) -> u32 {
+        let last = self.generations.last().map_or(0, |last| last.epoch);
+        last.max(self.used) + 1
+    }
+
+    /// Takes an epoch for logs that are to be written before they are named here.
+    pub fn reserve(&mut self) {
+        self.used = self.next_epoch();
+    }
+
+    /// Logs that were written under the epoch that was [reserved](Self::reserve) replace all others,
+    /// with a base that holds what those say.
+    pub fn replace(&mut self, generation: Generation, base: u64, marks: &[Mark], moved: bool) {
+        assert_eq!(generation.epoch, self.used, "the epoch was reserved");
+        self.generations = vec![generation];
+        self.used = 0;
+        self.rebase(base, marks, moved);
     }
 
     /// The logs build on a new base, which holds what they said before these marks: those of all
@@ -161,6 +187,9 @@ impl Manifest {
         let mut text = format!("{FORMAT}\n");
         if let Some(base) = self.base {
             writeln!(text, "base {base}").expect("memory takes it");
+        }
+        if self.used > 0 {
+            writeln!(text, "used {}", self.used).expect("memory takes it");
         }
         for generation in &self.generations {
             let (epoch, blocks) = (generation.epoch, generation.segment_blocks);
@@ -222,6 +251,16 @@ impl Manifest {
                     return Err("a base that does not stand first");
                 }
                 self.base = Some(number.parse().map_err(|_| "no number of a base")?);
+                Ok(())
+            }
+            ["used", epoch] => {
+                if self.used > 0 || !self.generations.is_empty() {
+                    return Err("used epochs that do not stand first");
+                }
+                self.used = epoch.parse().map_err(|_| "no epoch")?;
+                if self.used == 0 || self.used >= u32::MAX - 1 {
+                    return Err("no epoch");
+                }
                 Ok(())
             }
             ["epoch", epoch, "blocks", blocks, ref rest @ ..] => {
@@ -331,6 +370,41 @@ mod tests {
     }
 
     #[test]
+    fn logs_that_were_turned_on_replace_all_others() {
+        let mut manifest = manifest();
+        manifest.reserve();
+        manifest.reserve(); // the first time a crash came in between
+        assert_eq!(manifest.used, 4);
+        let text = manifest.encode();
+        assert!(text.contains("base 3\nused 4\nepoch 1 "), "{text}");
+        assert_eq!(Manifest::decode(text.as_bytes()), Ok(manifest.clone()));
+        let mut other = manifest.clone();
+        other.seal(&[Lsn(100), Lsn(7), Lsn(0)]);
+        other.begin(1, 64);
+        assert_eq!((other.used, other.generations[2].epoch), (0, 5));
+        let log = Extent {
+            from: Lsn(20),
+            segment: 0,
+            to: None,
+        };
+        let generation = Generation {
+            epoch: 4,
+            segment_blocks: 64,
+            moved: false,
+            logs: vec![log],
+        };
+        let mark = Mark {
+            lsn: Lsn(20),
+            segment: 0,
+        };
+        manifest.replace(generation, 4, &[mark], false);
+        assert_eq!((manifest.base, manifest.used), (Some(4), 0));
+        assert_eq!(manifest.generations.len(), 1);
+        let text = manifest.encode();
+        assert_eq!(Manifest::decode(text.as_bytes()), Ok(manifest));
+    }
+
+    #[test]
     fn no_change_passes() {
         let text = manifest().encode().into_bytes();
         for at in 0..text.len() {
@@ -360,6 +434,10 @@ mod tests {
             "nonsense",
             "base x",
             "base 1\nbase 2",
+            "used 0",
+            "used 1\nused 2",
+            "used 4294967294",
+            "epoch 1 blocks 64\nshard 0 from 0\nused 2",
             "epoch 1 blocks 64\nshard 0 from 0\nbase 1",
         ] {
             let mut text = format!("{FORMAT}\n{lines}\n");

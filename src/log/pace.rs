@@ -1,5 +1,6 @@
 //! When a log is flushed: `appendfsync`.
 
+use super::Lsn;
 use super::writer::{How, Writer};
 
 /// `appendfsync`.
@@ -36,6 +37,8 @@ impl Policy {
 pub struct Pace {
     /// When the last sync began.
     synced_ms: u64,
+    /// What it is to make durable. A flush ends at the end of its segment: it may take several.
+    goal: Lsn,
     write_bytes: usize,
 }
 
@@ -44,6 +47,7 @@ impl Pace {
     pub fn new(write_bytes: usize) -> Self {
         Self {
             synced_ms: 0,
+            goal: Lsn::default(),
             write_bytes,
         }
     }
@@ -51,7 +55,10 @@ impl Pace {
     /// The flush that is due now, if any. The caller begins it at once.
     pub fn due(&mut self, policy: Policy, writer: &Writer, now_ms: u64) -> Option<How> {
         if now_ms >= self.next_ms(policy, writer)? {
-            self.synced_ms = now_ms;
+            if !self.goes_on(writer) {
+                self.synced_ms = now_ms;
+                self.goal = self.goal.max(writer.end());
+            }
             return Some(How::Sync);
         }
         (writer.waiting_whole_bytes() >= self.write_bytes).then_some(How::Whole)
@@ -60,6 +67,15 @@ impl Pace {
     /// When the next sync is due, in Unix milliseconds.
     pub fn next_ms(&self, policy: Policy, writer: &Writer) -> Option<u64> {
         let due = writer.is_dirty() && !writer.is_flushing() && !writer.has_failed();
-        due.then_some(self.synced_ms + policy.pause_ms())
+        let pause_ms = match self.goes_on(writer) {
+            true => 0,
+            false => policy.pause_ms(),
+        };
+        due.then_some(self.synced_ms + pause_ms)
+    }
+
+    /// Whether the sync that has begun last goes on: what is left of it waits for no other second.
+    fn goes_on(&self, writer: &Writer) -> bool {
+        writer.durable() < self.goal && !writer.is_starved()
     }
 }

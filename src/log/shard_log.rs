@@ -323,6 +323,13 @@ impl<W> ShardLog<W> {
             && self.arbiter.as_ref().is_none_or(Arbiter::is_idle)
     }
 
+    /// Nothing more will be appended: whether nothing is under way any more, since all of it is
+    /// certain to survive or because it has failed.
+    pub fn is_over(&self) -> bool {
+        let failed = matches!(self.refusal, Some(Refusal::Failed(_)));
+        self.is_drained() || failed && !self.writer.is_flushing()
+    }
+
     /// Where the log stands: between two records.
     pub fn mark(&self) -> Mark {
         Mark {
@@ -464,6 +471,32 @@ mod tests {
         let flush = log.begin(0).expect("it goes on");
         log.ended(flush, Ok(()), 0);
         assert!(log.is_drained());
+    }
+
+    /// What does not fit into the segment any more goes to the next one at once.
+    #[test]
+    fn a_sync_goes_on_in_the_next_segment() {
+        let mut log = log(0, 1, Policy::EverySecond);
+        let second = 1_000_000;
+        log.segment_prepared();
+        let unit = |payload| Unit {
+            db: 0,
+            kind: &Kind::Effects,
+            keys: Keys::Any,
+            payload,
+        };
+        log.append(&unit(&[0; 20_000])).expect("short");
+        log.append(&unit(&[0; 20_000])).expect("short");
+        let flush = log.begin(5 * second).expect("none for long");
+        log.ended(flush, Ok(()), 5 * second);
+        assert!(!log.is_drained(), "it is more than a segment");
+        assert_eq!(log.next_ms(), Some(5000), "and goes on");
+        let flush = log.begin(5 * second).expect("it goes on");
+        log.ended(flush, Ok(()), 5 * second);
+        assert!(log.is_drained());
+        log.append(&unit(b"SET")).expect("short");
+        assert_eq!(log.next_ms(), Some(6000));
+        assert!(log.begin(5 * second + 900_000).is_none());
     }
 
     #[test]

@@ -167,8 +167,12 @@ impl Engine {
         let shard = &self.shard;
         let (node, config) = (&shard.node, &shard.config);
         let idle = node.saver.running().is_none() && self.slow & slow::LOADING == 0;
-        if shard.id.0 != 0 || !idle || !node.logs.are_kept() || node.is_moving() {
+        if shard.id.0 != 0 || !idle || !node.logs.are_on() || node.is_moving() {
             return;
+        }
+        if !node.config().appendonly {
+            // Who has turned it off has gone before all shards were held.
+            return self.run_own(b"CONFIG SET appendonly no\r\n");
         }
         let rewriting = node.logs.rewriting();
         let since = (shard.now_ms / 1000).saturating_sub(rewriting.last_try);

@@ -85,6 +85,8 @@ pub struct Engine {
     pub(super) gates: bool,
     /// The seat of a log that has just begun, until the reactor takes it.
     pub(super) log_seat: Option<crate::server::logs::Seat>,
+    /// A log was closed, until the reactor has closed its files.
+    pub(super) log_closed: bool,
     /// Connections that wait for the logs.
     pub(super) log_waits: Vec<super::log_waits::LogWait>,
     /// CLIENT PAUSE.
@@ -170,6 +172,7 @@ impl Engine {
             journal: None,
             gates: false,
             log_seat: None,
+            log_closed: false,
             log_waits: Vec::new(),
             pause: super::pause::Pause::default(),
             moves: super::slots::Moves::default(),

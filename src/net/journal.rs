@@ -17,6 +17,8 @@
 //! the reply waits for the home's log alone. One that only reads leaves parts where something that
 //! it has seen is in flight.
 //!
+//! Logs are turned on and off while the server runs ([`super::log_switch`]).
+//!
 //! # Faults
 //! Without a segment to write to (no space), writes are refused at all shards until there is one.
 //! After a failed write or sync they are refused for good, what waits is never told, and its
@@ -47,16 +49,20 @@ use crate::shard::lending::Ask;
 
 /// A shard's log, and what waits for it.
 pub(super) struct Journal {
-    log: ShardLog<ConnId>,
+    pub(super) log: ShardLog<ConnId>,
+    /// The epoch of the log.
+    epoch: u32,
     /// For each shard what is to reach it once it is certain to survive.
-    held: Vec<Held>,
+    pub(super) held: Vec<Held>,
     /// Connections whose writes wait until the disk has caught up.
-    stalled: Vec<ConnId>,
+    pub(super) stalled: Vec<ConnId>,
+    /// Nothing more is logged, and what tells of something leaves when all logs are closed.
+    pub(super) ending: bool,
 }
 
 /// Messages for one shard that wait.
 #[derive(Default)]
-struct Held {
+pub(super) struct Held {
     bytes: Vec<u8>,
     /// For each LSN that something waits for, where that ends, counted from the first byte ever.
     marks: VecDeque<(Lsn, u64)>,
@@ -106,7 +112,7 @@ impl Held {
     }
 
     /// Releases what waits for no more than `watermark`.
-    fn release(&mut self, watermark: Lsn, bits: u8, into: &mut Vec<u8>) {
+    pub(super) fn release(&mut self, watermark: Lsn, bits: u8, into: &mut Vec<u8>) {
         let mut end = self.gone;
         while let Some(&(lsn, until)) = self.marks.front()
             && lsn <= watermark
@@ -125,22 +131,29 @@ impl Held {
 impl Engine {
     /// The dataset is there: begins the shard's log, if it is to keep one. The reactor takes the seat.
     pub fn take_up_log(&mut self) {
+        if self.take_seat() && self.shard.node.logs.taken_up() {
+            self.shard.node.wake_all();
+        }
+    }
+
+    /// Begins the shard's log, if there is a seat for it; whether there was.
+    pub(super) fn take_seat(&mut self) -> bool {
         let Some(seat) = self.shard.node.logs.take_seat(self.shard.id) else {
-            return;
+            return false;
         };
         let policy = policy(self.shard.config.appendfsync);
         let log = ShardLog::new(seat.identity, seat.segment_blocks, seat.first, policy);
         self.journal = Some(Box::new(Journal {
             log,
+            epoch: seat.identity.epoch,
             held: (0..self.outgoing.len()).map(|_| Held::default()).collect(),
             stalled: Vec::new(),
+            ending: false,
         }));
         self.shard.effects.listen(true);
         self.log_seat = Some(seat);
         self.mind_logs();
-        if self.shard.node.logs.taken_up() {
-            self.shard.node.wake_all();
-        }
+        true
     }
 
     /// This shard is about to tell its part of a base: notes where its log stands.
@@ -165,14 +178,14 @@ impl Engine {
     /// Takes `appendfsync` as it is now.
     pub(super) fn mind_policy(&mut self) {
         let policy = policy(self.shard.config.appendfsync);
-        if let Some(journal) = &mut self.journal {
+        if let Some(journal) = self.journal.as_mut().filter(|journal| !journal.ending) {
             journal.log.set_policy(policy);
         }
         self.mind_gates();
     }
 
     /// Finds out whether what leaves has to wait.
-    fn mind_gates(&mut self) {
+    pub(super) fn mind_gates(&mut self) {
         let waits = |journal: &Journal| {
             journal.log.policy() == Policy::Always
                 && !matches!(journal.log.refusal(), Some(Refusal::Failed(_)))
@@ -192,6 +205,9 @@ impl Engine {
         let Some(journal) = &mut self.journal else {
             return;
         };
+        if !self.shard.node.logs.are_kept() {
+            return self.pass_over_units();
+        }
         let effects = &mut self.shard.effects;
         if !effects.has_units() || effects.is_held() {
             return;
@@ -267,13 +283,14 @@ impl Engine {
     }
 
     /// Something has happened to the log: carries out what that means.
-    fn log_changed(&mut self) {
+    pub(super) fn log_changed(&mut self) {
         let Some(journal) = &mut self.journal else {
             return;
         };
         while let Some((to, message)) = journal.log.next_message() {
             let buf = &mut self.outgoing[to.index()].buf;
             let at = wire::begin(buf, kind::LOG);
+            buf.extend_from_slice(&journal.epoch.to_le_bytes());
             message.encode(buf);
             wire::end(buf, at);
         }
@@ -297,12 +314,20 @@ impl Engine {
         if logs.say(self.shard.id, refusal, full) || waited_for {
             self.shard.node.wake_all();
         }
+        self.mind_end_of_log();
     }
 
-    /// The log of another shard says something.
-    pub(super) fn on_log(&mut self, from: ShardId, mut bytes: &[u8]) {
-        let message = Message::decode(&mut bytes);
-        if let Some(journal) = &mut self.journal {
+    /// The log of another shard says something. One that was ended without success may have left words
+    /// on their way to the one after it.
+    pub(super) fn on_log(&mut self, from: ShardId, bytes: &[u8]) {
+        let (epoch, mut message) = bytes.split_first_chunk().expect("an epoch stands first");
+        let message = Message::decode(&mut message);
+        let epoch = u32::from_le_bytes(*epoch);
+        if let Some(journal) = self
+            .journal
+            .as_mut()
+            .filter(|journal| journal.epoch == epoch)
+        {
             journal.log.handle(from, message);
         }
         self.log_changed();
@@ -310,12 +335,12 @@ impl Engine {
 
     /// The logs of the process let clients write, or do not any more.
     pub fn mind_logs(&mut self) {
-        let Some(journal) = &mut self.journal else {
-            return;
-        };
+        self.log_units();
+        let kept = self.shard.node.logs.are_kept();
         let refusal = self.shard.node.logs.refusal();
-        let full = self.shard.node.logs.are_full();
-        if let Some(Refusal::Failed(error)) = refusal
+        let full = kept && self.shard.node.logs.are_full();
+        if let Some(journal) = &mut self.journal
+            && let Some(Refusal::Failed(error)) = refusal
             && !matches!(journal.log.refusal(), Some(Refusal::Failed(_)))
         {
             journal.log.fail(error);
@@ -324,12 +349,13 @@ impl Engine {
             self.give_up_waiting();
         }
         self.end_log_waits();
-        self.set_slow(slow::UNLOGGED, refusal.is_some());
+        self.set_slow(slow::UNLOGGED, kept && refusal.is_some());
         self.set_slow(slow::LOG_FULL, full);
         if !full && let Some(journal) = &mut self.journal {
             self.resumable.append(&mut journal.stalled);
         }
         self.mind_gates();
+        self.mind_end_of_log();
     }
 
     fn set_slow(&mut self, bit: u32, on: bool) {
@@ -369,6 +395,9 @@ impl Engine {
 
     /// Why the logs refuse a command that writes, as Redis says it.
     pub(super) fn log_refusal(&self) -> Option<Error> {
+        if !self.shard.node.logs.are_kept() {
+            return None;
+        }
         let (Refusal::NoSegment(error) | Refusal::Failed(error)) =
             self.shard.node.logs.refusal()?;
         let why = reason(&std::io::Error::from_raw_os_error(error));
@@ -462,10 +491,10 @@ impl Engine {
         let gated = &mut session.info.gated;
         if !session.out.is_empty() {
             let sure = session.sure_bytes == session.out.len() + session.held.bytes();
-            let needs = if sure || !gates {
-                Lsn::default()
-            } else {
-                journal.log.stats().lsn
+            let needs = match journal.ending {
+                _ if sure || !gates => Lsn::default(),
+                true => Lsn(u64::MAX),
+                false => journal.log.stats().lsn,
             };
             // What is behind waits for what is before it.
             session.sure_bytes = session.held.bytes();
@@ -475,7 +504,7 @@ impl Engine {
                 session.info.gated_bytes += out.len();
                 gated.push_back((needs.max(before), out));
                 session.flags |= flag::GATED;
-                if needs > before {
+                if needs > before && !journal.ending {
                     journal.log.wait(needs, conn);
                 }
             }

@@ -7,6 +7,7 @@
 
 use super::engine::Engine;
 use super::session::ConnId;
+use crate::command::error::Error;
 use crate::log::Lsn;
 use crate::net::batch::RemoteCall;
 use crate::resp::encode::{Output, Reply};
@@ -48,19 +49,27 @@ impl Engine {
         let logs = self.shard.node.clone();
         let logs = &logs.logs;
         for wait in std::mem::take(&mut self.log_waits) {
-            if !wait.token.is_taken() && !logs.are_certain(&wait.ends) {
+            if !wait.token.is_taken() && logs.are_on() && !logs.are_certain(&wait.ends) {
                 self.log_waits.push(wait);
                 continue;
             }
             logs.waiter_went();
             if wait.token.take() {
                 let mut output = Output::default();
-                put_answer(&mut Reply::new(&mut output, wait.call.version), true);
+                let mut reply = Reply::new(&mut output, wait.call.version);
+                match logs.are_on() {
+                    true => put_answer(&mut reply, true),
+                    false => reply.error(NO_LOG.text()),
+                }
                 self.answer(&wait.call, output);
             }
         }
     }
 }
+
+/// There is no log that could be waited for, or not any more.
+pub const NO_LOG: Error =
+    Error::fixed("ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.");
 
 /// The answer: whether the local log has it all, and that no replica has.
 pub fn put_answer(reply: &mut Reply<'_>, certain: bool) {

@@ -7,9 +7,9 @@
 //! on: on Redis all clients wait meanwhile. Who wants one of the keys, or all of them (FLUSHALL, a
 //! snapshot), waits for the target, or for its timeout.
 //!
-//! Each owner's deletions are a unit of their own in its log. Together they need not be whole: the
-//! target has the keys whatever happens here, as on Redis when it ends between two of them. And a key
-//! may expire before it is deleted, so that an owner has nothing to leave.
+//! In the logs the deletions of all owners are one transaction: not for their own sake, as the target
+//! has the keys whatever happens here, but so that with `appendfsync always` the client hears of them
+//! when all of them are durable. A key may expire before it is deleted: its owner's part is empty then.
 
 use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -265,6 +265,9 @@ impl Engine {
             keys.len() == outcome.taken.len(),
             "each parcel has its answer"
         );
+        if !copy && outcome.taken.contains(&true) {
+            self.shard.all_take_part(txn, &mut loans);
+        }
         let taken = keys.into_iter().zip(&outcome.taken);
         for ((owner, key), _) in taken.filter(|(_, taken)| **taken && !copy) {
             let delete = OwnedCommand::new(

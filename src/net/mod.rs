@@ -19,6 +19,7 @@ pub mod idle;
 mod journal;
 pub mod large;
 pub mod limits;
+mod log_switch;
 pub mod log_waits;
 mod migrate;
 pub mod migration;

@@ -44,7 +44,8 @@
 //! slices, in the order of positions; between two of them its keys have two owners, and commands on
 //! several of them are transactions like others ([`crate::shard::ownership`]). What is in a key goes
 //! over as an address, however large. While a log is kept, a slot moves whole (its positions are not the
-//! next process's), and what is in it is written out within the pause: one record, which holds 4 GiB. One request runs at a time.
+//! next process's), and what is in it is written out within the pause: one record, which holds 4 GiB. A
+//! slot that takes more than half of that is refused before. One request runs at a time.
 
 use std::collections::VecDeque;
 
@@ -66,6 +67,8 @@ use crate::shard::ownership::whole_slots;
 const STEP_SLOTS: usize = 16;
 /// The same while logs are kept, each of which may write a block for a step.
 const STEP_SLOTS_LOGGED: usize = 512;
+/// Bytes that a step takes in the log, unless one slot takes more.
+const STEP_BYTES_LOGGED: u64 = 32 << 20;
 /// Keys that move in one pause, at most: some milliseconds.
 pub(super) const STEP_KEYS: usize = 2048;
 
@@ -100,8 +103,8 @@ pub(super) enum SlotsMessage {
     Weighed(Box<Weights>),
     /// Say how much of this may move in one pause.
     Measure { at: u64, end: u64 },
-    /// Up to there.
-    Measured { end: u64 },
+    /// Up to there; None: a slot there takes more in the log than one record may.
+    Measured { end: Option<u64> },
     /// Take up nothing more.
     Pause,
     /// Say how things are with you.
@@ -400,6 +403,14 @@ impl Engine {
         let version = session.version;
         session.complete(leading.seq, |out| {
             let mut reply = Reply::new(out, version);
+            if !leading.stretches.is_empty() {
+                let slot = cursor_slot(leading.at).index();
+                let text = format!(
+                    "ERR slot {slot} holds more than the log takes at once: it can move with appendonly \
+                     no. Those before it have moved"
+                );
+                return reply.error(text.as_bytes());
+            }
             match &leading.request {
                 Request::Move => reply.integer(leading.done.iter().sum::<usize>() as i64),
                 Request::Balance(balance) => balance.report(&leading.done, &mut reply),
@@ -458,10 +469,15 @@ impl Engine {
                 if self.shard.effects.is_on() {
                     let next = cursor_slot(at).index() + 1;
                     end = slot_cursor(whole_slots(end).max(next));
+                    let most = self.shard.node.logs.slot_bytes_max();
+                    let end = self.shard.loggable(at, end, STEP_BYTES_LOGGED, most);
+                    return self.tell_shard(from, SlotsMessage::Measured { end });
                 }
+                let end = Some(end);
                 self.tell_shard(from, SlotsMessage::Measured { end });
             }
-            SlotsMessage::Measured { end } => self.measured(end),
+            SlotsMessage::Measured { end: Some(end) } => self.measured(end),
+            SlotsMessage::Measured { end: None } => self.end_move(),
             SlotsMessage::Take(step) => {
                 let cargo = self.take(from, step);
                 self.tell_shard(from, SlotsMessage::Taken { cargo });

@@ -842,6 +842,11 @@ pub(super) fn whole_db(db: u16) -> Claim {
 /// writes the keyspace as far as the command table says.
 pub(super) fn whole(spec: &Spec, args: &[&[u8]], db: u16) -> SmallVec<[Claim; 2]> {
     let mode = mode_of(spec);
+    if spec.name == "set" {
+        let mode = Mode::Write;
+        let claims = crate::command::server::config::sets_logs(args).then_some(Claim::All { mode });
+        return claims.into_iter().collect();
+    }
     if matches!(
         spec.name,
         "save" | "bgsave" | "bgrewriteaof" | "sync" | "psync"

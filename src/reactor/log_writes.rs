@@ -26,7 +26,8 @@ pub enum Failure {
     Short,
 }
 
-/// Segments of a log that may be written to, and the flush that is under way.
+/// Segments of a log that may be written to, and the flush that is under way. Without one, letting
+/// go of it closes them.
 #[derive(Default)]
 pub struct LogWrites {
     /// By number. Those that no flush names any more are closed.

@@ -514,6 +514,10 @@ impl Reactor {
 
     /// Submits what the log wants written.
     fn flush_log(&mut self) {
+        if self.engine.take_closed_log() {
+            self.orders = None;
+            self.log_writes = LogWrites::default();
+        }
         if let Some(seat) = self.engine.take_log_seat() {
             let orders = Orders::new(seat.preparer, seat.identity, seat.segment_blocks);
             self.orders = Some(orders);

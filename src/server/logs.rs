@@ -2,9 +2,13 @@
 //! whether the logs let clients write. Looked at when the start is over, when something changes and
 //! when INFO asks.
 
+mod switch;
+
 use std::io;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{
+    AtomicBool, AtomicI32, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering,
+};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -16,6 +20,12 @@ use crate::mesh::ShardId;
 use crate::server::config::Appendfsync;
 use crate::storage::directory::Directory;
 use crate::storage::preparing::Preparer;
+
+pub use switch::Phase;
+
+/// What a slot that moves may take in the log: half of what a record holds, as it may grow between the
+/// measuring and the move.
+const SLOT_BYTES_MAX: u64 = 2 << 30;
 
 /// The command that begins a rewriting ends at once: when the base is written it has long ended.
 const SETTLE_MAX: Duration = Duration::from_secs(20);
@@ -45,6 +55,8 @@ struct Word {
     /// Where its log ends, and up to where it is certain to survive.
     end: AtomicU64,
     certain: AtomicU64,
+    /// How far its shard is with ending it.
+    end_of_log: AtomicU8,
 }
 
 /// Where the logs stood when the base that is being written began.
@@ -90,7 +102,13 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 pub struct Logs {
     /// Kept open: it is locked as long as it is.
     directory: Mutex<Option<Directory>>,
-    kept: AtomicBool,
+    phase: AtomicU8,
+    /// Whether logs are to be kept.
+    wanted: AtomicBool,
+    /// Whether a start would read the logs that are kept, since they have a base or begin empty.
+    based: AtomicBool,
+    /// Shards that have not closed their logs yet, while they end.
+    open: AtomicUsize,
     rewriting: Mutex<Rewriting>,
     /// Bytes of the base, and of the logs of processes before this one.
     before: AtomicU64,
@@ -110,6 +128,8 @@ pub struct Logs {
     write_fault: AtomicI32,
     /// DEBUG LOG-FAULT: whether there is no space for segments.
     space_fault: AtomicBool,
+    /// What a slot that moves may take in the log, bytes.
+    slot_bytes_max: AtomicU64,
 }
 
 impl Logs {
@@ -117,7 +137,10 @@ impl Logs {
     pub fn new(shards: usize) -> Self {
         Self {
             directory: Mutex::default(),
-            kept: AtomicBool::new(false),
+            phase: AtomicU8::new(Phase::Off as u8),
+            wanted: AtomicBool::new(false),
+            based: AtomicBool::new(false),
+            open: AtomicUsize::new(0),
             rewriting: Mutex::default(),
             before: AtomicU64::new(0),
             seats: Mutex::default(),
@@ -129,6 +152,7 @@ impl Logs {
             failed: AtomicI32::new(0),
             write_fault: AtomicI32::new(0),
             space_fault: AtomicBool::new(false),
+            slot_bytes_max: AtomicU64::new(SLOT_BYTES_MAX),
         }
     }
 
@@ -149,6 +173,17 @@ impl Logs {
     /// Lets the disk be full for new segments, or not any more.
     pub fn fill_disk(&self, full: bool) {
         self.space_fault.store(full, Ordering::Relaxed);
+    }
+
+    /// What a slot that moves may take in the log, bytes.
+    pub fn slot_bytes_max(&self) -> u64 {
+        self.slot_bytes_max.load(Ordering::Relaxed)
+    }
+
+    /// DEBUG LOG-FAULT: lets it be less.
+    pub fn limit_slots(&self, bytes: u64) {
+        let bytes = bytes.min(SLOT_BYTES_MAX);
+        self.slot_bytes_max.store(bytes, Ordering::Relaxed);
     }
 
     /// Whether it is to be.
@@ -178,12 +213,9 @@ impl Logs {
         let before = locked(&self.directory).replace(directory);
         assert!(before.is_none(), "they begin once");
         locked(&self.rewriting).bytes = self.bytes();
-        self.kept.store(true, Ordering::Release);
-    }
-
-    /// Whether logs are kept.
-    pub fn are_kept(&self) -> bool {
-        self.kept.load(Ordering::Acquire)
+        self.wanted.store(true, Ordering::Release);
+        self.based.store(true, Ordering::Release);
+        self.enter(Phase::Kept);
     }
 
     /// Slots are about to move: the number of the move, for the logs.
@@ -230,8 +262,8 @@ impl Logs {
         marks.of_shards[shard.index()] = Some(mark);
     }
 
-    /// Every shard has marked its log and none has gone on: the marks move to where the logs end.
-    /// Nothing happens where they were not marked.
+    /// Every shard has marked its log and none has gone on: the marks move to where the logs end, and
+    /// logs that begin with this base are kept from now on. Nothing happens where they were not marked.
     pub fn settle_marks(&self) {
         let mut marks = locked(&self.marks);
         let marked = marks.of_shards.iter().flatten().count() == self.words.len();
@@ -243,6 +275,7 @@ impl Logs {
             mark.lsn = end;
         }
         marks.settled = true;
+        self.keep();
     }
 
     /// The marks, as soon as they are settled.
@@ -266,6 +299,9 @@ impl Logs {
     pub fn rebase(&self, number: u64) -> Result<(), String> {
         let marks = self.settled_marks()?;
         let mut directory = locked(&self.directory);
+        if !self.are_kept() {
+            return Err("the log was turned off".into());
+        }
         let directory = directory.as_mut().ok_or("no log is kept")?;
         directory
             .rebase(number, &marks, self.have_slots_moved())
@@ -274,6 +310,7 @@ impl Logs {
             word.from.store(mark.lsn.0, Ordering::Relaxed);
         }
         self.before.store(base_bytes(directory), Ordering::Relaxed);
+        self.based.store(true, Ordering::SeqCst);
         Ok(())
     }
 
@@ -295,6 +332,8 @@ impl Logs {
         if result.is_ok() {
             (rewriting.failures, rewriting.bytes) = (0, bytes);
         }
+        // Without its first base the log is none: it is tried again.
+        rewriting.scheduled |= self.is_without_base();
     }
 
     /// A shard's seat, once.
@@ -351,10 +390,11 @@ impl Logs {
         self.words.iter().map(end).collect()
     }
 
-    /// Whether each log is certain to survive up to there.
+    /// Whether each log is certain to survive up to there; none is that a start would not read.
     pub fn are_certain(&self, ends: &[Lsn]) -> bool {
         let mut logs = self.words.iter().zip(ends);
-        logs.all(|(word, end)| word.certain.load(Ordering::SeqCst) >= end.0)
+        let read = self.are_kept() && self.based.load(Ordering::SeqCst);
+        read && logs.all(|(word, end)| word.certain.load(Ordering::SeqCst) >= end.0)
     }
 
     /// A client waits for the logs to become certain.

@@ -76,7 +76,8 @@ impl Recovered {
     }
 }
 
-fn log_path(config: &Config) -> PathBuf {
+/// Where logs are kept.
+pub(super) fn log_path(config: &Config) -> PathBuf {
     config.dir.0.join(as_path(&config.appenddirname))
 }
 
@@ -118,7 +119,9 @@ pub fn look(
     let path = log_path(&config);
     if config.appendonly && Directory::is_in(&path) {
         let directory = Directory::open(&path).map_err(|error| error.to_string())?;
-        return replay(node, registry, now_ms, directory).map(Some);
+        if !directory.manifest().generations.is_empty() {
+            return replay(node, registry, now_ms, directory).map(Some);
+        }
     }
     let source = import::find(&config)?;
     let loading = source.map(|source| Loading::begin(node, registry, now_ms, source));

@@ -54,6 +54,12 @@ pub fn serve(node: Arc<Node>) {
                 std::process::exit(1);
             }
             log::warning(format_args!("Received {name} scheduling shutdown..."));
+            if node.writes_first_base() {
+                log::warning(format_args!(
+                    "Writing initial AOF, can't exit: {name} received but errors trying to shut down the server"
+                ));
+                continue;
+            }
             node.stop();
         }
     };

@@ -316,6 +316,13 @@ impl Saver {
         running.is_some()
     }
 
+    /// Ends the base that is being written: the logs that were to build on it are turned off.
+    pub fn cancel_base(&self) {
+        if let Some(run) = self.running().filter(|run| run.is_for_logs()) {
+            run.cancelled.store(true, Ordering::Relaxed);
+        }
+    }
+
     /// Waits for the one that is being taken; whether it was written.
     pub fn wait(&self, run: &Run) -> bool {
         let mut running = locked(&self.running);
@@ -470,7 +477,9 @@ fn take(node: &Node, run: &Run, parts: &Receiver<Part>, number: u64, now: u64, t
             if result.is_err() {
                 let _ = fs::remove_file(&temporary); // as above
             }
-            node.logs.rewritten(run.seconds(), &result);
+            if !run.is_cancelled() {
+                node.logs.rewritten(run.seconds(), &result);
+            }
             node.saver.end(node, run, &result, now);
         }
         Target::Client(transfer) => {

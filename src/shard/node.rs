@@ -109,6 +109,13 @@ impl Node {
         self.wake_all();
     }
 
+    /// Whether logs that were turned on are given their first base: an end of the server now would
+    /// lose the dataset.
+    pub fn writes_first_base(&self) -> bool {
+        let running = self.saver.running();
+        self.logs.is_without_base() && running.is_some_and(|run| run.is_for_logs())
+    }
+
     /// Has a shard look at what has come for it.
     pub fn wake(&self, shard: ShardId) {
         (self.wake)(self.calls[shard.index()]);

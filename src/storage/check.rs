@@ -54,8 +54,8 @@ pub fn check(path: &Path, fix: bool, out: &mut impl Write) -> Result<Verdict, Er
                     say(writeln!(out, "Run it with --fix to cut the log there."))?;
                     return Ok(Verdict::Damaged);
                 }
-                let base = directory.manifest().base;
-                directory.store_manifest(cut_at(base, &generations, index, &cuts))?;
+                let manifest = cut_at(directory.manifest(), index, &cuts);
+                directory.store_manifest(manifest)?;
                 say(writeln!(out, "The log has been cut there."))?;
                 return Ok(Verdict::Fixed);
             }
@@ -169,8 +169,9 @@ fn report_cuts(generation: &Generation, cuts: &[Lsn], out: &mut impl Write) -> i
 }
 
 /// The manifest with the logs of one generation cut, and nothing after them.
-fn cut_at(base: Option<u64>, generations: &[Generation], index: usize, cuts: &[Lsn]) -> Manifest {
-    let mut generations = generations.to_vec();
+fn cut_at(manifest: &Manifest, index: usize, cuts: &[Lsn]) -> Manifest {
+    let mut manifest = manifest.clone();
+    let generations = &mut manifest.generations;
     for (log, &cut) in generations[index].logs.iter_mut().zip(cuts) {
         log.to = Some(cut);
     }
@@ -181,7 +182,7 @@ fn cut_at(base: Option<u64>, generations: &[Generation], index: usize, cuts: &[L
     {
         log.to = Some(log.from);
     }
-    Manifest { base, generations }
+    manifest
 }
 
 #[cfg(test)]

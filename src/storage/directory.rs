@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use super::sequential::SequentialFile;
 use super::{Error, NEW};
 use crate::log::block::{BLOCK_BYTES, Found, Place, examine};
-use crate::log::manifest::{Generation, Manifest, Mark};
+use crate::log::manifest::{Extent, Generation, Manifest, Mark};
 use crate::log::record::Record;
 use crate::log::recover::{Reader, Tail};
 use crate::log::{Identity, Lsn};
@@ -33,6 +33,8 @@ const MANIFEST_BYTES_MAX: u64 = 64 << 20;
 pub struct Directory {
     path: PathBuf,
     manifest: Manifest,
+    /// Logs that are written and that the manifest does not name yet.
+    beside: Option<Generation>,
     /// Locked as long as it is open.
     _lock: File,
 }
@@ -64,6 +66,7 @@ impl Directory {
         Ok(Self {
             path: path.to_owned(),
             manifest,
+            beside: None,
             _lock: lock,
         })
     }
@@ -83,7 +86,7 @@ impl Directory {
         self.path.join(format!("{number}.base.rdb"))
     }
 
-    /// Whether a log is kept in a folder, or was.
+    /// Whether a folder has been used for logs.
     pub fn is_in(path: &Path) -> bool {
         path.join(MANIFEST).exists()
     }
@@ -228,13 +231,42 @@ impl Directory {
         Ok(self.manifest.generations.last().expect("it was just begun"))
     }
 
+    /// Takes an epoch for logs that are to [begin beside](Self::begin_beside) those that are named.
+    /// When this returns, that is durable: nobody writes under this epoch again.
+    pub fn reserve(&mut self) -> Result<(), Error> {
+        let mut manifest = self.manifest.clone();
+        manifest.reserve();
+        self.store_manifest(manifest)
+    }
+
+    /// Begins logs that count only when they have a base ([`rebase`](Self::rebase)): until then a
+    /// start reads those that are named. `firsts` are their first LSNs.
+    pub fn begin_beside(&mut self, firsts: &[Lsn], segment_blocks: u32) -> &Generation {
+        assert!(self.manifest.used > 0, "an epoch was reserved");
+        let log = |&from| Extent {
+            from,
+            segment: 0,
+            to: None,
+        };
+        self.beside.insert(Generation {
+            epoch: self.manifest.used,
+            segment_blocks,
+            moved: false,
+            logs: firsts.iter().map(log).collect(),
+        })
+    }
+
     /// Lets the running logs build on a base that is there and durable, and holds everything that the
     /// logs say before these marks, until which slots have `moved` or not. When this returns, that is durable, and what is not needed any
-    /// more is gone or can be used again.
+    /// more is gone or can be used again: all other logs, where the running ones began beside them.
     pub fn rebase(&mut self, base: u64, marks: &[Mark], moved: bool) -> Result<(), Error> {
         let mut manifest = self.manifest.clone();
-        manifest.rebase(base, marks, moved);
+        match &self.beside {
+            Some(generation) => manifest.replace(generation.clone(), base, marks, moved),
+            None => manifest.rebase(base, marks, moved),
+        }
         self.store_manifest(manifest)?;
+        self.beside = None;
         self.recycle()
     }
 

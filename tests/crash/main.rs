@@ -64,6 +64,24 @@ fn what_was_certain_is_recovered() {
     assert!(sum.failures > 0 && sum.rewrites > 0);
 }
 
+/// What `everysec` may lose does not add up over the shards of a transaction: all that a log is cut for
+/// came later than what is missing.
+#[test]
+fn a_crash_costs_the_last_second_with_everysec() {
+    let (mut halves, mut oldest_ms) = (0, 0);
+    for seed in 0..400 {
+        let _named = Named(seed);
+        let mut world = World::new(seed, Fault::None);
+        if let Err(wrong) = world.run_every_second() {
+            panic!("{wrong:?}");
+        }
+        halves += world.tally.halves;
+        oldest_ms = oldest_ms.max(world.tally.oldest_lost_ms);
+    }
+    println!("{halves} logs were cut for transactions; the oldest that was lost: {oldest_ms} ms");
+    assert!(halves > 50 && oldest_ms > 900, "{halves}, {oldest_ms} ms");
+}
+
 /// A fault in what drives the log is found, and soon.
 #[test]
 fn planted_faults_are_found() {

@@ -48,6 +48,11 @@ pub(crate) enum Wrong {
     Half(TxnId),
     Changed,
     Stuck,
+    /// A record is gone that was so many milliseconds old.
+    LostOld {
+        shard: usize,
+        age_ms: u64,
+    },
 }
 
 /// One record as it was appended, or as it was read.
@@ -88,6 +93,8 @@ struct Shard {
     answered: Vec<bool>,
     under_way: Option<UnderWay>,
     appended: Vec<Item>,
+    /// When each was.
+    times: Vec<u64>,
     /// Where the block begins that the last flush left as the tail, and its place.
     tail: Option<(Lsn, Place)>,
     failed: bool,
@@ -112,6 +119,7 @@ pub(crate) struct Tally {
     pub(crate) torn: usize,
     pub(crate) failures: usize,
     pub(crate) rewrites: usize,
+    pub(crate) oldest_lost_ms: u64,
 }
 
 pub(crate) struct World {
@@ -168,6 +176,57 @@ impl World {
         Ok(())
     }
 
+    /// With `everysec`, on a machine that is prompt: whatever the shards' syncs have to do with each
+    /// other's, a crash costs no more than the last second and the time of some flushes: one that is
+    /// under way when a sync is due, and those of the sync, which ends in a later segment.
+    pub(crate) fn run_every_second(&mut self) -> Result<(), Wrong> {
+        const TURN_MS: u64 = 10;
+        const FLUSH_MS: u64 = 50;
+        self.boot();
+        (self.largest, self.failures) = (2000, 0);
+        self.transactions = [0, 30, 80][self.rng.usize(..3)];
+        for at in &mut self.shards {
+            at.log.set_policy(Policy::EverySecond);
+        }
+        let mut begun = vec![0; self.shards.len()];
+        for _ in 0..self.rng.u32(..600) {
+            self.now_ms += TURN_MS;
+            for _ in 0..self.rng.usize(..3) {
+                let shard = self.rng.usize(..self.shards.len());
+                self.write(shard);
+            }
+            while !self.lanes.is_empty() {
+                self.deliver();
+            }
+            for (shard, begun) in begun.iter_mut().enumerate() {
+                while self.shards[shard].log.wants_segment().is_some() {
+                    self.prepare(shard);
+                }
+                if self.shards[shard].under_way.is_none() {
+                    self.begin_flush(shard);
+                    *begun = self.now_ms;
+                }
+                let due = self.now_ms >= *begun + FLUSH_MS;
+                while self.shards[shard].under_way.is_some() && (due || self.rng.bool()) {
+                    self.go_on(shard);
+                }
+            }
+        }
+        self.disk.crash(&mut self.rng);
+        let (_, recovered) = self.recover(0, true)?;
+        for (shard, (at, items)) in self.shards.iter().zip(&recovered).enumerate() {
+            let Some(first) = at.times.get(items.len()) else {
+                continue;
+            };
+            let age_ms = self.now_ms - first;
+            self.tally.oldest_lost_ms = self.tally.oldest_lost_ms.max(age_ms);
+            if age_ms > 1000 + 4 * FLUSH_MS {
+                return Err(Wrong::LostOld { shard, age_ms });
+            }
+        }
+        self.check_recovery()
+    }
+
     /// A process starts: with a new epoch, on any number of shards.
     fn boot(&mut self) {
         let rng = &mut self.rng;
@@ -204,6 +263,7 @@ impl World {
                     answered: Vec::new(),
                     under_way: None,
                     appended: Vec::new(),
+                    times: Vec::new(),
                     tail: None,
                     failed: false,
                 }
@@ -293,6 +353,7 @@ impl World {
         assert_eq!(at.log.in_flight().of_key(key), Some(end), "a read waits");
         at.log.wait(end, at.appended.len());
         at.answered.push(false);
+        at.times.push(self.now_ms);
         at.appended.push(Item {
             kind,
             db,

@@ -16,6 +16,7 @@ crate::cases!(run:
     sockets_are_kept,
     changes_are_told,
     many_wait_for_their_turn,
+    keys_go_while_their_slot_moves,
 );
 
 /// Keys of every type and in several encodings, some with an expiry.
@@ -359,4 +360,47 @@ fn many_wait_for_their_turn(ctx: &Ctx) {
     }
     assert_eq!(target.connect().run("DBSIZE").int(), 60);
     assert_eq!(conns[0].run("DBSIZE").int(), 0);
+}
+
+/// A slot with many keys goes from shard to shard, in slices, while its keys go to another server.
+fn keys_go_while_their_slot_moves(ctx: &Ctx) {
+    const KEYS: usize = 6000;
+    if ctx.shards == 1 || ctx.is_redis() {
+        return;
+    }
+    let (server, target) = (ctx.start(), Server::start(&Options::redis()));
+    let mut conn = server.connect();
+    let keys: Vec<String> = (0..KEYS).map(|n| format!("{{one}}:{n}")).collect();
+    for keys in keys.chunks(500) {
+        let words = keys.iter().flat_map(|key| [key.as_str(), "v"]);
+        let words: Vec<&str> = ["MSET"].into_iter().chain(words).collect();
+        assert_eq!(conn.call(&words), Value::ok());
+    }
+    let slot = 9084; // of `one`
+    let done = std::sync::atomic::AtomicBool::new(false);
+    let moved = std::thread::scope(|scope| {
+        let mover = scope.spawn(|| {
+            let (mut conn, mut moved) = (server.connect(), 0);
+            for to in (0..ctx.shards).cycle() {
+                if done.load(std::sync::atomic::Ordering::Relaxed) {
+                    break;
+                }
+                moved += conn
+                    .run(&format!("RINGDOVE SLOTS MOVE {slot} TO {to}"))
+                    .int();
+            }
+            moved
+        });
+        for keys in keys.chunks(150) {
+            let words = keys.iter().map(String::as_str);
+            let words = ["", "0", "5000", "KEYS"].into_iter().chain(words);
+            let words: Vec<&str> = words.collect();
+            assert_eq!(migrate(&mut conn, &target, &words), Value::ok());
+        }
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+        mover.join().expect("it only moves slots")
+    });
+    assert!(moved > 0, "the slot has not moved");
+    assert_eq!(conn.run("DBSIZE").int(), 0);
+    assert_eq!(target.connect().run("DBSIZE").int(), KEYS as i64);
 }

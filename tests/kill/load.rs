@@ -55,6 +55,11 @@ impl Load {
 
     /// Writes for some time, then kills the server in the middle of it.
     pub fn run(&mut self, server: &Server, time: Duration) {
+        self.run_until(server, || std::thread::sleep(time));
+    }
+
+    /// Writes until this has returned, then kills the server in the middle of it.
+    pub fn run_until(&mut self, server: &Server, over: impl FnOnce()) {
         let stopped = AtomicBool::new(false);
         let mut results = Vec::new();
         std::thread::scope(|scope| {
@@ -65,7 +70,7 @@ impl Load {
                 let from = self.next_value();
                 clients.push(scope.spawn(move || write(conn, number, from, stopped)));
             }
-            std::thread::sleep(time);
+            over();
             self.killed = Some(Instant::now());
             ringdove_rig::signal(server.pid(), 9);
             stopped.store(true, Ordering::Relaxed);

@@ -4,8 +4,10 @@
 //! `RINGDOVE_KILLS=100 cargo test --test kill` kills as often as that; a usual run kills a few times.
 mod faults;
 mod load;
+mod migrating;
 mod moving;
 mod rewriting;
+mod switching;
 
 use ringdove_rig::{Conn, Options, Scratch, Server, Value, eventually, free_ports};
 use std::time::Duration;
@@ -59,10 +61,10 @@ fn nothing_acknowledged_is_lost_on_three_shards() {
     nothing_acknowledged_is_lost(3);
 }
 
-/// A sync is due every second. What transactions over several shards did is certain when all their
-/// parts are durable and the log of the shard that arbitrates says so: that is another second, and
-/// what other shards did after them waits for it, too. And a busy machine may be late.
-const LATE: Duration = Duration::from_millis(3000);
+/// A sync is due every second, for each shard by itself. A log that is cut before a transaction which
+/// lacks a part elsewhere loses nothing older than that part (`tests/crash` knows the times), so it
+/// stays a second; and a busy machine may be late.
+const LATE: Duration = Duration::from_millis(2000);
 
 #[test]
 fn everysec_loses_the_last_moment_at_most() {
@@ -251,8 +253,6 @@ fn clients_are_told_of_the_log() {
     assert_eq!(server.info("aof_last_write_status"), "ok");
     assert_eq!(server.info("aof_pending_bio_fsync"), "0");
     conn.run_ok("CONFIG SET appendfsync no");
-    let answer = conn.run("CONFIG SET appendonly no");
-    assert!(answer.is_error(), "{answer:?}");
 }
 
 fn waitaof(conn: &mut Conn, timeout_ms: u32) -> Vec<i64> {

@@ -127,3 +127,42 @@ fn the_dataset_is_the_same_wherever_its_slots_have_been() {
     let server = start(4, &folder, "");
     assert_eq!(digest(&mut server.connect()), before);
 }
+
+/// A slot is one record of the log: one that would be too long stays where it is, and the log goes on.
+#[test]
+fn a_slot_that_the_log_cannot_take_is_refused() {
+    let folder = Scratch::new();
+    let server = start(2, &folder, "--appendfsync always");
+    let mut conn = server.connect();
+    conn.run_ok("DEBUG LOG-FAULT SLOT 20000");
+    let long = "x".repeat(30_000);
+    conn.call(&["SET", "{b}:long", &long]);
+    conn.call(&["RPUSH", "{a}:list", "1", "2", "3"]);
+    let slot = 3300; // of `b`
+    for to in [0, 1, 0] {
+        let reply = conn.run(&format!("RINGDOVE SLOTS MOVE 0-16383 TO {to}"));
+        if reply.is_error() {
+            let wanted = format!("slot {slot} holds more than the log takes at once");
+            assert!(reply.text().contains(&wanted), "{reply:?}");
+        }
+    }
+    let own = conn.run(&format!("RINGDOVE SLOTS MOVE {slot} TO 0"));
+    let other = conn.run(&format!("RINGDOVE SLOTS MOVE {slot} TO 1"));
+    assert!(own.is_error() != other.is_error(), "{own:?} {other:?}");
+    conn.run_ok("SET after x");
+    assert_eq!(server.info("aof_last_write_status"), "ok");
+    let before = digest(&mut conn);
+    drop(server); // kills it
+    let server = start(2, &folder, "--appendfsync always");
+    let mut conn = server.connect();
+    assert_eq!(digest(&mut conn), before, "{}", server.log());
+    let moved = |conn: &mut ringdove_rig::Conn| {
+        let replies = [0, 1].map(|to| conn.run(&format!("RINGDOVE SLOTS MOVE {slot} TO {to}")));
+        assert!(replies.iter().all(|reply| matches!(reply, Value::Int(_))));
+    };
+    moved(&mut conn);
+    conn.run_ok("DEBUG LOG-FAULT SLOT 20000");
+    conn.run_ok("CONFIG SET appendonly no");
+    moved(&mut conn);
+    assert_eq!(digest(&mut conn), before);
+}

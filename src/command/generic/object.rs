@@ -5,7 +5,7 @@ use crate::command::context::{Ctx, HomeCtx};
 use crate::command::error::{Error, Outcome};
 use crate::command::help;
 use crate::keyspace::{EntryRef, Value};
-use crate::net::log_waits::put_answer;
+use crate::net::log_waits::{NO_LOG, put_answer};
 use crate::resp::number::parse_i64;
 
 const NOT_LFU: Error = Error::fixed(
@@ -125,11 +125,9 @@ pub(super) fn waitaof(ctx: &mut HomeCtx<'_>) -> Outcome {
         .filter(|replicas| *replicas >= 0)
         .ok_or(Error::NOT_POSITIVE)?;
     let timeout_ms = timeout_ms(ctx.args[3])?;
-    let kept = ctx.shard().node.logs.are_kept();
+    let kept = ctx.shard().node.logs.are_on();
     if local > 0 && !kept {
-        return Err(Error::new(
-            "ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.",
-        ));
+        return Err(NO_LOG);
     }
     let certain = kept && ctx.engine.are_logs_certain();
     if local == 0 || certain || ctx.in_exec {

@@ -1,7 +1,8 @@
 //! CONFIG, over the table of directives in `server::config`.
 //!
 //! SET changes the node's configuration at the client's home, all pairs or none, applies what needs
-//! the process, and then every shard takes the new one; OK follows when all have.
+//! the process, and then every shard takes the new one; OK follows when all have. Where it turns the
+//! logs off ([`crate::server::logs`]) it is a transaction that holds everything.
 
 use super::{admin, help, sub};
 use crate::command::context::{HomeCtx, MergeCtx, PartCtx};
@@ -15,6 +16,8 @@ use crate::shard::stats::Stats;
 /// Redis's texts for listening sockets that could not be opened.
 const PORT_TAKEN: &str = "Unable to listen on this port. Check server logs.";
 const ADDRESS_TAKEN: &str = "Failed to bind to specified addresses.";
+/// The same for a log that cannot begin.
+const NO_LOG: &str = "Unable to turn on AOF. Check server logs.";
 
 const ALL_NODES: &[&str] = &["request_policy:all_nodes", "response_policy:all_succeeded"];
 
@@ -49,7 +52,7 @@ pub(super) const SPEC: Spec = Spec {
             run: Run::Gather {
                 prepare: Some(set),
                 part: reload,
-                merge: all_ok,
+                merge: set_everywhere,
             },
             ..admin("2.0.0")
         },
@@ -132,24 +135,30 @@ fn apply(
             ));
         }
     }
-    if is("appendonly") {
-        return Err(set_failed(
-            "appendonly",
-            "the log can only be turned on or off when the server starts",
-        ));
-    }
     if is("dir") {
         std::env::set_current_dir(&config.dir.0)
             .map_err(|error| set_failed("dir", &reason(&error)))?;
+    }
+    let undo = || {
+        if is("dir") {
+            // It was there when the server came here; the failure to be told of is the other one.
+            let _ = std::env::set_current_dir(&before.dir.0);
+        }
+    };
+    let turns_on = is("appendonly") && config.appendonly;
+    if turns_on && let Err(why) = node.logs.turn_on(config) {
+        log::warning(format_args!("Unable to turn on the log: {why}"));
+        undo();
+        return Err(set_failed("appendonly", NO_LOG));
     }
     // Last of what may fail: it undoes itself.
     let address = [("port", PORT_TAKEN), ("bind", ADDRESS_TAKEN)];
     if let Some((name, why)) = address.into_iter().find(|(name, _)| is(name))
         && node.listen_as(config).is_err()
     {
-        if is("dir") {
-            // It was there when the server came here; the failure to be told of is the other one.
-            let _ = std::env::set_current_dir(&before.dir.0);
+        undo();
+        if turns_on {
+            node.logs.turn_on_undone();
         }
         return Err(set_failed(name, why));
     }
@@ -157,6 +166,22 @@ fn apply(
         log::configure(config);
     }
     Ok(())
+}
+
+/// Whether this is CONFIG SET of whether logs are kept. It holds all databases at every shard: that is
+/// where logs end.
+pub fn sets_logs(args: &[&[u8]]) -> bool {
+    let mut names = args.iter().skip(2).step_by(2);
+    names.any(|name| name.eq_ignore_ascii_case(b"appendonly"))
+}
+
+fn set_everywhere(ctx: &mut MergeCtx<'_>) -> Outcome {
+    let node = &ctx.engine.shard.node;
+    // It may have been turned on again meanwhile.
+    if sets_logs(ctx.args) && node.logs.are_on() && !node.config().appendonly {
+        ctx.engine.stop_logs();
+    }
+    all_ok(ctx)
 }
 
 fn reload(ctx: &mut PartCtx<'_>) -> Outcome {

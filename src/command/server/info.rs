@@ -324,7 +324,7 @@ impl Text<'_> {
         self.field("rdb_last_load_keys_expired", expired);
         self.field("rdb_last_load_keys_loaded", loaded);
         let kept = self.node.logs.are_kept();
-        self.field("aof_enabled", u8::from(kept));
+        self.field("aof_enabled", u8::from(self.node.logs.are_on()));
         let rewriting = self.node.logs.rewriting();
         self.field("aof_rewrite_in_progress", u8::from(rewrites.is_some()));
         self.field("aof_rewrite_scheduled", u8::from(rewriting.scheduled));

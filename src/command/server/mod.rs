@@ -3,7 +3,7 @@
 mod acl;
 mod art;
 mod catalog;
-mod config;
+pub mod config;
 mod docs;
 mod info;
 mod latency;

@@ -7,12 +7,15 @@
 //! and the segments before them can be used again; until then nothing has changed, so a crash or a
 //! failure costs nothing but the work.
 //!
+//! Logs that are turned on begin with such a base (`CONFIG SET appendonly yes`).
+//!
 //! [`Engine::mark_log`]: crate::net::engine::Engine::mark_log
 
 use crate::command::context::{HomeCtx, MergeCtx, PartCtx};
 use crate::command::error::{Error, Outcome};
 use crate::command::spec::{Acl, Flags, Group, Run, Spec};
 use crate::server::log;
+use crate::server::logs::Phase;
 use crate::server::snapshot::Target;
 
 pub(super) const BGREWRITEAOF: Spec = Spec {
@@ -54,7 +57,7 @@ fn begin(ctx: &mut HomeCtx<'_>) -> Outcome {
         node.logs.schedule_rewriting();
         return Ok(());
     }
-    if in_exec {
+    if in_exec || node.logs.phase() == Phase::Ending {
         node.logs.schedule_rewriting();
         return Ok(());
     }
@@ -62,7 +65,12 @@ fn begin(ctx: &mut HomeCtx<'_>) -> Outcome {
     match node.saver.begin(&node, now, true, target) {
         Ok(true) => {
             node.logs.rewriting_begins(now, client);
-            Ok(())
+            node.logs.seat(&node.config()).map_err(|why| {
+                node.saver.cancel_base();
+                node.logs.schedule_rewriting();
+                log::warning(format_args!("{why}"));
+                FAILED
+            })
         }
         Ok(false) => {
             node.logs.schedule_rewriting();
@@ -82,7 +90,12 @@ fn part(ctx: &mut PartCtx<'_>) -> Outcome {
     let rewriting = engine.shard.node.logs.rewriting();
     // All shards begin it for the same command, at the same moment. Another one is to begin later.
     let ours = rewriting.by == ctx.caller.client && !engine.shard.effects.is_held();
-    if let Some(run) = run.filter(|run| ours && run.is_for_logs()) {
+    let logs = matches!(
+        engine.shard.node.logs.phase(),
+        Phase::Starting | Phase::Kept
+    );
+    if let Some(run) = run.filter(|run| ours && logs && run.is_for_logs()) {
+        engine.begin_log();
         engine.mark_log();
         engine.shard.begin_snapshot(run);
     }

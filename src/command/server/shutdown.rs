@@ -29,39 +29,45 @@ pub(super) const SPEC: Spec = Spec {
 /// What the options ask for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Wish {
-    /// And whether a snapshot is written, where that is said.
-    Stop(Option<bool>),
+    /// And whether a snapshot is written, where that is said; whether by force.
+    Stop(Option<bool>, bool),
     Abort,
 }
 
 fn parse(options: &[&[u8]]) -> Result<Wish, Error> {
-    let (mut save, mut no_save, mut now_or_force, mut abort) = (false, false, false, false);
+    let (mut save, mut no_save, mut abort) = (false, false, false);
+    let (mut now, mut force) = (false, false);
     for option in options {
         match option.to_ascii_lowercase().as_slice() {
             b"save" => save = true,
             b"nosave" => no_save = true,
-            b"now" | b"force" => now_or_force = true,
+            b"now" => now = true,
+            b"force" => force = true,
             b"abort" => abort = true,
             _ => return Err(Error::SYNTAX),
         }
     }
-    if abort && (save || no_save || now_or_force) || save && no_save {
+    if abort && (save || no_save || now || force) || save && no_save {
         return Err(Error::SYNTAX);
     }
     Ok(match (abort, save, no_save) {
         (true, ..) => Wish::Abort,
-        (_, true, _) => Wish::Stop(Some(true)),
-        (_, _, true) => Wish::Stop(Some(false)),
-        _ => Wish::Stop(None),
+        (_, true, _) => Wish::Stop(Some(true), force),
+        (_, _, true) => Wish::Stop(Some(false), force),
+        _ => Wish::Stop(None, force),
     })
 }
 
 fn shutdown(ctx: &mut HomeCtx<'_>) -> Outcome {
-    let Wish::Stop(saves) = parse(&ctx.args[1..])? else {
+    let Wish::Stop(saves, force) = parse(&ctx.args[1..])? else {
         // Nothing here makes a shutdown wait, so none can be in progress while commands run.
         return Err(Error::new("ERR No shutdown in progress."));
     };
     log::warning(format_args!("User requested shutdown..."));
+    if !force && ctx.shard().node.writes_first_base() {
+        log::warning(format_args!("Writing initial AOF, can't exit."));
+        return Err(Error::new("ERR Errors trying to SHUTDOWN. Check logs."));
+    }
     // No reply: the end of the connection says that it is done, as on Redis.
     ctx.session().flags |= flag::CLOSE_AFTER_REPLY;
     let node = &ctx.shard().node;
@@ -83,9 +89,9 @@ mod tests {
             let words: Vec<&[u8]> = line.split_whitespace().map(str::as_bytes).collect();
             parse(&words)
         };
-        assert_eq!(parse(""), Ok(Wish::Stop(None)));
-        assert_eq!(parse("save"), Ok(Wish::Stop(Some(true))));
-        assert_eq!(parse("NoSave now FORCE"), Ok(Wish::Stop(Some(false))));
+        assert_eq!(parse(""), Ok(Wish::Stop(None, false)));
+        assert_eq!(parse("save"), Ok(Wish::Stop(Some(true), false)));
+        assert_eq!(parse("NoSave now FORCE"), Ok(Wish::Stop(Some(false), true)));
         assert_eq!(parse("abort"), Ok(Wish::Abort));
         for wrong in ["foo", "save nosave", "abort now", "abort save"] {
             assert_eq!(parse(wrong), Err(Error::SYNTAX), "{wrong}");

@@ -228,6 +228,11 @@ impl Effects {
         self.holds > 0
     }
 
+    /// Whether something was put aside for a transaction that goes on.
+    pub fn has_kept(&self) -> bool {
+        !self.kept.is_empty()
+    }
+
     /// Whether there are units to be taken.
     #[inline]
     pub fn has_units(&self) -> bool {

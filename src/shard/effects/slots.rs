@@ -15,7 +15,9 @@
 use smallvec::SmallVec;
 
 use super::replay::{ReplayError, unknown};
-use crate::keyspace::{SLOTS, Slot, slot_cursor};
+use super::value::put;
+use super::{Payload, Words};
+use crate::keyspace::{EntryRef, Kind, SLOTS, Slot, Value, cursor_slot, slot_cursor};
 use crate::mesh::ShardId;
 use crate::resp::number::parse_i64;
 use crate::shard::lending::Wanted;
@@ -97,6 +99,32 @@ pub fn on_databases<'a, 'b>(
     }
 }
 
+/// What stands around a value: commands with their names and lengths, SELECT, an expiry.
+const HEADS_BYTES: u64 = 256;
+
+/// More than the effects that make an entry take, known without a look at its elements; none of what
+/// tells a few bytes many times (the names of a stream's fields, fields that expire by themselves).
+fn bytes_at_most(entry: &EntryRef<'_>, heads: u64) -> Option<u64> {
+    /// The shortest elements, in two bytes, take six times as many as words: `$6 -32768`.
+    const WORD_FACTOR: u64 = 8;
+    /// Elements of two bytes that one command has ([`super::value`]), each of which names the key.
+    const COMMAND_BYTES: u64 = 128;
+    let held = match entry.value() {
+        Value::Int(_) => return Some(heads),
+        Value::Str(bytes) => return Some(heads + bytes.len() as u64),
+        Value::Large(string) => return Some(heads + string.as_slice().len() as u64),
+        Value::Packed(_, bytes) => bytes.len(),
+        Value::Object(object) => {
+            if object.kind() == Kind::Stream || object.due().is_some() {
+                return None;
+            }
+            object.heap_bytes()
+        }
+    };
+    let commands = (held as u64).div_ceil(COMMAND_BYTES);
+    Some(heads + WORD_FACTOR * held as u64 + commands.saturating_mul(heads))
+}
+
 impl Shard {
     /// Slots leave for another shard: records this shard's part of it.
     pub fn effect_moved_out(&mut self, moved: MovedIn, coordinator: ShardId, to: ShardId) {
@@ -133,6 +161,57 @@ impl Shard {
             self.effect_value(key.db, key.pos, &key.key);
         }
         self.close_move(moved, coordinator, from);
+    }
+
+    /// How much of what is between two cursors, the first of a slot each, may move as one record of
+    /// about `wanted` bytes: as many slots as fit, but one at least. None if that one would take more
+    /// than `most`.
+    pub fn loggable(&self, from: u64, end: u64, wanted: u64, most: u64) -> Option<u64> {
+        if self.bytes_in_log(from, end, bytes_at_most) <= wanted {
+            return Some(end);
+        }
+        let (mut at, mut sum) = (from, 0u64);
+        while at < end {
+            let next = slot_cursor(cursor_slot(at).index() + 1);
+            let mut bytes = self.bytes_in_log(at, next, bytes_at_most);
+            if sum.saturating_add(bytes) > wanted {
+                bytes = self.bytes_in_log(at, next, |_, _| None);
+            }
+            if at == from && bytes > most {
+                return None;
+            }
+            sum = sum.saturating_add(bytes);
+            if sum > wanted {
+                return Some(if at == from { next } else { at });
+            }
+            at = next;
+        }
+        Some(end)
+    }
+
+    /// Bytes of the effects that make what is between two cursors; where `estimate` knows none of an
+    /// entry, they are made and counted.
+    fn bytes_in_log(
+        &self,
+        from: u64,
+        end: u64,
+        estimate: impl Fn(&EntryRef<'_>, u64) -> Option<u64>,
+    ) -> u64 {
+        let (mut made, mut words) = (Payload::default(), Words::default());
+        let mut sum = 0u64;
+        for (db, found) in (0..).zip(self.keyspace.iter()) {
+            found.scan(from, end, usize::MAX, 0, |entry| {
+                let heads = HEADS_BYTES + 3 * entry.key().len() as u64;
+                let bytes = estimate(&entry, heads).unwrap_or_else(|| {
+                    put(&mut made, db, &entry, &mut words);
+                    let bytes = made.bytes().len() as u64;
+                    made.forget();
+                    bytes
+                });
+                sum = sum.saturating_add(bytes);
+            });
+        }
+        sum
     }
 
     fn close_move(&mut self, moved: MovedIn, coordinator: ShardId, other: ShardId) {
@@ -177,6 +256,48 @@ mod tests {
 
     fn words(text: &str) -> Vec<&[u8]> {
         text.split(' ').map(str::as_bytes).collect()
+    }
+
+    /// What is estimated is never less than what is made.
+    #[test]
+    fn what_slots_take_in_the_log_is_known_before() {
+        let mut fixture = crate::command::fixture::Fixture::new();
+        let long = "x".repeat(3000);
+        for n in 0..200 {
+            let (n, far) = (n.to_string(), (i64::from(n) - 40_000).to_string());
+            for key in ["a", "{b}", "c", &long] {
+                fixture.run(&format!("RPUSH {key}:list {n} {far}"));
+                fixture.run(&format!("SADD {key}:ints {n} {far}"));
+                fixture.run(&format!("SADD {key}:set {n} member"));
+                fixture.run(&format!("ZADD {key}:zset 0.1 {n} {far} z"));
+                fixture.run(&format!("HSET {key}:hash {n} 1 {far} v"));
+                fixture.run(&format!("XADD {key}:stream * {long} {n}"));
+                fixture.run(&format!("SET {key}:int:{n} {far}"));
+            }
+        }
+        fixture.run("HPEXPIRE a:hash 100000 FIELDS 2 1 2");
+        let shard = &fixture.shard;
+        for slot in 0..SLOTS {
+            let (from, end) = (slot_cursor(slot), slot_cursor(slot + 1));
+            let estimated = shard.bytes_in_log(from, end, bytes_at_most);
+            let made = shard.bytes_in_log(from, end, |_, _| None);
+            assert!(estimated >= made, "slot {slot}: {estimated} for {made}");
+        }
+        let slot = Slot::of(b"{b}").index();
+        let (from, next) = (slot_cursor(slot), slot_cursor(slot + 1));
+        let bytes = shard.bytes_in_log(from, next, |_, _| None);
+        assert_eq!(shard.loggable(from, next, 1, bytes), Some(next));
+        assert_eq!(shard.loggable(from, next, 1, bytes - 1), None);
+        let all = slot_cursor(SLOTS);
+        let most = u64::MAX;
+        assert_eq!(shard.loggable(0, all, most, most), Some(all));
+        // Steps of few bytes come to the end, slot by slot where these are larger.
+        let (mut at, mut steps) = (0, 0);
+        while at < all {
+            at = shard.loggable(at, all, 10_000, most).expect("no limit");
+            steps += 1;
+        }
+        assert!(steps > 10, "{steps}");
     }
 
     #[test]

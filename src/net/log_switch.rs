@@ -1,0 +1,118 @@
+//! A shard's log is begun and ended while the server runs (`CONFIG SET appendonly`). When that happens
+//! for all shards is decided in [`crate::server::logs`].
+//!
+//! A log that ends writes out what is in it, whatever `appendfsync` says. Until all logs have, what
+//! tells of anything but sure reads waits in its connection: the client that has turned the logs off
+//! hears of it when what it did before is durable, as on Redis, and so do those behind it.
+
+use super::engine::Engine;
+use super::session::flag;
+use crate::log::Lsn;
+use crate::log::pace::Policy;
+use crate::log::shard_log::Refusal;
+use crate::server::logs::Phase;
+
+use super::journal::mark;
+
+impl Engine {
+    /// This shard takes part in the beginning of the logs, if they begin now.
+    pub fn begin_log(&mut self) {
+        if self.journal.is_none() && self.shard.node.logs.phase() == Phase::Starting {
+            self.take_seat();
+        }
+    }
+
+    /// All shards are held: their logs end here.
+    pub fn stop_logs(&mut self) {
+        let node = self.shard.node.clone();
+        if node.logs.stop() {
+            node.saver.cancel_base();
+            self.log_units();
+        }
+        // Who waits for the logs is told that there are none.
+        node.wake_all();
+    }
+
+    /// What was done is not logged: not yet, or not any more.
+    pub(super) fn pass_over_units(&mut self) {
+        let ends = self.shard.node.logs.phase() == Phase::Ending;
+        let effects = &mut self.shard.effects;
+        if !effects.is_held() {
+            if effects.has_units() {
+                effects.take_units(|_| ());
+            }
+            if ends && effects.is_on() && !effects.has_kept() {
+                effects.listen(false);
+            }
+        }
+        let Some(journal) = self.journal.as_mut().filter(|j| ends && !j.ending) else {
+            return;
+        };
+        journal.ending = true;
+        journal.log.set_policy(Policy::Always);
+        self.mind_gates();
+    }
+
+    /// Says when this shard has written out its log, and closes it when all have.
+    pub(super) fn mind_end_of_log(&mut self) {
+        if self.shard.node.logs.phase() != Phase::Ending {
+            return;
+        }
+        let node = self.shard.node.clone();
+        if let Some(journal) = &mut self.journal {
+            if let Some(Refusal::NoSegment(error)) = journal.log.refusal() {
+                // Nobody waits for space here, as Redis does not.
+                journal.log.fail(error);
+                node.logs.say(self.shard.id, journal.log.refusal(), false);
+                node.wake_all();
+            }
+            if !journal.ending || self.shard.effects.is_on() || !journal.log.is_over() {
+                return;
+            }
+        }
+        if node.logs.has_written_out(self.shard.id) && node.logs.have_all_written_out() {
+            node.wake_all();
+        }
+        if node.logs.have_all_written_out() {
+            self.close_log();
+            if node.logs.has_closed(self.shard.id) {
+                node.wake_all();
+            }
+        }
+    }
+
+    /// Lets go of the log, and of all that has waited for its end.
+    fn close_log(&mut self) {
+        let Some(mut journal) = self.journal.take() else {
+            return;
+        };
+        for (held, out) in journal.held.iter_mut().zip(&mut self.outgoing) {
+            let later = std::mem::take(&mut out.buf);
+            held.release(Lsn(u64::MAX), mark::SURE, &mut out.buf);
+            out.buf.extend_from_slice(&later);
+        }
+        self.resumable.append(&mut journal.stalled);
+        self.gates = false;
+        self.log_closed = true;
+        let mut released = Vec::new();
+        for (conn, session) in (0..).zip(&mut self.sessions) {
+            let Some(session) = session.as_deref_mut().filter(|s| s.is(flag::GATED)) else {
+                continue;
+            };
+            session.flags &= !flag::GATED;
+            let mut later = std::mem::take(&mut session.out);
+            for (_, mut out) in std::mem::take(&mut session.info.gated) {
+                session.out.append(&mut out);
+            }
+            session.out.append(&mut later);
+            session.info.gated_bytes = 0;
+            released.push(conn);
+        }
+        released.into_iter().for_each(|conn| self.mark_dirty(conn));
+    }
+
+    /// Whether a log was closed whose files are to be closed, for the reactor.
+    pub fn take_closed_log(&mut self) -> bool {
+        std::mem::take(&mut self.log_closed)
+    }
+}
