@@ -167,6 +167,7 @@ impl Shard {
     /// about `wanted` bytes: as many slots as fit, but one at least. None if that one would take more
     /// than `most`.
     pub fn loggable(&self, from: u64, end: u64, wanted: u64, most: u64) -> Option<u64> {
+        let wanted = wanted.min(most);
         if self.bytes_in_log(from, end, bytes_at_most) <= wanted {
             return Some(end);
         }
