@@ -75,6 +75,12 @@ impl ListBlock {
         self.len() + element.packed_bytes() <= BLOCK_BYTES_MAX || self.count() == 0
     }
 
+    /// Whether an element fits in the place of the one at an offset.
+    pub(super) fn has_room_instead(&self, at: usize, element: &Element<'_>) -> bool {
+        let goes = self.packed().next(at) - at;
+        self.len() - goes + element.packed_bytes() <= BLOCK_BYTES_MAX || self.count() == 1
+    }
+
     /// Whether it and another one are small enough to be one block.
     pub(super) fn merges_with(&self, other: &Self) -> bool {
         self.len() + other.len() <= BLOCK_BYTES_MAX / 2
@@ -107,6 +113,13 @@ impl ListBlock {
         self.set_count(before);
         self.fit();
         second
+    }
+
+    /// Gives spare room back if it is most of the buffer.
+    pub(super) fn give_back(&mut self) {
+        if rounded(self.len()) <= self.bytes.len() / 2 {
+            self.fit();
+        }
     }
 
     /// Gives spare room back.

@@ -383,12 +383,12 @@ impl LargeList {
             block,
             offset,
         } = self.seek(index);
-        let inner = &self.chunks[chunk].blocks[block];
-        if inner.count() == 1 || inner.has_room(&element) {
+        if self.chunks[chunk].blocks[block].has_room_instead(offset, &element) {
             self.change(chunk, block, |block| {
-                packed::replace(block, offset, 1, &[element])
+                packed::replace(block, offset, 1, &[element]);
+                block.give_back();
             });
-            return;
+            return self.tidy(chunk, block);
         }
         self.remove(index);
         self.insert(index, element);

@@ -147,3 +147,28 @@ fn one_end_grows_while_the_other_shrinks() {
     list.verify();
     assert!(list.heap_bytes() < 20_000);
 }
+
+#[test]
+fn what_replaces_an_element_needs_its_room_only() {
+    let mut list = LargeList::default();
+    for n in 0..100_000 {
+        list.push(End::Right, Element::of(format!("e{n:015}").as_bytes()));
+    }
+    let before = (list.blocks, list.heap_bytes());
+    for n in 0..100_000 {
+        list.set(n, Element::of(format!("f{n:015}").as_bytes()));
+    }
+    list.verify();
+    assert_eq!((list.blocks, list.heap_bytes()), before);
+    for long in [b"x".repeat(3000), b"x".repeat(300)] {
+        for n in 0..2000 {
+            list.set(n, Element::of(&long));
+        }
+        list.verify();
+        for n in 0..2000 {
+            list.set(n, Element::of(b"e000000000000000"));
+        }
+        list.verify();
+        assert!(list.heap_bytes() < before.1 * 102 / 100);
+    }
+}
