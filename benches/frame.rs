@@ -55,16 +55,15 @@ fn main() {
     let text = |at: usize| args.get(at).map_or("", String::as_str);
     match text(0) {
         "once" => {
-            let calls = text(2).parse().expect("a number of calls");
-            counted::region(|| run(text(1), calls));
+            counted::cases(&args, run);
         }
         "count" => {
-            counted::print(&CASES, &[], &counted::Calls::USUAL, text(1));
+            counted::print(&[&CASES], &[], &counted::Calls::USUAL, text(1));
             let calls = counted::Calls {
                 few: 100_000,
                 many: 300_000,
             };
-            counted::print(&OVER_A_TABLE, &[], &calls, text(1));
+            counted::print(&[&OVER_A_TABLE], &[], &calls, text(1));
         }
         _ => {
             const CALLS: usize = 1_000_000;

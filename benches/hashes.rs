@@ -35,13 +35,12 @@ fn main() {
             .map_or(default, |a| a.parse().expect("a number"))
     };
     if args.first().is_some_and(|a| a == "once") {
-        let name = args.get(1).map_or("hget", String::as_str);
-        let mut bench = Bench::new(number(3, 10));
-        return counted::region(|| bench.run(name, number(2, 1000)));
+        let mut bench = Bench::new(number(4, 10));
+        return counted::cases(&args, |name, calls| bench.run(name, calls));
     }
     if args.first().is_some_and(|a| a == "count") {
         let filter = args.get(1).map_or("", String::as_str);
-        return counted::print(&COMMANDS, &SIZES, &counted::Calls::USUAL, filter);
+        return counted::print(&[&COMMANDS], &SIZES, &counted::Calls::USUAL, filter);
     }
     let sizes = match args.get(1) {
         Some(_) => vec![number(1, 0)],
@@ -49,8 +48,8 @@ fn main() {
     };
     for fields in sizes {
         let mut bench = Bench::new(fields);
-        let bytes = bench.alone.shard.keyspace.used_bytes() as f64 / fields as f64;
-        println!("{fields} fields of 16 bytes with 16: {bytes:.1} bytes a field");
+        let bytes = bench.alone.shard.keyspace.used_bytes() as f64 / fields as f64 / 2.0;
+        println!("{fields} fields of 16 bytes with 16 or 1: {bytes:.1} bytes a field");
         for name in COMMANDS {
             let calls = 200_000;
             let began = Instant::now();
@@ -74,6 +73,7 @@ impl Bench {
         };
         for n in 0..fields {
             bench.alone.call(&[b"hset", b"hash", &field(n), VALUE]);
+            bench.alone.call(&[b"hset", b"numbers", &field(n), b"1"]);
         }
         bench
     }

@@ -33,15 +33,12 @@ fn main() {
         .collect();
     let number = |at: usize| args.get(at).map(|a| a.parse::<usize>().expect("a number"));
     if args.first().is_some_and(|a| a == "once") {
-        let name = args.get(1).map_or("sismember", String::as_str);
-        let elements = number(3).unwrap_or(10_000);
-        let mut bench = Bench::new(elements);
-        let calls = number(2).unwrap_or(1000);
-        return counted::region(|| bench.run(name, calls, elements));
+        let mut bench = Bench::new(number(4).unwrap_or(10_000));
+        return counted::cases(&args, |name, calls| bench.run(name, calls));
     }
     if args.first().is_some_and(|a| a == "count") {
         let filter = args.get(1).map_or("", String::as_str);
-        return counted::print(&COMMANDS, &SIZES, &counted::Calls::USUAL, filter);
+        return counted::print(&[&COMMANDS], &SIZES, &counted::Calls::USUAL, filter);
     }
     let sizes = number(1).map_or(SIZES.to_vec(), |n| vec![n]);
     for elements in sizes {
@@ -49,7 +46,7 @@ fn main() {
             let calls = 1000.max(elements / 2);
             let mut bench = Bench::new(elements);
             let began = Instant::now();
-            bench.run(name, calls, elements);
+            bench.run(name, calls);
             let ns = began.elapsed().as_nanos() as f64 / calls as f64;
             println!("{name:12} {ns:8.1} ns a call on {elements} elements");
         }
@@ -58,12 +55,17 @@ fn main() {
 
 struct Bench {
     alone: Alone,
+    elements: usize,
+    /// Elements that were added and taken away again: each is a new one.
+    others: usize,
 }
 
 impl Bench {
     fn new(elements: usize) -> Self {
         let mut bench = Self {
             alone: Alone::new(),
+            elements,
+            others: elements,
         };
         for n in 0..elements {
             bench.alone.call(&[b"sadd", b"set", &element(n)]);
@@ -72,14 +74,15 @@ impl Bench {
         bench
     }
 
-    fn run(&mut self, name: &str, calls: usize, elements: usize) {
+    fn run(&mut self, name: &str, calls: usize) {
         for n in 0..calls {
-            let at = n.wrapping_mul(7_919_999) % elements;
+            self.others += 1;
+            let other = element(self.others);
+            let at = n.wrapping_mul(7_919_999) % self.elements;
             let index = at.to_string();
             let index = index.as_bytes();
             match name {
                 "sadd_srem" => {
-                    let other = element(elements * 4 + n);
                     self.alone.call(&[b"sadd", b"set", &other]);
                     self.alone.call(&[b"srem", b"set", &other]);
                 }
@@ -87,7 +90,6 @@ impl Bench {
                 "srandmember" => self.alone.call(&[b"srandmember", b"set"]),
                 "spop_sadd" => {
                     self.alone.call(&[b"spop", b"set"]);
-                    let other = element(elements * 4 + n);
                     self.alone.call(&[b"sadd", b"set", &other]);
                 }
                 "lpush_lpop" => {

@@ -2,9 +2,8 @@
 //! of a command's function.
 //!
 //! `cargo bench --bench streams -- time` prints nanoseconds for each call over streams of 10, 10,000
-//! and 1,000,000 entries. `-- once CASE CALLS ENTRIES` makes that many calls; under `valgrind
-//! --tool=callgrind`, the difference between two numbers of calls is what a call costs in
-//! instructions.
+//! and 1,000,000 entries, `-- count [CASE]` the instructions at each of these sizes (needs valgrind).
+//! What adds an entry also takes one away, except for `xadd`.
 
 mod alone;
 mod counted;
@@ -16,14 +15,26 @@ use std::time::Instant;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const VALUE: &[u8] = b"sixteen bytes...";
+/// What a worker asks for.
+const READ: [&[u8]; 9] = [
+    b"xreadgroup",
+    b"group",
+    b"g",
+    b"c",
+    b"count",
+    b"1",
+    b"streams",
+    b"s",
+    b">",
+];
 const CASES: [&str; 7] = [
     "xadd",
     "xadd_maxlen",
     "xrange_10",
     "xrevrange_10",
     "xread_10",
-    "readgroup_ack",
-    "xdel",
+    "xadd_xdel",
+    "job",
 ];
 const SIZES: [usize; 3] = [10, 10_000, 1_000_000];
 
@@ -37,18 +48,19 @@ fn main() {
             .map_or(default, |a| a.parse().expect("a number"))
     };
     if args.first().is_some_and(|a| a == "once") {
-        let case = args.get(1).map_or("xadd", String::as_str);
-        let mut bench = Bench::new(number(3, 10));
-        return counted::region(|| bench.run(case, number(2, 1000)));
+        let mut bench = Bench::new(number(4, 10));
+        return counted::cases(&args, |case, calls| bench.run(case, calls));
     }
     if args.first().is_some_and(|a| a == "count") {
         let filter = args.get(1).map_or("", String::as_str);
-        return counted::print(&CASES, &SIZES, &counted::Calls::USUAL, filter);
+        // Each changes the stream in a way of its own.
+        let alone: Vec<&[&str]> = CASES.chunks(1).collect();
+        return counted::print(&alone, &SIZES, &counted::Calls::USUAL, filter);
     }
     for entries in SIZES {
         for case in CASES {
             let calls = 200_000.min(entries.max(1000));
-            let mut bench = Bench::new(entries.max(calls));
+            let mut bench = Bench::new(entries);
             let began = Instant::now();
             bench.run(case, calls);
             let ns = began.elapsed().as_nanos() as f64 / calls as f64;
@@ -60,57 +72,53 @@ fn main() {
 struct Bench {
     alone: Alone,
     entries: usize,
+    /// Entries that were ever added with an ID of ours.
+    added: usize,
 }
 
 impl Bench {
-    /// A stream `s` of so many entries with IDs from 1-0 on, and a group that has read none.
+    /// A stream `s` of so many entries whose IDs count up, and a group that has read all of them.
     fn new(entries: usize) -> Self {
         let mut bench = Self {
             alone: Alone::new(),
             entries,
+            added: entries,
         };
         for n in 1..=entries {
             bench
                 .alone
                 .call(&[b"xadd", b"s", &text(n), b"field", VALUE]);
         }
-        bench.alone.call(&[b"xgroup", b"create", b"s", b"g", b"0"]);
+        bench.alone.call(&[b"xgroup", b"create", b"s", b"g", b"$"]);
         bench
     }
 
     fn run(&mut self, case: &str, calls: usize) {
         for n in 1..=calls {
+            self.added += 1;
+            let (new, oldest) = (text(self.added), text(self.added - self.entries));
             let id = text(1 + n.wrapping_mul(7_919_999) % self.entries);
+            let alone = &mut self.alone;
             match case {
-                "xadd" => self.alone.call(&[b"xadd", b"s", b"*", b"field", VALUE]),
-                "xadd_maxlen" => self.alone.call(&[
-                    b"xadd", b"s", b"maxlen", b"~", b"1000", b"*", b"field", VALUE,
-                ]),
-                "xrange_10" => self
-                    .alone
-                    .call(&[b"xrange", b"s", &id, b"+", b"count", b"10"]),
-                "xrevrange_10" => {
-                    self.alone
-                        .call(&[b"xrevrange", b"s", &id, b"-", b"count", b"10"])
+                "xadd" => alone.call(&[b"xadd", b"s", b"*", b"field", VALUE]),
+                "xadd_maxlen" => {
+                    let most = self.entries.to_string();
+                    let most = most.as_bytes();
+                    alone.call(&[b"xadd", b"s", b"maxlen", b"~", most, b"*", b"field", VALUE]);
                 }
-                "xread_10" => self
-                    .alone
-                    .call(&[b"xread", b"count", b"10", b"streams", b"s", &id]),
-                "readgroup_ack" => {
-                    self.alone.call(&[
-                        b"xreadgroup",
-                        b"group",
-                        b"g",
-                        b"c",
-                        b"count",
-                        b"1",
-                        b"streams",
-                        b"s",
-                        b">",
-                    ]);
-                    self.alone.call(&[b"xack", b"s", b"g", &text(n)]);
+                "xrange_10" => alone.call(&[b"xrange", b"s", &id, b"+", b"count", b"10"]),
+                "xrevrange_10" => alone.call(&[b"xrevrange", b"s", &id, b"-", b"count", b"10"]),
+                "xread_10" => alone.call(&[b"xread", b"count", b"10", b"streams", b"s", &id]),
+                "xadd_xdel" => {
+                    alone.call(&[b"xadd", b"s", &new, b"field", VALUE]);
+                    alone.call(&[b"xdel", b"s", &oldest]);
                 }
-                "xdel" => self.alone.call(&[b"xdel", b"s", &text(n)]),
+                "job" => {
+                    alone.call(&[b"xadd", b"s", &new, b"field", VALUE]);
+                    alone.call(&READ);
+                    alone.call(&[b"xack", b"s", b"g", &new]);
+                    alone.call(&[b"xdel", b"s", &oldest]);
+                }
                 other => panic!("{other}: no such case"),
             }
         }

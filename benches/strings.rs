@@ -31,13 +31,14 @@ fn main() {
             .map_or(default, |a| a.parse().expect("a number"))
     };
     if args.first().is_some_and(|a| a == "once") {
-        let name = args.get(1).map_or("get", String::as_str);
         let mut bench = Bench::new(100);
-        return counted::region(|| bench.run(name, number(2, 1000), 100));
+        return counted::cases(&args, |name, calls| bench.run(name, calls, 100));
     }
     if args.first().is_some_and(|a| a == "count") {
         let filter = args.get(1).map_or("", String::as_str);
-        return counted::print(&COMMANDS, &[], &counted::Calls::USUAL, filter);
+        // What one does to the values the next one would pay for.
+        let alone: Vec<&[&str]> = COMMANDS.chunks(1).collect();
+        return counted::print(&alone, &[], &counted::Calls::USUAL, filter);
     }
     let keys = number(1, 200_000);
     for name in COMMANDS {
