@@ -334,9 +334,10 @@ impl Engine {
             Route::Home if spec.name == "reset" && self.watch_is_under_way(conn) => {
                 Flow::Wait(Stall::Answers)
             }
-            // It tells of all that the connection has done before.
-            Route::Home if spec.name == "waitaof" && self.session(conn).writes_out > 0 => {
-                Flow::Wait(Stall::Writes)
+            // It tells of all that the connection has done before: what a volley has sent, too, which
+            // others need not wait for.
+            Route::Home if spec.name == "waitaof" && self.session(conn).waiting > 0 => {
+                Flow::Wait(Stall::Answers)
             }
             Route::Home => {
                 self.run_home(conn, batch.args_of(command), command.row, spec, false);
