@@ -61,6 +61,7 @@ const BAD_THRESHOLD: Error =
     Error::fixed("ERR argument must be a memory value bigger than 1 and smaller than 4gb");
 const BAD_DATABASE: Error = Error::fixed("ERR Out of range database");
 const NO_LISTPACK: Error = Error::fixed("ERR Not a listpack encoded object.");
+const NO_QUICKLIST: Error = Error::fixed("ERR Not a quicklist encoded object.");
 const NO_SDS: Error = Error::fixed("ERR Not an sds encoded string.");
 const NO_HASH_TABLE: Error = Error::fixed(
     "ERR The value stored at the specified key is not represented using an hash table",
@@ -103,6 +104,8 @@ const HELP: &[&str] = &[
     "    Reply with a test value of the specified type. <type> can be: string,",
     "    integer, double, bignum, null, array, set, map, attrib, push, verbatim,",
     "    true, false.",
+    "QUICKLIST <key> [<0|1>]",
+    "    Show low level info about the quicklist of <key>.",
     "QUICKLIST-PACKED-THRESHOLD <size>",
     "    Accepted for the tests that set it; 1 byte to 4GB.",
     "REPLYBUFFER PEAK-RESET-TIME <NEVER||RESET|time>",
@@ -134,7 +137,6 @@ const WAITING: &[(&[u8], &str)] = &[
     (b"loadaof", "the rewriting of the append-only log"),
     (b"aof-flush-sleep", "the append-only log"),
     (b"replicate", "replication"),
-    (b"quicklist", "lists"),
 ];
 
 /// A subcommand and what it was given.
@@ -181,6 +183,7 @@ enum View {
     Sds,
     HashTable,
     Listpack,
+    Quicklist,
 }
 
 /// A number as C's atoi reads it.
@@ -279,6 +282,8 @@ impl<'a> Order<'a> {
             (b"object", [key]) => Self::Key(View::Object, key),
             (b"sdslen", [key]) => Self::Key(View::Sds, key),
             (b"listpack", [key]) => Self::Key(View::Listpack, key),
+            // Redis tells more to its standard output with a second argument.
+            (b"quicklist", [key] | [key, _]) => Self::Key(View::Quicklist, key),
             (name, _) => return Err(refusal(name, args[1])),
         })
     }
@@ -401,7 +406,7 @@ fn merge(ctx: &mut MergeCtx<'_>) -> Outcome {
             let told = told.expect("one shard is the owner");
             match view {
                 View::HashTable => ctx.reply.verbatim("txt", &told.buf),
-                View::Object | View::Sds | View::Listpack => {
+                View::Object | View::Sds | View::Listpack | View::Quicklist => {
                     ctx.reply.simple(&String::from_utf8_lossy(&told.buf));
                 }
             }
@@ -537,6 +542,7 @@ fn look(shard: &Shard, db: u16, view: View, key: &[u8]) -> Result<Vec<u8>, Error
         View::Sds => lengths(&entry).map(String::into_bytes),
         View::HashTable => hash_table(&entry).map(String::into_bytes),
         View::Listpack => listpack(&entry).map(String::into_bytes),
+        View::Quicklist => quicklist(&entry).map(String::into_bytes),
     }
 }
 
@@ -553,6 +559,16 @@ fn describe(shard: &Shard, entry: &EntryRef<'_>) -> String {
         serialized_bytes(entry),
         entry.clock(),
     )
+}
+
+/// What is told of a long list.
+fn quicklist(entry: &EntryRef<'_>) -> Result<String, Error> {
+    match entry.value() {
+        Value::Object(object) if object.encoding() == "quicklist" => {
+            Ok(format!("Quicklist of {} bytes", object.heap_bytes()))
+        }
+        _ => Err(NO_QUICKLIST),
+    }
 }
 
 /// What is told of a collection that looks like a hash table.
@@ -722,6 +738,7 @@ mod tests {
         assert!(parse("debug loadaof").is_some_and(|e| e.contains("log")));
         assert!(parse("debug sleep").is_some_and(|e| e.starts_with("ERR unknown subcommand")));
         assert_eq!(parse("debug populate 10 p 5"), None);
+        assert_eq!(parse("debug quicklist list 1"), None);
         assert_eq!(
             parse("debug quicklist-packed-threshold 5gb"),
             Some(String::from_utf8_lossy(BAD_THRESHOLD.text()).into_owned())
