@@ -32,6 +32,9 @@ const STEPS: usize = CHUNK_PAGES / STEP_PAGES;
 /// Chunks for each step that is touched ahead. What is resident beyond what is used is small beside
 /// a small dataset, and where much is written there is time to clear a page.
 const CHUNKS_PER_STEP_AHEAD: usize = 16;
+/// The page of a step at which a heap with fewer chunks has the next step touched: half a megabyte
+/// before its end takes longer to fill than a huge page takes to clear.
+const LATE_PAGE: usize = 24;
 
 type PagePtr = NonNull<PageHead>;
 
@@ -242,10 +245,12 @@ impl Pages {
         }
     }
 
-    /// At the beginning of a step, has one that comes later touched, of this chunk or of the next.
+    /// At the beginning of a step, or late in it where the heap is small, has one that comes later
+    /// touched, of this chunk or of the next.
     fn touch_ahead(&mut self, chunk: NonNull<u8>, page: usize) {
         let Some(supply) = &self.supply else { return };
-        if !page.is_multiple_of(STEP_PAGES) {
+        let is_small = self.places.len() < CHUNKS_PER_STEP_AHEAD;
+        if page % STEP_PAGES != if is_small { LATE_PAGE } else { 0 } {
             return;
         }
         let ahead = (self.places.len() / CHUNKS_PER_STEP_AHEAD).clamp(1, STEPS - 1);
