@@ -310,7 +310,7 @@ fn a_failed_save_says_so(ctx: &Ctx) {
     conn.run("BGSAVE");
     let status = || (first.info("rdb_last_bgsave_status") == "err").then_some(());
     eventually("the snapshot fails", 10, status);
-    for line in ["SET a 2", "PING"] {
+    for line in ["SET b 2", "PING"] {
         let refused = || conn.run(line).text().starts_with("MISCONF").then_some(());
         eventually("writes are refused", 10, refused);
     }
