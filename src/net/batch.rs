@@ -143,6 +143,12 @@ impl Batch {
             .partition_point(|other| other.args_at < command.args_at)
     }
 
+    /// Whether a command has been taken up, together with an earlier one. Asked for those alone that
+    /// could have been, so that a command of one key does not pay for it.
+    pub fn has_begun(&self, command: &Command) -> bool {
+        self.begun > 0 && self.place_of(command) < self.begun
+    }
+
     /// Forgets everything; the buffers may be reused from now on. Whether a command had so many
     /// arguments that the room for them was not kept.
     pub fn clear(&mut self) -> bool {

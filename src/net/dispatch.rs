@@ -60,11 +60,6 @@ impl Engine {
         if input.stopped {
             return;
         }
-        if at < batch.begun {
-            input.last_row = command.row;
-            input.executed += 1;
-            return; // it went with the one before it
-        }
         let conn = input.conn;
         let session = self.sessions[conn as usize].as_deref_mut().expect("in use");
         let careful = session.is(flag::SLOW) || self.slow != 0;
@@ -108,6 +103,9 @@ impl Engine {
 
     /// The long way: for connections in a special state.
     fn execute_with_care(&mut self, conn: ConnId, batch: &mut Batch, command: &Command) -> Flow {
+        if batch.has_begun(command) {
+            return Flow::Done;
+        }
         let session = self.session(conn);
         if session.is(flag::CLOSING | flag::CLOSE_AFTER_REPLY) {
             if let Origin::Local(input) = command.origin {
@@ -425,6 +423,9 @@ impl Engine {
         }
         if self.shard.node.shards == 1 {
             return self.run_here(conn, batch, command, spec);
+        }
+        if batch.has_begun(command) {
+            return Flow::Done;
         }
         if looks_up(spec, batch.args_of(command)) {
             return self.run_sort(conn, batch, command);
