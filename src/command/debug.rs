@@ -492,8 +492,8 @@ fn reload(shard: &mut Shard) {
                 key, expiry, value, ..
             }) = item
             {
-                let pos = db.hasher().pos(&key);
-                value.store(|value| db.insert(pos, &key, value, expiry, clock));
+                let pos = db.hasher().pos(key);
+                value.store(|value| db.insert(pos, key, value, expiry, clock));
             }
         }
     }

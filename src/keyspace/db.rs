@@ -162,6 +162,12 @@ impl Db {
         self.table.prefetch_segment(pos);
     }
 
+    /// The same for a key that will probably be inserted.
+    #[inline]
+    pub fn prefetch_room(&self, pos: Pos) {
+        self.table.prefetch_room(pos);
+    }
+
     /// Third pass.
     #[inline]
     pub fn prefetch_entry(&self, pos: Pos) {
@@ -311,6 +317,12 @@ impl Db {
         let raw = entry.settle(self.table.heap());
         let inside = self.table.insert(pos, raw);
         self.note_inside(inside);
+    }
+
+    /// Makes room for entries at these positions, which ascend, in the segment of the first; how many
+    /// of them it is for, at least one.
+    pub(super) fn reserve(&mut self, positions: &[Pos]) -> usize {
+        self.table.reserve(positions)
     }
 
     /// A key that has not expired, nearly evenly drawn; None if a fair number of draws found none.

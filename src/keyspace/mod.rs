@@ -8,6 +8,7 @@
 //! each of which has a table (directory and segments, ordered by position) of entries (one
 //! allocation each: key, expiry, clock, value) in the shard's heap.
 
+mod batch;
 mod chunk;
 mod databases;
 mod db;
@@ -24,6 +25,7 @@ mod table;
 mod tap;
 mod value;
 
+pub use batch::Batch;
 pub use databases::Keyspace;
 pub use db::{
     CLOCK_OF_NEW, CURSOR_END, Db, EntryMut, Expiry, Lookup, PackedMut, Sweep, cursor_pos,

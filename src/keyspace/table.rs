@@ -18,7 +18,7 @@ use super::entry::{self, EntryRef, Outside, OwnedEntry, Raw};
 use super::hash::{Hasher, Pos};
 use super::heap::Heap;
 use super::node::{Node, prefetch};
-use super::segment::{self, HEADER_WORDS, LINES_MAX, NEVER};
+use super::segment::{self, HEADER_WORDS, LINE_WORDS, LINES_MAX, NEVER};
 use super::slot::SLOT_BITS;
 use super::value::{NewValue, Object};
 use crate::stdx::bytes::equal;
@@ -153,6 +153,19 @@ impl Table {
             prefetch(segment.word_pointer(start));
             // A search goes on for a few words, into the next line as often as not.
             prefetch(segment.word_pointer(start + 5));
+        }
+    }
+
+    /// The same, and what inserting needs besides: the segment's header, and the line behind.
+    #[inline]
+    pub(super) fn prefetch_room(&self, pos: Pos) {
+        if let Some(segment) = self.segment_of(pos) {
+            let slots = segment::slots_in(segment.lines());
+            let start = HEADER_WORDS + segment::home(slots, segment.tag(pos.0));
+            prefetch(segment.word_pointer(0));
+            for line in 0..3 {
+                prefetch(segment.word_pointer(start + line * LINE_WORDS));
+            }
         }
     }
 
@@ -422,36 +435,66 @@ impl Table {
         *deepest
     }
 
+    /// Makes room for entries at these positions, which ascend, in the segment of the first; how many
+    /// of them it is for, at least one. A segment that they would overflow splits before they come.
+    pub(super) fn reserve(&mut self, positions: &[Pos]) -> usize {
+        let first = positions[0];
+        loop {
+            let Some(span) = self.span(first.0) else {
+                self.plant();
+                continue;
+            };
+            let coming = positions.partition_point(|pos| pos.0 <= span.last);
+            let lines = segment::lines_for(self.count(&span) + coming);
+            if lines > LINES_MAX && span.segment.depth() < DEPTH_MAX {
+                self.halve(&self.path(first.0), first.0);
+                continue;
+            }
+            if lines > span.segment.lines() {
+                self.resize(&self.path(first.0), first.0, lines);
+            }
+            return coming;
+        }
+    }
+
     /// Lets the segment of a position take at least one more: a size up, or a split.
     fn make_room(&mut self, pos: Pos) {
         let path = self.path(pos.0);
         let segment = path.segment;
         if segment.lines() < LINES_MAX || segment.depth() >= DEPTH_MAX {
-            let larger = self.rebuilt(
-                segment,
-                segment::lines_after(segment.lines()),
-                segment.depth(),
-            );
-            Self::point(path.last(), pos.0, segment.depth(), larger);
-            // SAFETY: no word names it any more.
-            unsafe { segment.free(&self.heap) };
-            return;
+            self.resize(&path, pos.0, segment::lines_after(segment.lines()));
+        } else {
+            self.halve(&path, pos.0);
         }
+    }
+
+    /// Gives the segment of a path that many lines.
+    fn resize(&mut self, path: &Path, pos: u64, lines: usize) {
+        let segment = path.segment;
+        let resized = self.rebuilt(segment, lines, segment.depth());
+        Self::point(path.last(), pos, segment.depth(), resized);
+        // SAFETY: no word names it any more.
+        unsafe { segment.free(&self.heap) };
+    }
+
+    /// Makes two of the segment of a path.
+    fn halve(&mut self, path: &Path, pos: u64) {
+        let segment = path.segment;
         let (directory, used) = path.last();
         if segment.depth() < used + directory.bits() {
-            self.split(path.last(), pos.0, segment);
+            self.split(path.last(), pos, segment);
         } else if directory.bits() < bits_max(used) {
             let double = self.doubled(directory);
-            self.replace_directory(&path, path.len - 1, pos.0, double);
-            self.split((double, used), pos.0, segment);
+            self.replace_directory(path, path.len - 1, pos, double);
+            self.split((double, used), pos, segment);
         } else {
             // The segment becomes a directory of one bit; both of its words are the segment's.
             let lower = Node::new_directory(&self.heap, 1);
             // SAFETY: just made.
             let words = unsafe { lower.words_mut() };
             words.copy_from_slice(&[segment.word(), segment.word(), 0]);
-            Self::point(path.last(), pos.0, segment.depth(), lower);
-            self.split((lower, segment.depth()), pos.0, segment);
+            Self::point(path.last(), pos, segment.depth(), lower);
+            self.split((lower, segment.depth()), pos, segment);
         }
     }
 
@@ -577,10 +620,7 @@ impl Table {
         let segment = path.segment;
         let lines = segment::lines_for(count);
         if lines < segment.lines() {
-            let smaller = self.rebuilt(segment, lines, segment.depth());
-            Self::point(path.last(), pos.0, segment.depth(), smaller);
-            // SAFETY: no word names it any more.
-            unsafe { segment.free(&self.heap) };
+            self.resize(&path, pos.0, lines);
         }
     }
 

@@ -697,3 +697,54 @@ fn a_tap_is_told_what_there_was() {
         while keyspace.free_some(1000) {}
     }
 }
+
+/// Batches of keys in whatever order, in that of slots, of few slots, with keys that come twice and
+/// with every kind of value, into databases that have some already.
+#[test]
+fn batches_settle_as_if_set_one_by_one() {
+    const COUNT: u64 = if cfg!(miri) { 600 } else { 30_000 };
+    for seed in 0..SEEDS * 2 {
+        let mut random = Random(seed);
+        let mut keyspace = keyspace(seed);
+        let mut models = [Model::new(), Model::new()];
+        let mut keys: Vec<Vec<u8>> = (0..COUNT)
+            .map(|_| match seed % 3 {
+                0 => format!("key:{}", random.below(COUNT)).into_bytes(),
+                1 => format!("{{{}}}{}", random.below(3), random.below(COUNT)).into_bytes(),
+                _ => format!("{}", random.next()).into_bytes(),
+            })
+            .collect();
+        if seed % 2 == 0 {
+            keys.sort_by_key(|key| Slot::of(key));
+        }
+        keys.push(vec![b'k'; 70_000]);
+        let mut batch = Batch::default();
+        for (n, key) in keys.iter().enumerate() {
+            let db = random.below(2) as u16;
+            let value = value_bytes(&mut random);
+            let expiry = (random.below(4) == 0).then(|| 1 + random.below(1000));
+            let pos = keyspace.pos(key);
+            batch.push(db, pos, key, expiry, 1, NewValue::string(&value));
+            models[usize::from(db)].insert(key.clone(), (value, expiry));
+            // The last ones of some are waited for, those of others are not.
+            if batch.is_full() || random.below(5000) == 0 || n + 1 == keys.len() {
+                assert!(!batch.is_empty());
+                std::mem::take(&mut batch).settle(&mut keyspace);
+            }
+        }
+        for (at, model) in models.iter().enumerate() {
+            let db = keyspace.db(at);
+            db.verify();
+            assert_eq!(db.len(), model.len());
+            let expire = model.values().filter(|(_, expiry)| expiry.is_some());
+            assert_eq!(db.expires(), expire.count());
+            for (key, (value, expiry)) in model {
+                let entry = db.lookup(db.hasher().pos(key), key, 0).live();
+                let entry = entry.expect("it was put there");
+                assert_eq!((&text(&entry), entry.expiry()), (value, *expiry));
+            }
+        }
+        keyspace.clear();
+        while keyspace.free_some(1000) {}
+    }
+}

@@ -25,6 +25,10 @@ use super::{Identity, Lsn};
 use crate::mesh::ShardId;
 use crate::txn::TxnId;
 
+/// Bytes of records that are gathered before they are handed over: not a whole segment's, so that
+/// they stay in the processor's cache.
+const REPLAYED_BYTES: usize = 256 * 1024;
+
 /// Something that was certain to survive is not there.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Damage {
@@ -168,6 +172,9 @@ impl Reader {
         heads.sort_unstable_by_key(|(head, _)| (head.lsn, head.fill));
         for (head, position) in heads {
             self.take(head, number, position, bytes, obstacle);
+            if self.bytes.len() >= REPLAYED_BYTES {
+                self.replay(replay)?;
+            }
         }
         self.replay(replay)
     }

@@ -486,7 +486,7 @@ fn replay(
                 let shown = || unit.payload.escape_ascii().to_string();
                 match target(&shards[0].registry, &args).expect("an effect") {
                     Target::Select(other) => db = other,
-                    Target::Slot(slot) => {
+                    Target::Slot(slot, _) => {
                         assert!(owned(slot), "it is of the recording shard");
                         let at = shards[0].owner(slot).index();
                         let done = shards[at].replay(db, &args);

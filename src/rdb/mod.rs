@@ -36,7 +36,7 @@ pub use build::{Built, Limits};
 pub use encode::{Access, Encoder};
 pub use error::{Bad, Error};
 pub use payload::Payload;
-pub use reader::{Entry, Item, Reader};
+pub use reader::{Entry, Item, Reader, Value};
 
 #[cfg(test)]
 mod tests;

@@ -13,16 +13,20 @@ use super::build::{Built, Limits};
 use super::crc64::crc64;
 use super::decode::Decoder;
 use super::error::{Bad, Error};
-use super::format::{Kind, VALKEY_VERSION_MIN, VERSION_WITH_CHECKSUM, is_known_version, opcode};
-use super::input::{Input, Stop};
+use super::format::{
+    Family, Kind, VALKEY_VERSION_MIN, VERSION_WITH_CHECKSUM, is_known_version, opcode,
+};
+use super::input::{Input, Stop, Text};
+use crate::keyspace::NewValue;
+use std::ops::Range;
 
 /// An entry of a file.
 #[derive(Debug)]
-pub struct Entry {
+pub struct Entry<'a> {
     /// Its database.
     pub db: u64,
     /// Its key.
-    pub key: Vec<u8>,
+    pub key: &'a [u8],
     /// When it expires, unix milliseconds.
     pub expiry: Option<u64>,
     /// Seconds since its last access.
@@ -30,18 +34,37 @@ pub struct Entry {
     /// How often it is accessed.
     pub frequency: Option<u8>,
     /// Its value.
-    pub value: Built,
+    pub value: Value<'a>,
+}
+
+/// The value of an entry.
+#[derive(Debug)]
+pub enum Value<'a> {
+    /// A string, of which most files are full: it is not copied.
+    String(&'a [u8]),
+    /// Anything else.
+    Built(Built),
+}
+
+impl Value<'_> {
+    /// Gives the value to store to `store`.
+    pub fn store<R>(self, store: impl FnOnce(NewValue<'_>) -> R) -> R {
+        match self {
+            Self::String(bytes) => store(NewValue::string(bytes)),
+            Self::Built(value) => value.store(store),
+        }
+    }
 }
 
 /// What a file is made of.
 #[derive(Debug)]
-pub enum Item {
+pub enum Item<'a> {
     /// Something that is known of the file: name and value.
     Aux(Vec<u8>, Vec<u8>),
     /// A library of functions, as it stands there.
     Function(Vec<u8>),
     /// A key and its value.
-    Entry(Entry),
+    Entry(Entry<'a>),
     /// A key whose value has no elements, and which therefore does not exist.
     Empty(Vec<u8>),
     /// The end, whose checksum was right.
@@ -60,7 +83,8 @@ struct About {
 enum State {
     Signature,
     Items,
-    Value { key: Vec<u8>, decoder: Box<Decoder> },
+    /// The value of `key`, which is not a string.
+    Value(Box<Decoder>),
     Checksum,
     Done,
 }
@@ -82,14 +106,31 @@ pub struct Reader {
     /// Bytes before the buffer.
     before: u64,
     crc: u64,
+    /// The key of the last entry.
+    key: Vec<u8>,
+    /// A string that does not stand in the buffer as it is.
+    room: Vec<u8>,
 }
 
 /// What one look at the input has brought.
 enum Seen {
     Nothing,
-    Item(Item),
-    Value(Vec<u8>, Kind),
+    Item(Item<'static>),
+    /// The key of a value of this kind.
+    Key(Kind),
+    /// A key and a string.
+    String(Where),
+    /// The value of the key.
+    Value(Built),
     End,
+}
+
+/// Where a string stands.
+enum Where {
+    /// In the input that was looked at.
+    Input(Range<usize>),
+    /// In the reader's room.
+    Room,
 }
 
 const SIGNATURE_BYTES: usize = 9;
@@ -109,6 +150,8 @@ impl Reader {
             needed: 0,
             before: 0,
             crc: 0,
+            key: Vec::new(),
+            room: Vec::new(),
         }
     }
 
@@ -145,7 +188,7 @@ impl Reader {
 
     fn error(&self, bad: Bad) -> Error {
         let key = match &self.state {
-            State::Value { key, .. } => Some(key.clone()),
+            State::Value(_) => Some(self.key.clone()),
             _ => None,
         };
         Error {
@@ -157,7 +200,7 @@ impl Reader {
 
     /// The next item; None if more bytes are needed, or after the end. After an error nothing more
     /// can be read.
-    pub fn next_item(&mut self) -> Result<Option<Item>, Error> {
+    pub fn next_item(&mut self) -> Result<Option<Item<'_>>, Error> {
         loop {
             if self.buffer.len() - self.used < self.needed || matches!(self.state, State::Done) {
                 return Ok(None);
@@ -171,13 +214,25 @@ impl Reader {
                 self.crc = crc64(self.crc, &buffer[self.used..self.used + used]);
             }
             self.buffer = buffer;
+            let start = self.used;
             self.used += used;
             match seen {
                 Ok(Seen::Nothing) => {}
                 Ok(Seen::Item(item)) => return Ok(Some(item)),
-                Ok(Seen::Value(key, kind)) => {
-                    let decoder = Box::new(Decoder::new(kind, &self.limits));
-                    self.state = State::Value { key, decoder };
+                Ok(Seen::Key(kind)) => {
+                    self.state = State::Value(Box::new(Decoder::new(kind, &self.limits)));
+                }
+                Ok(Seen::String(stands)) => {
+                    let about = std::mem::take(&mut self.about);
+                    let bytes = match stands {
+                        Where::Input(at) => &self.buffer[start + at.start..start + at.end],
+                        Where::Room => &self.room,
+                    };
+                    return Ok(Some(self.entry(about, Value::String(bytes))));
+                }
+                Ok(Seen::Value(value)) => {
+                    let about = std::mem::take(&mut self.about);
+                    return Ok(Some(self.entry(about, Value::Built(value))));
                 }
                 Ok(Seen::End) if self.version >= VERSION_WITH_CHECKSUM => {
                     self.state = State::Checksum;
@@ -195,6 +250,17 @@ impl Reader {
         }
     }
 
+    fn entry<'a>(&'a self, about: About, value: Value<'a>) -> Item<'a> {
+        Item::Entry(Entry {
+            db: self.db,
+            key: &self.key,
+            expiry: about.expiry,
+            idle_seconds: about.idle_seconds,
+            frequency: about.frequency,
+            value,
+        })
+    }
+
     fn look(&mut self, input: &mut Input<'_>) -> Result<Seen, Stop> {
         match &mut self.state {
             State::Signature => {
@@ -206,7 +272,7 @@ impl Reader {
                 let start = input.at();
                 self.item(input).inspect_err(|_| input.back_to(start))
             }
-            State::Value { decoder, .. } => {
+            State::Value(decoder) => {
                 decoder.read(input)?;
                 Ok(self.value()?)
             }
@@ -225,28 +291,21 @@ impl Reader {
 
     /// A value has come to its end.
     fn value(&mut self) -> Result<Seen, Bad> {
-        let State::Value { key, decoder } = std::mem::replace(&mut self.state, State::Items) else {
+        let State::Value(decoder) = std::mem::replace(&mut self.state, State::Items) else {
             unreachable!("a value was being read")
         };
-        let about = std::mem::take(&mut self.about);
-        let value = match decoder.finish() {
-            Ok(value) => value,
-            Err(Bad::Empty) => return Ok(Seen::Item(Item::Empty(key))),
-            Err(bad) => return Err(bad),
-        };
-        Ok(Seen::Item(Item::Entry(Entry {
-            db: self.db,
-            key,
-            expiry: about.expiry,
-            idle_seconds: about.idle_seconds,
-            frequency: about.frequency,
-            value,
-        })))
+        match decoder.finish() {
+            Ok(value) => Ok(Seen::Value(value)),
+            Err(Bad::Empty) => {
+                self.about = About::default();
+                Ok(Seen::Item(Item::Empty(self.key.clone())))
+            }
+            Err(bad) => Err(bad),
+        }
     }
 
-    /// Reads whatever an opcode or a type begins, up to a key.
+    /// Reads whatever an opcode or a type begins, up to a key, or up to the string behind it.
     fn item(&mut self, input: &mut Input<'_>) -> Result<Seen, Stop> {
-        let (mut room, mut other) = (Vec::new(), Vec::new());
         match input.byte()? {
             opcode::EXPIRE_SECONDS => {
                 let seconds = i64::from(i32::from_le_bytes(input.array()?));
@@ -271,11 +330,12 @@ impl Reader {
             }
             opcode::AUX => {
                 let (name, value) = (input.string()?, input.string()?);
-                let (name, value) = (name.bytes(&mut room)?, value.bytes(&mut other)?);
-                return Ok(Seen::Item(Item::Aux(name.to_vec(), value.to_vec())));
+                let name = name.bytes(&mut self.room)?.to_vec();
+                let value = value.bytes(&mut self.room)?.to_vec();
+                return Ok(Seen::Item(Item::Aux(name, value)));
             }
             opcode::FUNCTION => {
-                let library = input.string()?.bytes(&mut room)?.to_vec();
+                let library = input.string()?.bytes(&mut self.room)?.to_vec();
                 return Ok(Seen::Item(Item::Function(library)));
             }
             opcode::FUNCTION_PRE_GA => {
@@ -297,8 +357,19 @@ impl Reader {
                     }
                     Err(bad) => return Err(bad.into()),
                 };
-                let key = input.string()?.bytes(&mut room)?.to_vec();
-                return Ok(Seen::Value(key, kind));
+                let key = input.string()?.bytes(&mut self.room)?;
+                self.key.clear();
+                self.key.extend_from_slice(key);
+                if kind.family() != Family::String {
+                    return Ok(Seen::Key(kind));
+                }
+                let text = input.string()?;
+                if let Text::Plain(bytes) = text {
+                    let end = input.at();
+                    return Ok(Seen::String(Where::Input(end - bytes.len()..end)));
+                }
+                text.bytes(&mut self.room)?;
+                return Ok(Seen::String(Where::Room));
             }
         }
         Ok(Seen::Nothing)

@@ -324,7 +324,8 @@ fn read(bytes: &[u8], chunk: usize) -> Result<Vec<String>, Error> {
         while let Some(item) = reader.next_item()? {
             if let Item::Entry(entry) = item {
                 let expiry = entry.expiry;
-                let owned = entry_of(&entry.key, entry.value).with_expiry(expiry);
+                let key = entry.key;
+                let owned = entry.value.store(|v| OwnedEntry::new(key, expiry, 0, v));
                 digests.push(digest::of_key(&owned.entry()).to_hex());
             }
         }

@@ -385,6 +385,11 @@ impl Server {
         {
             code = ExitCode::FAILURE;
         }
+        if code == ExitCode::SUCCESS
+            && let Err(why) = self.node.logs.seal()
+        {
+            log::warning(format_args!("The logs stay open in the manifest: {why}"));
+        }
         process::tell_supervisor(supervisor, false);
         self.ports.close();
         if !self.pidfile.is_empty() {

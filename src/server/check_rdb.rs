@@ -8,7 +8,7 @@ use std::path::Path;
 
 use super::config::Config;
 use crate::keyspace::Hasher;
-use crate::rdb::{Built, Item, Limits, Reader};
+use crate::rdb::{Built, Item, Limits, Reader, Value};
 
 /// Bytes that are read at once.
 const CHUNK_BYTES: usize = 1 << 20;
@@ -27,11 +27,11 @@ pub fn run(path: &Path) -> bool {
     }
 }
 
-fn type_name(value: &Built) -> &'static str {
+fn type_name(value: &Value<'_>) -> &'static str {
     match value {
-        Built::Int(_) | Built::Bytes(_) => "string",
-        Built::Packed(kind, _) => kind.name(),
-        Built::Object(object) => object.kind().name(),
+        Value::String(_) | Value::Built(Built::Int(_) | Built::Bytes(_)) => "string",
+        Value::Built(Built::Packed(kind, _)) => kind.name(),
+        Value::Built(Built::Object(object)) => object.kind().name(),
     }
 }
 

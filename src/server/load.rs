@@ -24,10 +24,10 @@ use super::recovery::Recovered;
 use super::snapshot::Run;
 use crate::command::registry::Registry;
 use crate::command::sort;
-use crate::keyspace::{CLOCK_BITS, Hasher, OwnedEntry, Pos, SLOTS, Slot};
+use crate::keyspace::{Batch, CLOCK_BITS, Hasher, NewValue, OwnedEntry, SLOTS, Slot};
 use crate::mesh::ShardId;
 use crate::rdb::{Entry, Item, Limits, Reader};
-use crate::shard::effects::replay::{InPayload, ReplayError, Target, target};
+use crate::shard::effects::replay::{InPayload, Ready, ReplayError, Target, target};
 use crate::shard::lending::Wanted;
 use crate::shard::lfu::Lfu;
 use crate::shard::node::Node;
@@ -35,15 +35,12 @@ use crate::shard::{Shard, even_slot_map};
 
 /// Bytes that are read at once.
 const CHUNK_BYTES: usize = 1 << 20;
-/// Entries that go to a shard together.
-const BATCH_ENTRIES: usize = 512;
 /// Batches on their way to a shard.
-const BATCHES_MAX: usize = 8;
+const BATCHES_MAX: usize = 4;
+/// Effects that are looked at before the first of them is run.
+const READY_MAX: usize = 16;
 /// Commands of a log that failed and are logged, at each shard; the others are counted.
 const FAILURES_LOGGED_MAX: u64 = 10;
-
-/// Entries for a shard: database, position, entry.
-pub type Batch = Vec<(u16, Pos, OwnedEntry)>;
 
 /// Effects for a shard, all of them from one of our logs.
 pub struct Effects {
@@ -85,6 +82,8 @@ impl Effects {
     /// Those on slots of which a later log has told already count no more.
     fn replay(&self, shard: &mut Shard, latest: &mut Vec<Since>) -> Result<(), ReplayError> {
         let recorder = &*self.recorder;
+        // Those whose memory is on its way.
+        let mut ready = Vec::with_capacity(READY_MAX);
         let mut from = 0;
         for &(db, end) in &self.runs {
             let mut db = db;
@@ -92,21 +91,28 @@ impl Effects {
                 let args = effect?;
                 match target(&shard.registry, &args)? {
                     Target::Select(other) => db = other,
-                    Target::Slot(slot) => {
+                    Target::Slot(slot, row) => {
                         let stale = |since: &Since| *since > recorder.since(slot);
                         if !latest.get(slot.index()).is_some_and(stale) {
-                            shard.replay(db, &args)?;
+                            ready.push(shard.ready(db, row, args)?);
+                        }
+                        if ready.len() == READY_MAX {
+                            run(shard, &mut ready)?;
                         }
                     }
-                    Target::Database => shard.replay_databases(db, &args, |slot, then| {
-                        let at = slot.index();
-                        let owned = match then {
-                            Some(then) => then.iter().any(|(a, b)| (*a..=*b).contains(&at)),
-                            None => recorder.slot_map[at] == recorder.shard,
-                        };
-                        owned && latest.get(at).is_none_or(|l| *l <= recorder.since(slot))
-                    })?,
+                    Target::Database => {
+                        run(shard, &mut ready)?;
+                        shard.replay_databases(db, &args, |slot, then| {
+                            let at = slot.index();
+                            let owned = match then {
+                                Some(then) => then.iter().any(|(a, b)| (*a..=*b).contains(&at)),
+                                None => recorder.slot_map[at] == recorder.shard,
+                            };
+                            owned && latest.get(at).is_none_or(|l| *l <= recorder.since(slot))
+                        })?;
+                    }
                     Target::MovedIn(moved) => {
+                        run(shard, &mut ready)?;
                         let since = (recorder.epoch, moved.number);
                         latest.resize(SLOTS, Since::default());
                         shard.empty_slots(moved, |slot| latest[slot.index()] < since);
@@ -118,8 +124,17 @@ impl Effects {
             }
             from = end;
         }
-        Ok(())
+        run(shard, &mut ready)
     }
+}
+
+/// Runs effects in their order.
+fn run(shard: &mut Shard, ready: &mut Vec<Ready<'_>>) -> Result<(), ReplayError> {
+    for effect in &*ready {
+        effect.prefetch_entry(shard);
+    }
+    let mut effects = ready.drain(..);
+    effects.try_for_each(|effect| shard.replay_ready(&effect))
 }
 
 /// A command that is run by itself.
@@ -253,11 +268,7 @@ impl Intake {
 
     fn take(&mut self, shard: &mut Shard, part: Part) -> Result<(), String> {
         match part {
-            Part::Entries(batch) => {
-                for (db, pos, entry) in batch {
-                    shard.keyspace.db_mut(usize::from(db)).attach(pos, entry);
-                }
-            }
+            Part::Entries(batch) => batch.settle(&mut shard.keyspace),
             Part::Commands { db, bytes } => {
                 let mut rest = &bytes[..];
                 while let Next::Command(args, end) = commands::next(rest) {
@@ -432,7 +443,7 @@ impl<'a> Loader<'a> {
             slot_map: even_slot_map(node.shards),
             lfu: Lfu::of(&config),
             now_ms,
-            waiting: senders.iter().map(|_| Batch::new()).collect(),
+            waiting: senders.iter().map(|_| Batch::default()).collect(),
             senders: Senders(senders),
             keys: 0,
             expired: 0,
@@ -624,7 +635,7 @@ impl<'a> Loader<'a> {
         Ok(end)
     }
 
-    fn entry(&mut self, entry: Entry) -> Result<(), String> {
+    fn entry(&mut self, entry: Entry<'_>) -> Result<(), String> {
         let databases = u64::from(self.config.databases);
         let db = u16::try_from(entry.db)
             .ok()
@@ -644,21 +655,20 @@ impl<'a> Loader<'a> {
             std::thread::sleep(Duration::from_micros(us));
         }
         let clock = self.clock(&entry);
-        let pos = self.hasher.pos(&entry.key);
+        let pos = self.hasher.pos(entry.key);
         let (key, expiry) = (entry.key, entry.expiry);
-        let owned = entry
-            .value
-            .store(|value| OwnedEntry::new(&key, expiry, clock, value));
         let shard = self.slot_map[pos.slot().index()];
-        self.waiting[shard.index()].push((db, pos, owned));
-        if self.waiting[shard.index()].len() >= BATCH_ENTRIES {
+        let batch = &mut self.waiting[shard.index()];
+        let put = |value: NewValue<'_>| batch.push(db, pos, key, expiry, clock, value);
+        entry.value.store(put);
+        if batch.is_full() {
             self.send(shard);
         }
         Ok(())
     }
 
     /// What the entry remembers of its last access.
-    fn clock(&self, entry: &Entry) -> u32 {
+    fn clock(&self, entry: &Entry<'_>) -> u32 {
         const MASK: u32 = (1 << CLOCK_BITS) - 1;
         match (self.lfu.on, entry.frequency) {
             (true, Some(frequency)) => self.lfu.of_frequency(frequency, self.now_ms),

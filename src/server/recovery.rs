@@ -42,7 +42,7 @@ use crate::storage::loading::{Loaded, load};
 use crate::storage::preparing::Preparer;
 
 /// Bytes of effects that go to a shard together.
-const BATCH_BYTES: usize = 256 * 1024;
+const BATCH_BYTES: usize = 64 * 1024;
 
 /// A directory whose logs were read, or are to build on what was imported.
 pub struct Recovered {
@@ -379,7 +379,7 @@ impl<'a> Dealer<'a> {
             let run = &record.payload[from..effects.at()];
             match effect.and_then(|args| target(self.registry, &args)) {
                 Ok(Target::Select(other)) => db = other,
-                Ok(Target::Slot(slot)) => {
+                Ok(Target::Slot(slot, _)) => {
                     let owner = slot.index() * self.node.shards / SLOTS;
                     self.put(&mut outbox, owner, db, run);
                 }
@@ -411,7 +411,12 @@ impl<'a> Dealer<'a> {
     }
 
     fn put(&self, outbox: &mut Outbox, to: usize, db: u16, run: &[u8]) {
+        /// Room that lets most batches stay where they began.
+        const ROOM_BYTES: usize = BATCH_BYTES + BATCH_BYTES / 8;
         let batch = &mut outbox.batches[to];
+        if batch.bytes.capacity() == 0 {
+            batch.bytes.reserve(ROOM_BYTES.max(run.len()));
+        }
         batch.bytes.extend_from_slice(run);
         batch.runs.push((db, batch.bytes.len()));
         if batch.bytes.len() >= BATCH_BYTES {

@@ -195,6 +195,8 @@ impl Directory {
             let path = self.segment_path(identity, segment);
             let size = u64::from(generation.segment_blocks) * BLOCK_BYTES as u64;
             bytes.clear();
+            let there = std::fs::metadata(&path).map_or(0, |facts| facts.len());
+            bytes.reserve(there.min(size) as usize + 1); // one more tells that it ends there
             File::open(&path)
                 .and_then(|file| file.take(size).read_to_end(&mut bytes))
                 .map_err(Error::io("read", &path))?;
@@ -229,6 +231,13 @@ impl Directory {
         self.store_manifest(manifest)?;
         self.recycle()?;
         Ok(self.manifest.generations.last().expect("it was just begun"))
+    }
+
+    /// Ends the logs of this process at `cuts`. When this returns, that is durable.
+    pub fn seal(&mut self, cuts: &[Lsn]) -> Result<(), Error> {
+        let mut manifest = self.manifest.clone();
+        manifest.seal(cuts);
+        self.store_manifest(manifest)
     }
 
     /// Takes an epoch for logs that are to [begin beside](Self::begin_beside) those that are named.

@@ -163,7 +163,7 @@ pub(crate) fn read(bytes: &[u8], chunk: usize) -> Option<Vec<digest::Digest>> {
         while let Some(item) = reader.next_item().ok()? {
             if let Item::Entry(entry) = item {
                 let (key, expiry) = (entry.key, entry.expiry);
-                let owned = entry.value.store(|v| OwnedEntry::new(&key, expiry, 0, v));
+                let owned = entry.value.store(|v| OwnedEntry::new(key, expiry, 0, v));
                 digests.push(digest::of_key(&owned.entry()));
             }
         }

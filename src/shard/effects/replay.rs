@@ -106,8 +106,8 @@ impl<'a> Iterator for InPayload<'a> {
 /// Where an effect is to be run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Target {
-    /// At the owner of a slot.
-    Slot(Slot),
+    /// At the owner of a slot, by this row.
+    Slot(Slot, RowId),
     /// At every shard, as far as keys are concerned that the recording shard owned.
     Database,
     /// Nowhere: the effects that follow are on this database.
@@ -162,34 +162,70 @@ pub fn target(registry: &Registry, args: &[&[u8]]) -> Result<Target, ReplayError
             number.map(Target::Select).ok_or_else(|| unknown(args))
         }
         ("flushdb" | "flushall" | "swapdb", _) => Ok(Target::Database),
-        (_, Route::OneKey(at)) => Ok(Target::Slot(Slot::of(args[usize::from(at)]))),
+        (_, Route::OneKey(at)) => Ok(Target::Slot(Slot::of(args[usize::from(at)]), id)),
         (_, Route::ManyKeys) => {
             let mut keys = Vec::new();
             keys_of(row.spec, args, &mut keys);
             let first = keys.first().ok_or_else(|| unknown(args))?;
-            Ok(Target::Slot(Slot::of(args[first.index])))
+            Ok(Target::Slot(Slot::of(args[first.index]), id))
         }
         _ => Err(unknown(args)),
     }
 }
 
+/// An effect that is about to be run.
+pub struct Ready<'a> {
+    db: u16,
+    args: Args<'a>,
+    row: RowId,
+    /// Its key's, if it has exactly one.
+    pos: Option<Pos>,
+}
+
+impl Ready<'_> {
+    /// Fetches its entry, a while after [`Shard::ready`].
+    pub fn prefetch_entry(&self, shard: &Shard) {
+        if let Some(pos) = self.pos {
+            shard.keyspace.db(usize::from(self.db)).prefetch_entry(pos);
+        }
+    }
+}
+
 impl Shard {
-    /// Runs an effect on keys of this shard, in a database that exists.
-    pub fn replay(&mut self, db: u16, args: &[&[u8]]) -> Result<(), ReplayError> {
-        let row = row_of(&self.registry, args).ok_or_else(|| unknown(args))?;
+    /// Looks at an effect of this row, on keys of this shard and in a database that exists, and begins
+    /// to fetch what it needs.
+    pub fn ready<'a>(&self, db: u16, row: RowId, args: Args<'a>) -> Result<Ready<'a>, ReplayError> {
         let (spec, route) = {
             let row = self.registry.row(row);
             (row.spec, row.route)
         };
-        let Run::Keyed(function) = spec.run else {
-            return Err(unknown(args));
-        };
         if !spec.arity_fits(args.len()) || usize::from(db) >= self.keyspace.databases() {
-            return Err(unknown(args));
+            return Err(unknown(&args));
         }
         let pos = match route {
-            Route::OneKey(at) => self.pos(args[usize::from(at)]),
-            _ => Pos::default(),
+            Route::OneKey(at) => Some(self.pos(args[usize::from(at)])),
+            _ => None,
+        };
+        if let Some(pos) = pos {
+            self.keyspace.db(usize::from(db)).prefetch_room(pos);
+        }
+        Ok(Ready { db, args, row, pos })
+    }
+
+    /// Runs an effect on keys of this shard, in a database that exists.
+    pub fn replay(&mut self, db: u16, args: &[&[u8]]) -> Result<(), ReplayError> {
+        let row = row_of(&self.registry, args).ok_or_else(|| unknown(args))?;
+        let ready = self.ready(db, row, args.into())?;
+        self.replay_ready(&ready)
+    }
+
+    /// Runs an effect.
+    pub fn replay_ready(&mut self, effect: &Ready<'_>) -> Result<(), ReplayError> {
+        let Ready { db, row, pos, .. } = *effect;
+        let args = &effect.args[..];
+        let spec = self.registry.row(row).spec;
+        let Run::Keyed(function) = spec.run else {
+            return Err(unknown(args));
         };
         let now = (self.now_ms, self.now_us, self.dirty);
         (self.now_ms, self.now_us) = (0, 0);
@@ -207,7 +243,7 @@ impl Shard {
                 flags: 0,
                 home,
             },
-            pos,
+            pos: pos.unwrap_or_default(),
             row,
             large: OwnedArgs {
                 first: 0,
@@ -217,23 +253,30 @@ impl Shard {
         self.effects.on = recorded;
         self.replaying_at_ms = None;
         (self.now_ms, self.now_us, self.dirty) = now;
-        self.touch_replayed(spec, db, args);
+        self.touch_replayed(spec, effect);
         outcome.map_err(|error| {
             ReplayError::Failed(String::from_utf8_lossy(error.text()).into_owned())
         })
     }
 
     /// The keys of an effect were accessed now, and not at the time 0 at which it ran.
-    fn touch_replayed(&mut self, spec: &Spec, db: u16, args: &[&[u8]]) {
+    fn touch_replayed(&mut self, spec: &Spec, effect: &Ready<'_>) {
         let clock = self.access_clock() & !CLOCK_OF_NEW;
-        let mut keys = Vec::new();
-        keys_of(spec, args, &mut keys);
-        for at in keys {
-            let pos = self.pos(args[at.index]);
-            let db = self.keyspace.db_mut(usize::from(db));
-            if let Some(mut entry) = db.lookup_mut(pos, args[at.index], 0).live() {
+        let hasher = *self.keyspace.hasher();
+        let db = self.keyspace.db_mut(usize::from(effect.db));
+        let mut touch = |pos, key: &[u8]| {
+            if let Some(mut entry) = db.lookup_mut(pos, key, 0).live() {
                 entry.touch(clock);
             }
+        };
+        if let (Some(pos), Route::OneKey(at)) = (effect.pos, self.registry.row(effect.row).route) {
+            return touch(pos, effect.args[usize::from(at)]);
+        }
+        let mut keys = Vec::new();
+        keys_of(spec, &effect.args, &mut keys);
+        for at in keys {
+            let key = effect.args[at.index];
+            touch(hasher.pos(key), key);
         }
     }
 
