@@ -153,9 +153,19 @@ fn an_orderly_end_loses_nothing_with_any_policy() {
         for n in 0..100 {
             conn.call(&["SET", &format!("{policy}:{n}"), "x"]);
         }
+        assert_eq!(open_logs(&folder), 2);
         server.signal(SIGTERM);
         assert!(server.await_end().success(), "{}", server.log());
+        assert_eq!(open_logs(&folder), 0, "it says where its logs end");
     }
+}
+
+/// Logs of which nobody has said yet where they end.
+fn open_logs(folder: &Scratch) -> usize {
+    let path = folder.path().join("appendonlydir/ringdove.manifest");
+    let manifest = std::fs::read_to_string(path).expect("there is a manifest");
+    let logs = manifest.lines().filter(|line| line.starts_with("shard "));
+    logs.filter(|line| !line.contains(" to ")).count()
 }
 
 #[test]
