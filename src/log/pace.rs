@@ -6,7 +6,8 @@ use super::writer::{How, Writer};
 /// `appendfsync`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Policy {
-    /// Replies wait for the sync of what they did.
+    /// Replies wait for the sync of what they did: where there is enough for it, a flush begins
+    /// beside those that are under way.
     Always,
     /// A sync in every second in which something was written.
     EverySecond,
@@ -54,6 +55,9 @@ impl Pace {
 
     /// The flush that is due now, if any. The caller begins it at once.
     pub fn due(&mut self, policy: Policy, writer: &Writer, now_ms: u64) -> Option<How> {
+        if policy == Policy::Always && writer.takes_another() {
+            return Some(How::Sync);
+        }
         if now_ms >= self.next_ms(policy, writer)? {
             if !self.goes_on(writer) {
                 self.synced_ms = now_ms;

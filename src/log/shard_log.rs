@@ -95,7 +95,6 @@ pub struct ShardLog<W> {
     /// At the shard that is the arbiter.
     arbiter: Option<Arbiter>,
     refusal: Option<Refusal>,
-    began_us: u64,
     stats: Stats,
 }
 
@@ -114,7 +113,6 @@ impl<W> ShardLog<W> {
             messages: VecDeque::new(),
             arbiter: (identity.shard == ARBITER).then(|| Arbiter::new(shards)),
             refusal: None,
-            began_us: 0,
             stats: Stats::default(),
         }
     }
@@ -242,8 +240,8 @@ impl<W> ShardLog<W> {
             return None;
         }
         let how = self.pace.due(self.policy, &self.writer, now_us / 1000)?;
-        let flush = self.writer.begin(how, self.commit.watermark())?;
-        self.began_us = now_us;
+        let mut flush = self.writer.begin(how, self.commit.watermark())?;
+        flush.began_us = now_us;
         Some(flush)
     }
 
@@ -254,12 +252,16 @@ impl<W> ShardLog<W> {
 
     /// A flush has been carried out, or has failed with an error of the system.
     pub fn ended(&mut self, flush: Flush, result: Result<(), i32>, now_us: u64) {
+        let began_us = flush.began_us;
         self.writer.ended(flush, result.map_err(|_| Failed));
         if let Err(error) = result {
             return self.fail(error);
         }
+        if self.writer.has_failed() {
+            return; // one before it has
+        }
         self.stats.flushes += 1;
-        self.stats.last_flush_us = now_us.saturating_sub(self.began_us);
+        self.stats.last_flush_us = now_us.saturating_sub(began_us);
         self.stats.flush_us += self.stats.last_flush_us;
         if let Some(report) = self.commit.flushed(self.writer.durable()) {
             let own = self.writer.identity().shard;
@@ -381,6 +383,76 @@ mod tests {
 
     fn released(log: &mut ShardLog<u32>) -> Vec<u32> {
         std::iter::from_fn(|| log.next_released()).collect()
+    }
+
+    /// A record that is worth a flush of its own beside others.
+    fn write_much(log: &mut ShardLog<u32>, waiter: u32) {
+        let unit = Unit {
+            db: 0,
+            kind: &Kind::Effects,
+            keys: Keys::These(&[u64::from(waiter)]),
+            payload: &[b'x'; 3000],
+        };
+        let end = log.append(&unit).expect("short");
+        log.wait(end, waiter);
+    }
+
+    #[test]
+    fn flushes_go_side_by_side_and_replies_keep_their_order() {
+        let mut log = log(0, 1, Policy::Always);
+        let flushes: Vec<Flush> = (1..=4)
+            .map(|waiter| {
+                write_much(&mut log, waiter);
+                log.begin(u64::from(waiter)).expect("enough for another")
+            })
+            .collect();
+        write_much(&mut log, 5);
+        assert!(log.begin(10).is_none(), "as many as may be");
+        let mut flushes = flushes.into_iter();
+        let first = flushes.next().expect("four");
+        flushes.for_each(|flush| log.ended(flush, Ok(()), 20));
+        assert_eq!(released(&mut log), []);
+        assert_eq!(log.stats().durable, Lsn(0));
+        log.ended(first, Ok(()), 30);
+        assert_eq!(released(&mut log), [1, 2, 3, 4]);
+        let flush = log.begin(40).expect("due");
+        log.ended(flush, Ok(()), 50);
+        assert_eq!(released(&mut log), [5]);
+        assert!(log.is_drained());
+    }
+
+    #[test]
+    fn what_stands_behind_a_flush_that_fails_is_lost_with_it() {
+        let mut log = log(0, 1, Policy::Always);
+        let mut begin = |waiter| {
+            write_much(&mut log, waiter);
+            log.begin(u64::from(waiter)).expect("enough for another")
+        };
+        let (first, second, third) = (begin(1), begin(2), begin(3));
+        log.ended(first, Ok(()), 20);
+        log.ended(third, Ok(()), 20);
+        log.ended(second, Err(5), 20);
+        assert_eq!(released(&mut log), [1]);
+        let mut lost: Vec<u32> = std::iter::from_fn(|| log.next_lost()).collect();
+        lost.sort_unstable();
+        assert_eq!(lost, [2, 3]);
+        assert!(log.is_over() && log.begin(30).is_none());
+    }
+
+    #[test]
+    fn little_waits_for_the_flush_that_is_under_way() {
+        let mut log = log(0, 1, Policy::Always);
+        write_much(&mut log, 1);
+        let flush = log.begin(10).expect("due");
+        write(&mut log, &Kind::Effects, 9, 2);
+        assert!(log.begin(11).is_none());
+        log.ended(flush, Ok(()), 20);
+        // A single block that is less than half full is written again: nothing beside it.
+        let flush = log.begin(21).expect("due");
+        write_much(&mut log, 3);
+        assert!(log.begin(22).is_none());
+        log.ended(flush, Ok(()), 30);
+        assert!(log.begin(31).is_some());
     }
 
     #[test]

@@ -1,21 +1,27 @@
 //! The writer of one shard's log: records in, flushes out.
 //!
 //! Records are laid out in blocks as they come. [`Writer::begin`] turns what has gathered into a
-//! [`Flush`], at most one at a time; what comes meanwhile shares the next (group commit). The
-//! reactor carries the flush out and hands it back with [`Writer::ended`].
+//! [`Flush`]; what comes meanwhile shares the next (group commit). The reactor carries the flush out
+//! and hands it back with [`Writer::ended`].
+//!
+//! Where replies wait for it, a few flushes may be under way at once ([`Writer::takes_another`]):
+//! devices carry out several in the time of one, and what comes just after one has begun would wait
+//! for two of them otherwise. They may end in any order; what is durable is what all flushes up to
+//! it have made so.
 //!
 //! Positions of a segment are in one of these states:
 //!
 //! - *fresh*: not written in this use of the segment, from `fresh` on;
 //! - *taken*: holds bytes that are nowhere else;
-//! - *tail*: the last block of the last flush when it was less than half full: the next flush writes
-//!   its bytes again, to another position, with more behind them;
+//! - *tail*: the block of the last flush when it was the only one and less than half full: the next
+//!   flush writes its bytes again, to another position, with more behind them;
 //! - *retired*: a tail of which another copy is written but not durable;
 //! - *spare*: a tail of which another copy is durable. It is written before a fresh one is.
 //!
 //! Invariants: only fresh and spare positions are written, so the only durable copy of a byte never
-//! is. There is at most one tail, one retired and one spare position, and every other one that was
-//! written is at least half full: hence the bound on the size of the log.
+//! is. There is at most one tail, one retired and one spare position, and the others that a flush has
+//! written are at least half full taken together: hence the bound on the size of the log. No flush
+//! begins beside another while there is a tail or a retired position.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -30,6 +36,8 @@ use crate::txn::DbIndex;
 /// A last block with fewer bytes is written again with what comes next. Half of a block, head and
 /// all: so blocks hold at most twice the bytes of their records.
 const HALF_BYTES: usize = super::block::BLOCK_BYTES / 2;
+/// Flushes under way, at most.
+pub const FLUSHES_MAX: usize = 4;
 /// Blocks in one flush, at most: 1 MiB is a millisecond or less, which what comes meanwhile waits.
 pub const FLUSH_BLOCKS_MAX: usize = 256;
 /// So many buffers are kept for flushes to come, 8 MiB in all: while the disk takes its time over one
@@ -57,9 +65,20 @@ pub struct Flush {
     pub blocks: Vec<Block>,
     /// Segments to sync when all is written.
     pub syncs: SmallVec<[u64; 2]>,
+    /// When it began, for who wants to know how long it takes: Unix time in microseconds.
+    pub began_us: u64,
+    number: u64,
+}
+
+/// A flush that has begun.
+#[derive(Clone, Copy, Debug)]
+struct UnderWay {
+    number: u64,
+    how: How,
     /// Where the log ends that is on the disk then.
     end: Lsn,
-    how: How,
+    /// Whether it has ended; those before it have not.
+    ended: bool,
 }
 
 /// What a failure leaves: the writer has stopped.
@@ -98,7 +117,10 @@ pub struct Writer {
     durable: Lsn,
     /// Segments with bytes that no sync has covered yet.
     unsynced: SmallVec<[u64; 2]>,
-    flushing: bool,
+    /// Flushes that have begun, in their order, from the first on that has not ended.
+    under_way: VecDeque<UnderWay>,
+    /// Flushes that have begun.
+    flushes: u64,
     failed: bool,
     /// Memory for the next flushes, empty.
     kept: Vec<Vec<Block>>,
@@ -125,7 +147,8 @@ impl Writer {
             begun: first,
             durable: first,
             unsynced: SmallVec::new(),
-            flushing: false,
+            under_way: VecDeque::with_capacity(FLUSHES_MAX),
+            flushes: 0,
             failed: false,
             kept: Vec::new(),
         }
@@ -164,7 +187,19 @@ impl Writer {
 
     /// Whether a flush is being carried out.
     pub fn is_flushing(&self) -> bool {
-        self.flushing
+        !self.under_way.is_empty()
+    }
+
+    /// Whether a flush with a sync may begin though others are under way: if there is enough for it,
+    /// and it does not depend on what becomes of those.
+    pub fn takes_another(&self) -> bool {
+        (1..FLUSHES_MAX).contains(&self.under_way.len())
+            && self.under_way.iter().all(|flush| flush.how == How::Sync)
+            && self.tail.is_none()
+            && self.retired.is_none()
+            && self.waiting_bytes() >= HALF_BYTES as u64
+            && self.has_room()
+            && !self.failed
     }
 
     /// Whether a flush has failed: nothing is written any more.
@@ -190,7 +225,7 @@ impl Writer {
 
     /// Whether what waits cannot be written for want of a segment.
     pub fn is_starved(&self) -> bool {
-        !self.flushing && self.waiting_bytes() > 0 && !self.has_room()
+        !self.is_flushing() && self.waiting_bytes() > 0 && !self.has_room()
     }
 
     fn has_room(&self) -> bool {
@@ -249,12 +284,12 @@ impl Writer {
         }
     }
 
-    /// Begins a flush of what has gathered. `None`: one is under way, there is nothing to do, there
-    /// is no segment, or the writer has failed.
+    /// Begins a flush of what has gathered. `None`: one is under way beside which none may be, there
+    /// is nothing to do, there is no segment, or the writer has failed.
     ///
     /// `committed` is what the blocks say of the whole: everything below is certain to survive.
     pub fn begin(&mut self, how: How, committed: Lsn) -> Option<Flush> {
-        if self.flushing || self.failed {
+        if self.failed || self.is_flushing() && !(how == How::Sync && self.takes_another()) {
             return None;
         }
         let last = self.filling.len() == 1;
@@ -289,15 +324,27 @@ impl Writer {
         if how != How::Sync || self.unsynced.is_empty() {
             return None;
         }
-        self.flushing = true;
+        assert!(!self.is_flushing(), "what it would sync may not be written");
         Some(Flush {
             segment: self.segment,
             extents: SmallVec::new(),
             blocks: Vec::new(),
             syncs: std::mem::take(&mut self.unsynced),
-            end: self.begun,
-            how,
+            began_us: 0,
+            number: self.begins(how, self.begun),
         })
+    }
+
+    /// A flush begins; its number.
+    fn begins(&mut self, how: How, end: Lsn) -> u64 {
+        self.flushes += 1;
+        self.under_way.push_back(UnderWay {
+            number: self.flushes,
+            how,
+            end,
+            ended: false,
+        });
+        self.flushes
     }
 
     /// Goes on in the next segment. What the tail holds is written again there: its copy in the old
@@ -357,7 +404,7 @@ impl Writer {
             self.retired = Some(tail);
         }
         self.filling_from = end;
-        if all && last < HALF_BYTES && how == How::Sync {
+        if all && count == 1 && last < HALF_BYTES && how == How::Sync {
             self.tail = Some(last_at);
             self.filling_from = from.plus((count - 1) * PAYLOAD_BYTES);
             self.add_block();
@@ -384,40 +431,46 @@ impl Writer {
             How::Whole => SmallVec::new(),
         };
         self.begun = end;
-        self.flushing = true;
         Flush {
             segment: self.segment,
             extents,
             blocks,
             syncs,
-            end,
-            how,
+            began_us: 0,
+            number: self.begins(how, end),
         }
     }
 
     /// A flush has been carried out: every byte of it written and every sync completed, or not.
     /// Any failure is final.
     pub fn ended(&mut self, flush: Flush, result: Result<(), Failed>) {
-        assert!(std::mem::take(&mut self.flushing), "it was under way");
-        if result.is_err() {
-            self.failed = true;
-            return;
-        }
-        if flush.how == How::Sync {
-            assert!(
-                flush.end >= self.durable,
-                "flushes come one after the other"
-            );
-            self.durable = flush.end;
-            if let Some(retired) = self.retired.take() {
-                assert!(self.spare.is_none(), "its copy went to the spare position");
-                self.spare = Some(retired);
+        let mut flushes = self.under_way.iter_mut();
+        let ended = flushes.find(|known| known.number == flush.number);
+        ended.expect("it was under way").ended = true;
+        self.failed |= result.is_err();
+        while let Some(first) = self.under_way.front().copied().filter(|first| first.ended) {
+            self.under_way.pop_front();
+            if first.how == How::Sync && !self.failed {
+                self.made_durable(first.end);
             }
+        }
+        if self.failed {
+            return;
         }
         let mut blocks = flush.blocks;
         if self.kept.len() < KEPT_MAX && blocks.capacity() <= FLUSH_BLOCKS_MAX {
             blocks.clear();
             self.kept.push(blocks);
+        }
+    }
+
+    /// Everything below is durable now.
+    fn made_durable(&mut self, end: Lsn) {
+        assert!(end >= self.durable, "flushes begin one after the other");
+        self.durable = end;
+        if let Some(retired) = self.retired.take() {
+            assert!(self.spare.is_none(), "its copy went to the spare position");
+            self.spare = Some(retired);
         }
     }
 }

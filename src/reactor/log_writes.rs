@@ -14,7 +14,7 @@ use smallvec::SmallVec;
 
 use super::ring::Ring;
 use crate::log::block::BLOCK_BYTES;
-use crate::log::writer::Flush;
+use crate::log::writer::{FLUSHES_MAX, Flush};
 use crate::storage::directory::Segment;
 
 /// Why a flush failed.
@@ -26,13 +26,16 @@ pub enum Failure {
     Short,
 }
 
-/// Segments of a log that may be written to, and the flush that is under way. Without one, letting
+/// Bits of an operation's number that tell which it is of its flush.
+const OPERATION_BITS: u32 = 16;
+
+/// Segments of a log that may be written to, and the flushes that are under way. Without one, letting
 /// go of it closes them.
 #[derive(Default)]
 pub struct LogWrites {
     /// By number. Those that no flush names any more are closed.
     segments: SmallVec<[(u64, Segment); 4]>,
-    under_way: Option<UnderWay>,
+    under_way: [Option<UnderWay>; FLUSHES_MAX],
 }
 
 struct UnderWay {
@@ -54,12 +57,20 @@ impl LogWrites {
 
     /// Submits a flush. `token` gives the user data of its operation with a number.
     pub fn begin(&mut self, ring: &mut Ring, flush: Flush, token: impl Fn(u32) -> u64) {
-        assert!(self.under_way.is_none(), "one flush at a time");
+        let free = self.under_way.iter().position(Option::is_none);
+        let place = free.expect("the writer counts them");
         // What was written without a sync is still to be synced, in whichever segment.
         if let Some(&first) = flush.syncs.first() {
-            self.segments
-                .retain(|(number, _)| *number >= first.min(flush.segment));
+            let others = self.under_way.iter().flatten();
+            let first = others.fold(first.min(flush.segment), |first, other| {
+                let synced = other.flush.syncs.iter().copied();
+                synced
+                    .chain([other.flush.segment, first])
+                    .fold(first, u64::min)
+            });
+            self.segments.retain(|(number, _)| *number >= first);
         }
+        let token = |number: usize| token((place as u32) << OPERATION_BITS | number as u32);
         let fd = |wanted: u64| {
             let segment = self.segments.iter().find(|(number, _)| *number == wanted);
             let (_, segment) = segment.expect("segments are there before they are written to");
@@ -67,22 +78,23 @@ impl LogWrites {
         };
         let operations = flush.extents.len() + flush.syncs.len();
         assert!(operations > 0, "a flush does something");
+        assert!(operations < 1 << OPERATION_BITS, "and not too much");
         ring.reserve(operations);
         let mut wanted = SmallVec::new();
         for (position, range) in &flush.extents {
             let blocks = &flush.blocks[range.clone()];
             let offset = u64::from(*position) * BLOCK_BYTES as u64;
             let chained = wanted.len() + 1 < operations;
-            let user_data = token(wanted.len() as u32);
+            let user_data = token(wanted.len());
             ring.write_blocks(fd(flush.segment), blocks, offset, chained, user_data);
             wanted.push((blocks.len() * BLOCK_BYTES) as i32);
         }
         for segment in &flush.syncs {
             let chained = wanted.len() + 1 < operations;
-            ring.sync_data(fd(*segment), chained, token(wanted.len() as u32));
+            ring.sync_data(fd(*segment), chained, token(wanted.len()));
             wanted.push(0);
         }
-        self.under_way = Some(UnderWay {
+        self.under_way[place] = Some(UnderWay {
             flush,
             wanted,
             left: operations,
@@ -90,13 +102,15 @@ impl LogWrites {
         });
     }
 
-    /// An operation has completed. With the last of them, the flush and what became of it.
+    /// An operation has completed. With the last of its flush, the flush and what became of it.
     pub fn completed(
         &mut self,
         operation: u32,
         result: i32,
     ) -> Option<(Flush, Result<(), Failure>)> {
-        let under_way = self.under_way.as_mut().expect("it was submitted");
+        let place = &mut self.under_way[(operation >> OPERATION_BITS) as usize];
+        let operation = operation & ((1 << OPERATION_BITS) - 1);
+        let under_way = place.as_mut().expect("it was submitted");
         under_way.left -= 1;
         if result != under_way.wanted[operation as usize] {
             let failure = match result {
@@ -112,7 +126,7 @@ impl LogWrites {
         if under_way.left > 0 {
             return None;
         }
-        let done = self.under_way.take()?;
+        let done = place.take()?;
         let result = done.failure.map_or(Ok(()), Err);
         Some((done.flush, result))
     }
@@ -120,6 +134,7 @@ impl LogWrites {
 
 #[cfg(test)]
 mod tests {
+    use super::super::ring::Completion;
     use super::*;
     use crate::log::record::Kind;
     use crate::log::recover::Reader;
@@ -160,15 +175,19 @@ mod tests {
     ) -> (Flush, Result<(), Failure>) {
         writes.begin(ring, flush, u64::from);
         loop {
-            ring.enter(1, None);
-            let mut completions = Vec::new();
-            ring.completions(&mut completions);
-            for done in completions {
-                if let Some(end) = writes.completed(done.user_data as u32, done.result) {
-                    return end;
-                }
+            if let Some(end) = completed(writes, ring).pop() {
+                return end;
             }
         }
+    }
+
+    /// Waits for something, and takes the flushes that have ended with it.
+    fn completed(writes: &mut LogWrites, ring: &mut Ring) -> Vec<(Flush, Result<(), Failure>)> {
+        ring.enter(1, None);
+        let mut completions = Vec::new();
+        ring.completions(&mut completions);
+        let ended = |done: &Completion| writes.completed(done.user_data as u32, done.result);
+        completions.iter().filter_map(ended).collect()
     }
 
     #[test]
@@ -178,7 +197,7 @@ mod tests {
         let mut writes = LogWrites::default();
         let mut writer = Writer::new(IDENTITY, BLOCKS, Lsn(0));
         let mut rng = fastrand::Rng::with_seed(9);
-        let mut wanted = Vec::new();
+        let (mut wanted, mut beside) = (Vec::new(), 0);
         for step in 0..200 {
             let largest = [50, 1000, 9000][rng.usize(..3)];
             let payload = vec![step as u8; rng.usize(..largest)];
@@ -192,9 +211,29 @@ mod tests {
             }
             let how = if rng.bool() { How::Sync } else { How::Whole };
             while let Some(flush) = writer.begin(how, writer.durable()) {
-                let (flush, result) = carry_out(&mut writes, &mut ring, flush);
-                assert_eq!(result, Ok(()));
-                writer.ended(flush, Ok(()));
+                writes.begin(&mut ring, flush, u64::from);
+                let payload = vec![step as u8; rng.usize(..largest)];
+                writer.append(0, &Kind::Effects, &payload).expect("short");
+                wanted.push(payload);
+                if writer.takes_another() && rng.bool() {
+                    beside += 1;
+                    continue;
+                }
+                while writer.is_flushing() {
+                    for (flush, result) in completed(&mut writes, &mut ring) {
+                        assert_eq!(result, Ok(()));
+                        writer.ended(flush, Ok(()));
+                    }
+                }
+                if rng.u8(..8) == 0 {
+                    break;
+                }
+            }
+            while writer.is_flushing() {
+                for (flush, result) in completed(&mut writes, &mut ring) {
+                    assert_eq!(result, Ok(()));
+                    writer.ended(flush, Ok(()));
+                }
             }
         }
         assert!(writer.segment() > 1, "more than one segment");
@@ -210,6 +249,7 @@ mod tests {
         assert!(wanted.starts_with(&payloads));
         assert!(tail.end() >= writer.durable() || tail.torn().is_some());
         assert!(payloads.len() > 150, "{}", payloads.len());
+        assert!(beside > 10, "{beside}");
     }
 
     #[test]

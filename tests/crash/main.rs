@@ -57,11 +57,12 @@ fn what_was_certain_is_recovered() {
         sum.torn += tally.torn;
         sum.failures += tally.failures;
         sum.rewrites += tally.rewrites;
+        sum.beside += tally.beside;
     }
     println!("{seeds} seeds: {sum:?}");
     // A simulation in which nothing goes wrong proves nothing.
     assert!(sum.certain > 0 && sum.halves > 0 && sum.torn > 0);
-    assert!(sum.failures > 0 && sum.rewrites > 0);
+    assert!(sum.failures > 0 && sum.rewrites > 0 && sum.beside > 0);
 }
 
 /// What `everysec` may lose does not add up over the shards of a transaction: all that a log is cut for

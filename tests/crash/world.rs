@@ -91,7 +91,7 @@ struct Shard {
     log: ShardLog<usize>,
     /// What has been answered.
     answered: Vec<bool>,
-    under_way: Option<UnderWay>,
+    under_way: Vec<UnderWay>,
     appended: Vec<Item>,
     /// When each was.
     times: Vec<u64>,
@@ -119,6 +119,7 @@ pub(crate) struct Tally {
     pub(crate) torn: usize,
     pub(crate) failures: usize,
     pub(crate) rewrites: usize,
+    pub(crate) beside: usize,
     pub(crate) oldest_lost_ms: u64,
 }
 
@@ -202,12 +203,12 @@ impl World {
                 while self.shards[shard].log.wants_segment().is_some() {
                     self.prepare(shard);
                 }
-                if self.shards[shard].under_way.is_none() {
+                if self.shards[shard].under_way.is_empty() {
                     self.begin_flush(shard);
                     *begun = self.now_ms;
                 }
                 let due = self.now_ms >= *begun + FLUSH_MS;
-                while self.shards[shard].under_way.is_some() && (due || self.rng.bool()) {
+                while !self.shards[shard].under_way.is_empty() && (due || self.rng.bool()) {
                     self.go_on(shard);
                 }
             }
@@ -261,7 +262,7 @@ impl World {
                     log: ShardLog::new(identity, self.segment_blocks, first, self.policy)
                         .with_write_bytes(write_bytes),
                     answered: Vec::new(),
-                    under_way: None,
+                    under_way: Vec::new(),
                     appended: Vec::new(),
                     times: Vec::new(),
                     tail: None,
@@ -443,7 +444,9 @@ impl World {
             syncs,
             failed,
         };
-        self.shards[shard].under_way = Some(under_way);
+        self.shards[shard].under_way.push(under_way);
+        let beside = self.shards[shard].under_way.len() > 1;
+        self.tally.beside += usize::from(beside);
     }
 
     /// Counts tails that are written again; the planted fault puts them where they stood.
@@ -484,11 +487,13 @@ impl World {
         self.shards[shard].tail = last.map(|(head, place)| (head.lsn, place));
     }
 
-    /// The disk does one thing for a shard's flush.
+    /// The disk does one thing for one of a shard's flushes.
     fn go_on(&mut self, shard: usize) {
-        let Some(mut under_way) = self.shards[shard].under_way.take() else {
+        let flushes = &mut self.shards[shard].under_way;
+        if flushes.is_empty() {
             return;
-        };
+        }
+        let mut under_way = flushes.swap_remove(self.rng.usize(..flushes.len()));
         let fails = self.rng.u32(..1000) < self.failures;
         under_way.failed |= fails;
         if let Some(index) = under_way.writes.pop() {
@@ -496,7 +501,7 @@ impl World {
             let blocks: &[Block] = &under_way.flush.blocks[range];
             let name = self.name(shard, under_way.flush.segment);
             self.disk.write(name, position, blocks);
-            self.shards[shard].under_way = Some(under_way);
+            self.shards[shard].under_way.push(under_way);
             return;
         }
         if !under_way.failed
@@ -505,7 +510,7 @@ impl World {
         {
             self.disk
                 .sync(self.name(shard, segment), true, &mut self.rng);
-            self.shards[shard].under_way = Some(under_way);
+            self.shards[shard].under_way.push(under_way);
             return;
         }
         let segment = self.name(shard, under_way.flush.segment);
@@ -521,7 +526,7 @@ impl World {
         self.tally.failures += usize::from(under_way.failed);
         let result = if failed { Err(5) } else { Ok(()) };
         at.log.ended(under_way.flush, result, self.now_ms * 1000);
-        at.failed = failed;
+        at.failed |= failed;
         if self.fault == Fault::SettlesWhole {
             self.settle_whole(shard);
         }
@@ -579,7 +584,7 @@ impl World {
             }
             self.deliver();
             let durable = |s: &Shard| s.log.stats().durable == s.log.stats().lsn;
-            let quiet = |s: &Shard| s.failed || (durable(s) && s.under_way.is_none());
+            let quiet = |s: &Shard| s.failed || (durable(s) && s.under_way.is_empty());
             if self.shards.iter().all(quiet) && self.lanes.is_empty() {
                 let certain = |s: &Shard| {
                     s.log.is_drained()
