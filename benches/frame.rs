@@ -19,7 +19,7 @@ use ringdove::resp::decode::{Decoded, Frame, Limits, decode};
 use ringdove::resp::encode::{Output, Reply};
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: ringdove::stdx::allocator::Mimalloc = ringdove::stdx::allocator::Mimalloc;
 
 /// Keys of the cases on a table that is there.
 const KEYS: usize = 10_000;

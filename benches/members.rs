@@ -11,7 +11,7 @@ use std::hint::black_box;
 use std::time::Instant;
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: ringdove::stdx::allocator::Mimalloc = ringdove::stdx::allocator::Mimalloc;
 
 const OPERATIONS: [&str; 7] = ["insert", "find", "miss", "draw", "scan", "iter", "pop"];
 

@@ -11,7 +11,7 @@ use alone::{Alone, put_digits};
 use std::time::Instant;
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: ringdove::stdx::allocator::Mimalloc = ringdove::stdx::allocator::Mimalloc;
 
 const COMMANDS: [&str; 9] = [
     "sadd_srem",

@@ -12,7 +12,7 @@ use alone::{Alone, put_digits};
 use std::time::Instant;
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: ringdove::stdx::allocator::Mimalloc = ringdove::stdx::allocator::Mimalloc;
 
 const VALUE: &[u8] = b"sixteen bytes...";
 /// What a worker asks for.

@@ -17,7 +17,7 @@ use std::hint::black_box;
 use std::time::Instant;
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: ringdove::stdx::allocator::Mimalloc = ringdove::stdx::allocator::Mimalloc;
 
 /// Operations of the structure.
 const STRUCTURE: [&str; 9] = [
