@@ -58,6 +58,8 @@ impl Completion {
 pub struct Ring {
     ring: IoUring,
     buffers: Buffers,
+    /// Whether operations complete only where the thread enters the kernel for them.
+    deferred: bool,
     failure: Option<io::Error>,
 }
 
@@ -147,6 +149,19 @@ impl Buffers {
         unsafe { self.memory.at.add(usize::from(id) * BUFFER_STRIDE) }
     }
 
+    /// Gives the memory of all buffers back to the system, until it is written to again.
+    fn forget(&self) {
+        // SAFETY: the mapping is ours, and nothing refers to it or writes into it: see
+        // `Ring::forget_received`.
+        unsafe {
+            libc::madvise(
+                self.memory.at.cast(),
+                self.memory.bytes,
+                libc::MADV_DONTNEED,
+            )
+        };
+    }
+
     /// Gives a buffer to the kernel, from the next `publish` on.
     fn add(&mut self, id: u16) {
         let address = self.address(id) as u64;
@@ -170,7 +185,10 @@ impl Buffers {
 impl Ring {
     /// Sets up a ring on the calling thread, which alone may use it.
     pub fn new() -> io::Result<Self> {
-        let ring = build(true).or_else(|_| build(false))?;
+        let (ring, deferred) = match build(true) {
+            Ok(ring) => (ring, true),
+            Err(_) => (build(false)?, false),
+        };
         let buffers = Buffers::new()?;
         // SAFETY: both mappings outlive the ring: fields are dropped in order.
         unsafe {
@@ -184,6 +202,7 @@ impl Ring {
         Ok(Self {
             ring,
             buffers,
+            deferred,
             failure: None,
         })
     }
@@ -382,6 +401,19 @@ impl Ring {
         }
         buffers.drain(..).for_each(|id| self.buffers.add(id));
         self.buffers.publish();
+    }
+
+    /// Gives the memory of the buffers, 2 MiB when all were filled, back to the system; false, and it
+    /// stays, if there may be bytes in them. All buffers have been given back before.
+    pub fn forget_received(&mut self) -> bool {
+        let mut cq = self.ring.completion();
+        cq.sync();
+        // Nothing can be received between the look and the call: that would be work for an enter.
+        let quiet = self.deferred && cq.is_empty();
+        if quiet {
+            self.buffers.forget();
+        }
+        quiet
     }
 }
 

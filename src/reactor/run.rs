@@ -54,6 +54,10 @@ const LARGE_BYTES: usize = 256 * 1024;
 const STOPPING_TICK_MS: u64 = 10;
 /// Milliseconds for which the end waits for the log's last flush.
 const LAST_FLUSH_MS: u64 = 30_000;
+/// Bytes of a page of memory: what a receive of one or a few commands takes of its buffer.
+const PAGE_BYTES: usize = 4096;
+/// How long nothing larger must have come for the memory of the receive buffers to go back.
+const BULK_PAUSE_US: u64 = 500_000;
 /// Batches taken from one lane in one turn.
 const BATCHES_A_TURN: usize = 16;
 
@@ -124,6 +128,9 @@ pub struct Reactor {
     /// Where the segments come from, if the shard keeps a log.
     orders: Option<Orders>,
     used_buffers: Vec<u16>,
+    /// When a receive last took more than a page of its buffer, Unix time in microseconds; 0 once
+    /// the buffers' memory went back to the system.
+    bulk_us: u64,
     /// Connections whose receive must be taken up again once buffers are back.
     starved: Vec<ConnId>,
     /// Connections to look at again in the next turn.
@@ -155,6 +162,7 @@ impl Reactor {
             log_writes: LogWrites::default(),
             orders: None,
             used_buffers: Vec::new(),
+            bulk_us: 0,
             starved: Vec::new(),
             again: Vec::new(),
             ports: Vec::new(),
@@ -282,6 +290,9 @@ impl Reactor {
             self.used_buffers.push(buffer);
             if done.result > 0 && !closing {
                 let bytes = self.ring.received(buffer, done.result as usize);
+                if bytes.len() > PAGE_BYTES {
+                    self.bulk_us = self.engine.shard.now_us;
+                }
                 self.engine.receive(conn, bytes);
             }
         }
@@ -826,10 +837,17 @@ impl Reactor {
         }
     }
 
-    /// Gives freed memory back to the system: what has gathered in a tick, or at once where it is
-    /// much. One shard sees to it for all of them otherwise: memory that was freed a moment ago is
+    /// Gives memory back to the system: that of the receive buffers when nothing large has come for
+    /// a while, and what was freed: what has gathered in a tick, or at once where it is much. One shard sees to it for all of them otherwise: memory that was freed a moment ago is
     /// likely to be wanted again.
     fn give_back_memory(&mut self) {
+        let quiet_us = self.engine.shard.now_us.saturating_sub(self.bulk_us);
+        if self.bulk_us > 0 && quiet_us >= BULK_PAUSE_US {
+            assert!(self.used_buffers.is_empty(), "the turn's batch has run");
+            if self.ring.forget_received() {
+                self.bulk_us = 0;
+            }
+        }
         let ebb = self.engine.memory_ebbs();
         if ebb != Ebb::Unknown {
             allocator::collect();
