@@ -32,8 +32,10 @@ pub type MemberMap = Members<true>;
 const GROW_AT: usize = 40;
 /// Elements for each segment, on average, below which one segment goes.
 const SHRINK_AT: usize = 24;
-/// Segments are kept in pieces of so many, so that none of the table's own memory has to move.
-const PIECE_SEGMENTS: usize = 512;
+/// Segments are kept in pieces of so many, so that none of the table's own memory has to move. A piece
+/// of 8 KiB is small to the allocator, as the segments themselves are: larger ones begin a page of
+/// half a megabyte each time one is full.
+const PIECE_SEGMENTS: usize = 256;
 /// Up to so many segments a draw counts through them; above it guesses.
 const DRAW_EXACTLY: usize = 8;
 /// Bits of a position that a cursor leaves out.
