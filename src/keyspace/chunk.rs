@@ -41,6 +41,13 @@ impl Chunk {
         Self(start)
     }
 
+    /// Has small pages stand behind the first huge page's place.
+    pub(super) fn begin_small(&self) {
+        let start = self.0.as_ptr().cast();
+        // SAFETY: a hint for memory of ours; where it is not heard, the page is huge.
+        unsafe { libc::madvise(start, HUGE_PAGE_BYTES, libc::MADV_NOHUGEPAGE) };
+    }
+
     /// The first byte; the memory reads as zeros at first.
     pub(super) fn start(&self) -> NonNull<u8> {
         self.0

@@ -1,8 +1,8 @@
 //! The memory of one shard's keyspace: entries and the tables' nodes, and the count of its bytes.
 //!
 //! Entries and the tables' nodes up to 8 KiB come from [`Pages`] in exact classes: steps of 8 bytes
-//! up to 256, of 32 and then 64 up to 2 KiB, above in the sizes that divide a page, as segments are.
-//! What is larger comes from the process's allocator, and is counted as that rounds: four sizes to a
+//! up to 256, of 32 up to 512, above in sizes that divide a page and leave nothing of it, as segments
+//! do. What is larger comes from the process's allocator, and is counted as that rounds: four sizes to a
 //! doubling. So no allocator has to be asked for a size on the way of a request.
 //!
 //! A class costs a page as soon as one entry has it, and an entry that grows passes through all of
@@ -30,23 +30,26 @@ const FINE_MAX: usize = 256;
 /// Nothing is smaller than a header and a few bytes.
 const SMALLEST: usize = 16;
 const FINE_CLASSES: usize = (FINE_MAX - SMALLEST) / ENTRY_ALIGN + 1;
-/// Up to here they are [`MIDDLE_STEP`] apart, from there to [`COARSE_MAX`] [`COARSE_STEP`].
+/// Up to here they are [`MIDDLE_STEP`] apart.
 const MIDDLE_MAX: usize = 512;
 const MIDDLE_STEP: usize = 32;
 const MIDDLE_CLASSES: usize = (MIDDLE_MAX - FINE_MAX) / MIDDLE_STEP;
-const COARSE_MAX: usize = 2048;
-const COARSE_STEP: usize = 64;
-const COARSE_CLASSES: usize = (COARSE_MAX - MIDDLE_MAX) / COARSE_STEP;
-/// Above, a class for each number of blocks that a page may hold: at most so many ...
-const BLOCKS_MAX: usize = USABLE_BYTES / (COARSE_MAX + 1);
+/// Above, a class's blocks fill a page: at most so many, which a page holds of the last one below ...
+const BLOCKS_MAX: usize = USABLE_BYTES / MIDDLE_MAX;
 /// ... and at least so many: with fewer the steps would be coarser than the general allocator's.
 const BLOCKS_MIN: usize = 8;
-const PARTED_CLASSES: usize = BLOCKS_MAX - BLOCKS_MIN + 1;
+const PARTED_CLASSES: usize = parted_classes();
 /// Largest entry in pages.
 const PAGED_MAX: usize = block_bytes(BLOCKS_MIN);
+const FIRST_PARTED_CLASS: usize = FINE_CLASSES + MIDDLE_CLASSES;
 /// Segments' classes stand behind the entries', one for each number of lines.
-const FIRST_SEGMENT_CLASS: usize = FINE_CLASSES + MIDDLE_CLASSES + COARSE_CLASSES + PARTED_CLASSES;
+const FIRST_SEGMENT_CLASS: usize = FIRST_PARTED_CLASS + PARTED_CLASSES;
 const CLASSES: usize = FIRST_SEGMENT_CLASS + segment::LINES_MAX + 1;
+
+/// Bytes of a block of each parted class.
+static PARTED_BYTES: [u16; PARTED_CLASSES] = parted_bytes();
+/// The parted class of each size above [`MIDDLE_MAX`], in steps of [`ENTRY_ALIGN`].
+static PARTED: [u8; (PAGED_MAX - MIDDLE_MAX) / ENTRY_ALIGN] = parted();
 
 /// One shard's memory. It stays on its thread (it is neither Send nor Sync where it is shared
 /// through an Rc); what leaves the shard is copied out of it first.
@@ -86,15 +89,10 @@ impl Heap {
     pub(super) fn good_size(size: usize) -> usize {
         if size <= FINE_MAX {
             size.next_multiple_of(ENTRY_ALIGN).max(SMALLEST)
-        } else if size <= COARSE_MAX {
-            let step = if size <= MIDDLE_MAX {
-                MIDDLE_STEP
-            } else {
-                COARSE_STEP
-            };
-            size.next_multiple_of(step)
+        } else if size <= MIDDLE_MAX {
+            size.next_multiple_of(MIDDLE_STEP)
         } else if size <= PAGED_MAX {
-            block_bytes(USABLE_BYTES / size.next_multiple_of(ENTRY_ALIGN))
+            usize::from(PARTED_BYTES[parted_class(size)])
         } else {
             size.next_multiple_of((1 << (size - 1).ilog2()) / 4)
         }
@@ -107,10 +105,8 @@ impl Heap {
             (good - SMALLEST) / ENTRY_ALIGN
         } else if good <= MIDDLE_MAX {
             FINE_CLASSES + (good - FINE_MAX) / MIDDLE_STEP - 1
-        } else if good <= COARSE_MAX {
-            FINE_CLASSES + MIDDLE_CLASSES + (good - MIDDLE_MAX) / COARSE_STEP - 1
         } else {
-            FIRST_SEGMENT_CLASS - 1 - (USABLE_BYTES / good - BLOCKS_MIN)
+            FIRST_PARTED_CLASS + parted_class(good)
         }
     }
 
@@ -197,6 +193,57 @@ impl Heap {
     }
 }
 
+/// The parted class of a size above [`MIDDLE_MAX`], up to [`PAGED_MAX`].
+#[inline]
+fn parted_class(size: usize) -> usize {
+    usize::from(PARTED[(size - MIDDLE_MAX - 1) / ENTRY_ALIGN])
+}
+
+/// How many blocks a page holds of the class above the one of which it holds `blocks`: steps are of 3
+/// to 6 % up to 2 KiB, and no finer than they have to be above. Numbers up to 63 are odd, since a value
+/// of 1000 bytes with its key needs 63 of 1032 bytes.
+const fn fewer_blocks(blocks: usize) -> usize {
+    match blocks {
+        64.. => blocks - 4,
+        32.. => blocks - 2,
+        _ => blocks - 1,
+    }
+}
+
+const fn parted_classes() -> usize {
+    let (mut classes, mut blocks) = (0, BLOCKS_MAX);
+    while blocks > BLOCKS_MIN {
+        blocks = fewer_blocks(blocks);
+        classes += 1;
+    }
+    classes
+}
+
+const fn parted_bytes() -> [u16; PARTED_CLASSES] {
+    let mut bytes = [0; PARTED_CLASSES];
+    let (mut class, mut blocks) = (0, BLOCKS_MAX);
+    while class < PARTED_CLASSES {
+        blocks = fewer_blocks(blocks);
+        bytes[class] = block_bytes(blocks) as u16;
+        class += 1;
+    }
+    bytes
+}
+
+const fn parted() -> [u8; (PAGED_MAX - MIDDLE_MAX) / ENTRY_ALIGN] {
+    let bytes = parted_bytes();
+    let mut classes = [0; (PAGED_MAX - MIDDLE_MAX) / ENTRY_ALIGN];
+    let (mut class, mut step) = (0, 0);
+    while step < classes.len() {
+        if MIDDLE_MAX + (step + 1) * ENTRY_ALIGN > bytes[class] as usize {
+            class += 1;
+        }
+        classes[step] = class as u8;
+        step += 1;
+    }
+    classes
+}
+
 /// Bytes of a block where a page holds `blocks` of them.
 const fn block_bytes(blocks: usize) -> usize {
     USABLE_BYTES / blocks / ENTRY_ALIGN * ENTRY_ALIGN
@@ -214,6 +261,7 @@ mod tests {
     #[test]
     fn classes_are_numbered_without_gaps_and_hold_what_they_should() {
         let mut last = (0, 0);
+        assert_eq!(block_bytes(BLOCKS_MAX), MIDDLE_MAX);
         for size in 1..=PAGED_MAX {
             let good = Heap::good_size(size);
             let class = Heap::class(good);

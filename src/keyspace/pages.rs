@@ -31,10 +31,13 @@ const STEP_PAGES: usize = 32;
 const STEPS: usize = CHUNK_PAGES / STEP_PAGES;
 /// Chunks for each step that is touched ahead. What is resident beyond what is used is small beside
 /// a small dataset, and where much is written there is time to clear a page.
-const CHUNKS_PER_STEP_AHEAD: usize = 16;
+const CHUNKS_PER_STEP_AHEAD: usize = 32;
 /// The page of a step at which a heap with fewer chunks has the next step touched: half a megabyte
 /// before its end takes longer to fill than a huge page takes to clear.
 const LATE_PAGE: usize = 24;
+/// Pages that are touched ahead at once in a heap's first step. Small pages stand behind it, so that a
+/// shard with a few keys, or one large collection, does not hold a huge page for them.
+const SMALL_STEP_PAGES: usize = 4;
 
 type PagePtr = NonNull<PageHead>;
 
@@ -199,9 +202,8 @@ impl Pages {
             .as_ref()
             .expect("available chunks are there")
             .start();
-        self.touch_ahead(start, index as usize);
-        // SAFETY: the page lies inside the chunk.
-        let page = unsafe { start.add(index as usize * PAGE_BYTES) }.cast::<PageHead>();
+        self.touch_ahead(number, start, index as usize);
+        let page = page_of(start, index as usize).cast::<PageHead>();
         let head = PageHead {
             next: None,
             prev: None,
@@ -247,8 +249,14 @@ impl Pages {
 
     /// At the beginning of a step, or late in it where the heap is small, has one that comes later
     /// touched, of this chunk or of the next.
-    fn touch_ahead(&mut self, chunk: NonNull<u8>, page: usize) {
+    fn touch_ahead(&mut self, number: u32, chunk: NonNull<u8>, page: usize) {
         let Some(supply) = &self.supply else { return };
+        if number == 0 && page.is_multiple_of(SMALL_STEP_PAGES) {
+            let next = page + SMALL_STEP_PAGES;
+            if next < STEP_PAGES {
+                supply.touch(page_of(chunk, next), SMALL_STEP_PAGES * PAGE_BYTES);
+            }
+        }
         let is_small = self.places.len() < CHUNKS_PER_STEP_AHEAD;
         if page % STEP_PAGES != if is_small { LATE_PAGE } else { 0 } {
             return;
@@ -262,14 +270,17 @@ impl Pages {
                 (next.start(), step - STEPS)
             }
         };
-        // SAFETY: the step lies inside the chunk.
-        let start = unsafe { chunk.add(step * STEP_PAGES * PAGE_BYTES) };
+        let start = page_of(chunk, step * STEP_PAGES);
         supply.touch(start, STEP_PAGES * PAGE_BYTES);
     }
 
     fn new_chunk(&mut self) -> u32 {
+        let chunk = self.next.take().unwrap_or_else(Chunk::map);
+        if self.places.is_empty() {
+            chunk.begin_small();
+        }
         let place = Place {
-            chunk: Some(self.next.take().unwrap_or_else(Chunk::map)),
+            chunk: Some(chunk),
             free: ALL_FREE,
         };
         let number = match self.places.iter().position(|p| p.chunk.is_none()) {
@@ -296,6 +307,13 @@ impl Pages {
             .sum::<usize>()
             * PAGE_BYTES
     }
+}
+
+/// Where a page of a chunk starts.
+fn page_of(chunk: NonNull<u8>, page: usize) -> NonNull<u8> {
+    assert!(page < CHUNK_PAGES);
+    // SAFETY: the page lies inside the chunk.
+    unsafe { chunk.add(page * PAGE_BYTES) }
 }
 
 impl Drop for Pages {
