@@ -42,26 +42,50 @@ use std::any::Any;
 pub struct Stream {
     /// Its entries.
     pub log: Log,
-    /// Its groups in the order of their names.
-    groups: Vec<Group>,
+    /// Most streams have none, and are of the allocator's next smaller size then.
+    groups: Option<Box<Groups>>,
+}
+
+const _: () = assert!(size_of::<Stream>() <= 160);
+
+#[derive(Clone, Default, Debug)]
+struct Groups {
+    /// In the order of their names.
+    list: Vec<Group>,
     /// Bytes of the groups.
-    group_bytes: usize,
+    bytes: usize,
+}
+
+impl Groups {
+    /// Changes a group, and counts what it holds afterwards.
+    fn edit<R>(&mut self, at: usize, edit: impl FnOnce(&mut Group) -> R) -> R {
+        let group = &mut self.list[at];
+        let before = group_bytes(group);
+        let result = edit(group);
+        self.bytes = self.bytes - before + group_bytes(group);
+        result
+    }
+}
+
+/// Those of a stream.
+fn listed(groups: &Option<Box<Groups>>) -> &[Group] {
+    groups.as_ref().map_or(&[], |groups| &groups.list)
 }
 
 impl Stream {
     /// Its groups in the order of their names.
     pub fn groups(&self) -> &[Group] {
-        &self.groups
+        listed(&self.groups)
     }
 
     fn search(&self, name: &[u8]) -> Result<usize, usize> {
-        self.groups
+        self.groups()
             .binary_search_by(|group| (*group.name).cmp(name))
     }
 
     /// The group of a name.
     pub fn group(&self, name: &[u8]) -> Option<&Group> {
-        self.search(name).ok().map(|at| &self.groups[at])
+        self.search(name).ok().map(|at| &self.groups()[at])
     }
 
     /// Adds a group; whether there was none of its name.
@@ -69,18 +93,22 @@ impl Stream {
         let Err(at) = self.search(&group.name) else {
             return false;
         };
-        self.group_bytes += group_bytes(&group);
-        self.groups.insert(at, group);
+        let groups = self.groups.get_or_insert_default();
+        groups.bytes += group_bytes(&group);
+        groups.list.insert(at, group);
         true
     }
 
     /// Removes a group; whether it was there.
     pub fn remove_group(&mut self, name: &[u8]) -> bool {
-        let Ok(at) = self.search(name) else {
+        let (Ok(at), Some(groups)) = (self.search(name), &mut self.groups) else {
             return false;
         };
-        let group = self.groups.remove(at);
-        self.group_bytes -= group_bytes(&group);
+        let group = groups.list.remove(at);
+        groups.bytes -= group_bytes(&group);
+        if groups.list.is_empty() {
+            self.groups = None;
+        }
         true
     }
 
@@ -91,33 +119,31 @@ impl Stream {
         edit: impl FnOnce(&Log, &mut Group) -> R,
     ) -> Option<R> {
         let at = self.search(name).ok()?;
-        let group = &mut self.groups[at];
-        let before = group_bytes(group);
-        let result = edit(&self.log, group);
-        self.group_bytes = self.group_bytes - before + group_bytes(group);
-        Some(result)
+        let groups = self.groups.as_mut()?;
+        Some(groups.edit(at, |group| edit(&self.log, group)))
     }
 
     /// Removes all references of groups to an entry; whether there were any.
     pub fn forget(&mut self, entry: StreamId) -> bool {
+        let Some(groups) = &mut self.groups else {
+            return false;
+        };
         let mut any = false;
-        for group in &mut self.groups {
-            let before = group_bytes(group);
-            any |= group.acknowledge(entry);
-            self.group_bytes = self.group_bytes - before + group_bytes(group);
+        for at in 0..groups.list.len() {
+            any |= groups.edit(at, |group| group.acknowledge(entry));
         }
         any
     }
 
     /// Whether every group has read and acknowledged an entry.
     pub fn all_are_done_with(&self, entry: StreamId) -> bool {
-        self.groups.iter().all(|group| group.is_done_with(entry))
+        self.groups().iter().all(|group| group.is_done_with(entry))
     }
 
     /// Trims with an eye on the groups; how many entries went.
     pub fn trim(&mut self, trim: Trim, limits: TrimLimits, references: References) -> u64 {
         match references {
-            _ if self.groups.is_empty() => self.log.trim(trim, limits, None),
+            _ if self.groups.is_none() => self.log.trim(trim, limits, None),
             References::Keep => self.log.trim(trim, limits, None),
             References::Delete => {
                 let (log, mut gone) = (&mut self.log, Vec::new());
@@ -132,7 +158,7 @@ impl Stream {
                 count
             }
             References::Acknowledged => {
-                let (log, groups) = (&mut self.log, &self.groups);
+                let (log, groups) = (&mut self.log, listed(&self.groups));
                 let mut may_go = |id| groups.iter().all(|group| group.is_done_with(id));
                 log.trim(trim, limits, Some(&mut may_go))
             }
@@ -142,10 +168,13 @@ impl Stream {
     /// Panics unless every invariant holds; walks everything.
     pub fn verify(&self) {
         self.log.verify();
-        let bytes: usize = self.groups.iter().map(group_bytes).sum();
-        assert_eq!(bytes, self.group_bytes);
-        assert!(self.groups.is_sorted_by(|a, b| a.name < b.name));
-        self.groups.iter().for_each(|group| group.verify());
+        if let Some(groups) = &self.groups {
+            let bytes: usize = groups.list.iter().map(group_bytes).sum();
+            assert_eq!(bytes, groups.bytes);
+            assert!(!groups.list.is_empty());
+        }
+        assert!(self.groups().is_sorted_by(|a, b| a.name < b.name));
+        self.groups().iter().for_each(|group| group.verify());
     }
 }
 
@@ -175,22 +204,29 @@ impl Object for Stream {
     }
 
     fn heap_bytes(&self) -> usize {
-        size_of::<Self>() + self.log.heap_bytes() + self.group_bytes
+        let groups = self.groups.as_ref();
+        let groups = groups.map_or(0, |groups| size_of::<Groups>() + groups.bytes);
+        size_of::<Self>() + self.log.heap_bytes() + groups
     }
 
     fn free_effort(&self) -> usize {
-        let groups = self.groups.iter().map(|group| group.free_effort());
+        let groups = self.groups().iter().map(|group| group.free_effort());
         self.log.blocks() + groups.sum::<usize>()
     }
 
     fn free_some(&mut self, budget: usize) -> bool {
         let mut left = budget;
         while left > 0 {
-            if let Some(group) = self.groups.last_mut() {
-                left = group.free_some(left);
+            if let Some(groups) = &mut self.groups {
+                if let Some(group) = groups.list.last_mut() {
+                    left = group.free_some(left);
+                }
                 if left > 0 {
-                    self.groups.pop();
+                    groups.list.pop();
                     left -= 1;
+                }
+                if groups.list.is_empty() {
+                    self.groups = None;
                 }
             } else if self.log.free_block() {
                 left -= 1;
