@@ -13,7 +13,7 @@
     reason = "hands out raw memory for entries and table nodes"
 )]
 
-use super::pages::{Pages, USABLE_BYTES};
+use super::pages::{Pages, USABLE_BYTES, WIDE, WIDE_USABLE_BYTES};
 use super::segment;
 use super::supply::Supply;
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
@@ -34,13 +34,20 @@ const FINE_CLASSES: usize = (FINE_MAX - SMALLEST) / ENTRY_ALIGN + 1;
 const MIDDLE_MAX: usize = 512;
 const MIDDLE_STEP: usize = 32;
 const MIDDLE_CLASSES: usize = (MIDDLE_MAX - FINE_MAX) / MIDDLE_STEP;
-/// Above, a class's blocks fill a page: at most so many, which a page holds of the last one below ...
-const BLOCKS_MAX: usize = USABLE_BYTES / MIDDLE_MAX;
-/// ... and at least so many: with fewer the steps would be coarser than the general allocator's.
-const BLOCKS_MIN: usize = 8;
-const PARTED_CLASSES: usize = parted_classes();
+/// Above, a class's blocks fill a page: from so many blocks ...
+const BLOCKS_MAX: usize = fewer_blocks(USABLE_BYTES / MIDDLE_MAX);
+/// ... to so many, and larger ones ...
+const BLOCKS_MIN: usize = 33;
+const NARROW_CLASSES: usize = steps(BLOCKS_MAX, BLOCKS_MIN);
+/// Largest entry in pages that are not wide.
+const NARROW_MAX: usize = parted(USABLE_BYTES, BLOCKS_MIN);
+/// ... a wide page, from so many ...
+const WIDE_BLOCKS_MAX: usize = 63;
+/// ... to so many: with fewer the steps would be coarser than the general allocator's.
+const WIDE_BLOCKS_MIN: usize = 16;
+const PARTED_CLASSES: usize = NARROW_CLASSES + steps(WIDE_BLOCKS_MAX, WIDE_BLOCKS_MIN);
 /// Largest entry in pages.
-const PAGED_MAX: usize = block_bytes(BLOCKS_MIN);
+const PAGED_MAX: usize = parted(WIDE_USABLE_BYTES, WIDE_BLOCKS_MIN);
 const FIRST_PARTED_CLASS: usize = FINE_CLASSES + MIDDLE_CLASSES;
 /// Segments' classes stand behind the entries', one for each number of lines.
 const FIRST_SEGMENT_CLASS: usize = FIRST_PARTED_CLASS + PARTED_CLASSES;
@@ -49,7 +56,7 @@ const CLASSES: usize = FIRST_SEGMENT_CLASS + segment::LINES_MAX + 1;
 /// Bytes of a block of each parted class.
 static PARTED_BYTES: [u16; PARTED_CLASSES] = parted_bytes();
 /// The parted class of each size above [`MIDDLE_MAX`], in steps of [`ENTRY_ALIGN`].
-static PARTED: [u8; (PAGED_MAX - MIDDLE_MAX) / ENTRY_ALIGN] = parted();
+static PARTED: [u8; (PAGED_MAX - MIDDLE_MAX) / ENTRY_ALIGN] = parted_classes();
 
 /// One shard's memory. It stays on its thread (it is neither Send nor Sync where it is shared
 /// through an Rc); what leaves the shard is copied out of it first.
@@ -121,11 +128,21 @@ impl Heap {
     #[inline]
     pub(super) fn alloc(&self, size: usize) -> NonNull<u8> {
         let good = Self::good_size(size);
+        if good > NARROW_MAX {
+            return self.alloc_more(good);
+        }
+        self.used.set(self.used.get() + good);
+        let class = Self::class(good);
+        self.pages.borrow_mut().alloc::<1>(class, good)
+    }
+
+    fn alloc_more(&self, good: usize) -> NonNull<u8> {
         if good > PAGED_MAX {
             return self.allocate(layout(good, ENTRY_ALIGN));
         }
         self.used.set(self.used.get() + good);
-        self.pages.borrow_mut().alloc(Self::class(good), good)
+        let class = Self::class(good);
+        self.pages.borrow_mut().alloc::<WIDE>(class, good)
     }
 
     /// Gives an entry's memory back.
@@ -135,13 +152,24 @@ impl Heap {
     #[inline]
     pub(super) unsafe fn free(&self, ptr: NonNull<u8>, size: usize) {
         let good = Self::good_size(size);
-        if good > PAGED_MAX {
+        if good > NARROW_MAX {
             // SAFETY: the caller's promise is ours.
+            return unsafe { self.free_more(ptr, good) };
+        }
+        self.used.set(self.used.get() - good);
+        // SAFETY: what is not larger came from the pages, and none of them is wide.
+        unsafe { self.pages.borrow_mut().free::<1>(ptr) }
+    }
+
+    unsafe fn free_more(&self, ptr: NonNull<u8>, good: usize) {
+        if good > PAGED_MAX {
+            // SAFETY: the caller of `free` promises that the block is of this size.
             return unsafe { self.deallocate(ptr, layout(good, ENTRY_ALIGN)) };
         }
         self.used.set(self.used.get() - good);
-        // SAFETY: what is not larger came from the pages.
-        unsafe { self.pages.borrow_mut().free(ptr) }
+        // SAFETY: what is not larger came from the pages, and what is larger than `NARROW_MAX` from
+        // wide ones.
+        unsafe { self.pages.borrow_mut().free::<WIDE>(ptr) }
     }
 
     /// Zeroed memory for `lines` cache lines, aligned to them: a segment, or a directory.
@@ -151,7 +179,7 @@ impl Heap {
             self.used.set(self.used.get() + bytes);
             self.pages
                 .borrow_mut()
-                .alloc(FIRST_SEGMENT_CLASS + lines, bytes)
+                .alloc::<1>(FIRST_SEGMENT_CLASS + lines, bytes)
         } else {
             self.allocate(layout(bytes, LINE_BYTES))
         };
@@ -168,8 +196,8 @@ impl Heap {
         let bytes = lines * LINE_BYTES;
         if lines <= segment::LINES_MAX {
             self.used.set(self.used.get() - bytes);
-            // SAFETY: it came from the pages.
-            unsafe { self.pages.borrow_mut().free(ptr.cast()) }
+            // SAFETY: it came from the pages; none of the segments' is wide.
+            unsafe { self.pages.borrow_mut().free::<1>(ptr.cast()) }
         } else {
             // SAFETY: the caller's promise is ours.
             unsafe { self.deallocate(ptr.cast(), layout(bytes, LINE_BYTES)) }
@@ -200,8 +228,7 @@ fn parted_class(size: usize) -> usize {
 }
 
 /// How many blocks a page holds of the class above the one of which it holds `blocks`: steps are of 3
-/// to 6 % up to 2 KiB, and no finer than they have to be above. Numbers up to 63 are odd, since a value
-/// of 1000 bytes with its key needs 63 of 1032 bytes.
+/// to 6 %. Numbers up to 63 are odd, since a value of 1000 bytes with its key needs 63 of 1032 bytes.
 const fn fewer_blocks(blocks: usize) -> usize {
     match blocks {
         64.. => blocks - 4,
@@ -210,27 +237,41 @@ const fn fewer_blocks(blocks: usize) -> usize {
     }
 }
 
-const fn parted_classes() -> usize {
-    let (mut classes, mut blocks) = (0, BLOCKS_MAX);
-    while blocks > BLOCKS_MIN {
-        blocks = fewer_blocks(blocks);
-        classes += 1;
+/// Classes of at most and at least so many blocks.
+const fn steps(mut most: usize, least: usize) -> usize {
+    let mut steps = 1;
+    while most > least {
+        most = fewer_blocks(most);
+        steps += 1;
     }
-    classes
+    steps
+}
+
+/// Bytes of a block of which so many have so much room.
+const fn parted(room: usize, blocks: usize) -> usize {
+    room / blocks / ENTRY_ALIGN * ENTRY_ALIGN
 }
 
 const fn parted_bytes() -> [u16; PARTED_CLASSES] {
     let mut bytes = [0; PARTED_CLASSES];
     let (mut class, mut blocks) = (0, BLOCKS_MAX);
     while class < PARTED_CLASSES {
+        let room = if class < NARROW_CLASSES {
+            USABLE_BYTES
+        } else {
+            WIDE_USABLE_BYTES
+        };
+        if class == NARROW_CLASSES {
+            blocks = WIDE_BLOCKS_MAX;
+        }
+        bytes[class] = parted(room, blocks) as u16;
         blocks = fewer_blocks(blocks);
-        bytes[class] = block_bytes(blocks) as u16;
         class += 1;
     }
     bytes
 }
 
-const fn parted() -> [u8; (PAGED_MAX - MIDDLE_MAX) / ENTRY_ALIGN] {
+const fn parted_classes() -> [u8; (PAGED_MAX - MIDDLE_MAX) / ENTRY_ALIGN] {
     let bytes = parted_bytes();
     let mut classes = [0; (PAGED_MAX - MIDDLE_MAX) / ENTRY_ALIGN];
     let (mut class, mut step) = (0, 0);
@@ -242,11 +283,6 @@ const fn parted() -> [u8; (PAGED_MAX - MIDDLE_MAX) / ENTRY_ALIGN] {
         step += 1;
     }
     classes
-}
-
-/// Bytes of a block where a page holds `blocks` of them.
-const fn block_bytes(blocks: usize) -> usize {
-    USABLE_BYTES / blocks / ENTRY_ALIGN * ENTRY_ALIGN
 }
 
 fn layout(size: usize, align: usize) -> Layout {
@@ -261,7 +297,6 @@ mod tests {
     #[test]
     fn classes_are_numbered_without_gaps_and_hold_what_they_should() {
         let mut last = (0, 0);
-        assert_eq!(block_bytes(BLOCKS_MAX), MIDDLE_MAX);
         for size in 1..=PAGED_MAX {
             let good = Heap::good_size(size);
             let class = Heap::class(good);

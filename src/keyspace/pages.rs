@@ -1,15 +1,17 @@
-//! Blocks of one size in pages of 64 KiB, pages in chunks: where short entries and segments live.
+//! Blocks of one size in pages of 64 or 128 KiB, pages in chunks: where short entries and segments
+//! live.
 //!
 //! A general allocator rounds 88 bytes up to 96 and 56 to 64; entries are made in steps of 8 bytes
 //! here and have no header, which is worth 8 to 10 bytes for each key. A page belongs to one size
 //! class as long as a block of it is in use; an empty page goes back to its chunk, an empty chunk to
 //! the system. Pages are taken in order, and touched by another thread before their turn
-//! ([`super::supply`]).
+//! ([`super::supply`]). A class of large blocks has *wide* pages, two in one, of which the blocks' size
+//! can be a finer part.
 //!
 //! | bytes of a page | what |
 //! | --- | --- |
 //! | 0..64 | [`PageHead`] |
-//! | 64.. | blocks; a free one starts with the offset of the next free one (u16, 0 at the end) |
+//! | 64.. | blocks; a free one starts with the place of the next free one (u16, its offset in bytes, in a wide page in steps of 8; 0 at the end) |
 #![expect(
     unsafe_code,
     reason = "an allocator: pages are raw memory, found by their blocks' addresses"
@@ -21,9 +23,13 @@ use std::ptr::NonNull;
 
 /// Bytes of a page, and what pages are aligned to.
 pub(super) const PAGE_BYTES: usize = 64 * 1024;
+/// How many times a page a wide one is.
+pub(super) const WIDE: usize = 2;
 const HEAD_BYTES: usize = 64;
 /// Bytes of a page that blocks can have.
 pub(super) const USABLE_BYTES: usize = PAGE_BYTES - HEAD_BYTES;
+/// Bytes of a wide page that blocks can have.
+pub(super) const WIDE_USABLE_BYTES: usize = WIDE * PAGE_BYTES - HEAD_BYTES;
 /// Pages of a chunk.
 const CHUNK_PAGES: usize = CHUNK_BYTES / PAGE_BYTES;
 /// Pages that are touched ahead of need at once: 2 MiB, a huge page.
@@ -51,10 +57,12 @@ struct PageHead {
     chunk: u32,
     class: u16,
     used: u16,
-    /// Offset of the first free block that was in use before; 0 if there is none.
+    /// Place of the first free block that was in use before; 0 if there is none.
     free: u16,
     /// Whether it stands in its class's list.
     listed: bool,
+    /// 1, or [`WIDE`].
+    pages: u8,
     /// Offset of the first block never used.
     fresh: u32,
     block_bytes: u32,
@@ -62,8 +70,10 @@ struct PageHead {
 const _: () = assert!(size_of::<PageHead>() == HEAD_BYTES);
 
 impl PageHead {
-    fn is_full(&self) -> bool {
-        self.free == 0 && (self.fresh + self.block_bytes) as usize > PAGE_BYTES
+    #[inline]
+    fn is_full<const PAGES: usize>(&self) -> bool {
+        debug_assert_eq!(usize::from(self.pages), PAGES);
+        self.free == 0 && (self.fresh + self.block_bytes) as usize > PAGES * PAGE_BYTES
     }
 }
 
@@ -74,6 +84,20 @@ struct Place {
     chunk: Option<Chunk>,
     /// One bit for each free page.
     free: u128,
+}
+
+impl Place {
+    /// The first free page; with `wide` the first of two that make a wide one.
+    fn first(&self, wide: bool) -> Option<usize> {
+        /// Every other page: a wide one is aligned to its size.
+        const EVEN: u128 = u128::MAX / 3;
+        let fit = if wide {
+            self.free & self.free >> 1 & EVEN
+        } else {
+            self.free
+        };
+        (fit != 0).then(|| fit.trailing_zeros() as usize)
+    }
 }
 
 const ALL_FREE: u128 = u128::MAX;
@@ -104,17 +128,18 @@ impl Pages {
         }
     }
 
-    /// A block of the class; `bytes` is always the same for a class, and a multiple of 8.
+    /// A block of the class; `bytes` is always the same for a class, and a multiple of 8, and so is
+    /// `PAGES`: 1, or [`WIDE`].
     #[inline]
-    pub(super) fn alloc(&mut self, class: usize, bytes: usize) -> NonNull<u8> {
+    pub(super) fn alloc<const PAGES: usize>(&mut self, class: usize, bytes: usize) -> NonNull<u8> {
         let mut page = match self.with_room[class] {
             Some(page) => page,
-            None => self.new_page(class, bytes),
+            None => self.new_page(class, bytes, PAGES),
         };
         // SAFETY: pages in the lists are alive, and &mut self holds them exclusively.
         let head = unsafe { page.as_mut() };
         let offset = if head.free != 0 {
-            let offset = usize::from(head.free);
+            let offset = usize::from(head.free) * unit::<PAGES>();
             // SAFETY: the offset is of a free block, which starts with a u16.
             head.free = unsafe { page.cast::<u8>().add(offset).cast::<u16>().read() };
             offset
@@ -123,9 +148,9 @@ impl Pages {
             head.fresh += head.block_bytes;
             offset
         };
-        debug_assert!(offset >= HEAD_BYTES && offset + bytes <= PAGE_BYTES);
+        debug_assert!(offset >= HEAD_BYTES && offset + bytes <= PAGES * PAGE_BYTES);
         head.used += 1;
-        if head.is_full() {
+        if head.is_full::<PAGES>() {
             self.unlist(page);
         }
         // SAFETY: the block lies inside the page.
@@ -135,10 +160,10 @@ impl Pages {
     /// Takes a block back.
     ///
     /// # Safety
-    /// It came from `alloc` of these pages and is not used again.
+    /// It came from `alloc` of these pages, with the same `PAGES`, and is not used again.
     #[inline]
-    pub(super) unsafe fn free(&mut self, block: NonNull<u8>) {
-        let offset = block.as_ptr().addr() % PAGE_BYTES;
+    pub(super) unsafe fn free<const PAGES: usize>(&mut self, block: NonNull<u8>) {
+        let offset = block.as_ptr().addr() % (PAGES * PAGE_BYTES);
         // SAFETY: pages are aligned to their size, so this is the block's page.
         let mut page = unsafe { block.sub(offset).cast::<PageHead>() };
         // SAFETY: a page with a block in use is alive, and &mut self holds it exclusively.
@@ -146,7 +171,7 @@ impl Pages {
         debug_assert!(head.used > 0);
         // SAFETY: the block is ours again, and every block has room for a u16.
         unsafe { block.cast::<u16>().write(head.free) };
-        head.free = offset as u16;
+        head.free = (offset / unit::<PAGES>()) as u16;
         head.used -= 1;
         if head.used == 0 {
             self.retire(page);
@@ -185,25 +210,23 @@ impl Pages {
     }
 
     #[cold]
-    fn new_page(&mut self, class: usize, bytes: usize) -> PagePtr {
-        assert!(bytes.is_multiple_of(8) && bytes <= USABLE_BYTES);
-        let number = match self.available.last() {
-            Some(number) => *number,
-            None => self.new_chunk(),
-        };
+    fn new_page(&mut self, class: usize, bytes: usize, pages: usize) -> PagePtr {
+        assert!(bytes.is_multiple_of(8) && bytes <= pages * PAGE_BYTES - HEAD_BYTES);
+        let (number, index) = self.find_free(pages > 1);
         let place = &mut self.places[number as usize];
-        let index = place.free.trailing_zeros();
-        place.free &= !(1 << index);
+        let taken = page_bits(pages, index);
+        assert_eq!(place.free & taken, taken);
+        place.free &= !taken;
         if place.free == 0 {
-            self.available.pop();
+            self.available.retain(|n| *n != number);
         }
         let start = place
             .chunk
             .as_ref()
             .expect("available chunks are there")
             .start();
-        self.touch_ahead(number, start, index as usize);
-        let page = page_of(start, index as usize).cast::<PageHead>();
+        self.touch_ahead(number, start, index);
+        let page = page_of(start, index).cast::<PageHead>();
         let head = PageHead {
             next: None,
             prev: None,
@@ -212,6 +235,7 @@ impl Pages {
             used: 0,
             free: 0,
             listed: false,
+            pages: pages as u8,
             fresh: HEAD_BYTES as u32,
             block_bytes: bytes as u32,
         };
@@ -221,12 +245,27 @@ impl Pages {
         page
     }
 
+    /// A free page of the chunk that became available last, or the first of two: its chunk's number,
+    /// and its own there.
+    fn find_free(&mut self, wide: bool) -> (u32, usize) {
+        /// Chunks that are searched for two pages; where single ones are left over in so many, a new
+        /// chunk does not add much to them.
+        const LOOKED_AT_MAX: usize = 16;
+        let places = &self.places;
+        let last = self.available.iter().rev().take(LOOKED_AT_MAX);
+        let found = last
+            .filter_map(|&number| Some((number, places[number as usize].first(wide)?)))
+            .next();
+        found.unwrap_or_else(|| (self.new_chunk(), 0))
+    }
+
     /// An empty page goes back to its chunk, and the chunk, if that is empty and another has free
     /// pages, to the system.
     #[cold]
     fn retire(&mut self, page: PagePtr) {
         // SAFETY: the page is alive until here.
-        let (number, listed) = unsafe { (page.as_ref().chunk, page.as_ref().listed) };
+        let head = unsafe { page.as_ref() };
+        let (number, listed, pages) = (head.chunk, head.listed, usize::from(head.pages));
         if listed {
             self.unlist(page);
         }
@@ -236,7 +275,7 @@ impl Pages {
         if place.free == 0 {
             self.available.push(number);
         }
-        place.free |= 1 << index;
+        place.free |= page_bits(pages, index);
         // One empty chunk stays, so that an entry coming and going does not make and free chunks.
         if place.free == ALL_FREE && self.available.len() > 1 {
             let empty = place.chunk.take();
@@ -309,6 +348,16 @@ impl Pages {
     }
 }
 
+/// Bytes of a step in which a block's place in a page is counted.
+const fn unit<const PAGES: usize>() -> usize {
+    if PAGES == 1 { 1 } else { 8 }
+}
+
+/// The bits of one page or of two in a chunk.
+fn page_bits(pages: usize, index: usize) -> u128 {
+    ((1 << pages) - 1) << index
+}
+
 /// Where a page of a chunk starts.
 fn page_of(chunk: NonNull<u8>, page: usize) -> NonNull<u8> {
     assert!(page < CHUNK_PAGES);
@@ -329,8 +378,9 @@ mod tests {
 
     #[test]
     fn blocks_do_not_overlap_and_pages_go_back() {
-        let mut pages = Pages::new(3, None);
-        let sizes = [16usize, 88, 7232];
+        let mut pages = Pages::new(4, None);
+        let sizes = [16usize, 88, 7232, 2568];
+        const WIDE_CLASS: usize = 3;
         let mut blocks: Vec<(NonNull<u8>, usize, u8)> = Vec::new();
         let mut state = 7u64;
         let steps = if cfg!(miri) { 500 } else { 50_000 };
@@ -340,8 +390,11 @@ mod tests {
                 .wrapping_add(1_442_695_040_888_963_407);
             let random = (state >> 33) as usize;
             if random % 5 < 3 {
-                let class = random / 5 % 3;
-                let block = pages.alloc(class, sizes[class]);
+                let class = random / 5 % 4;
+                let block = match class {
+                    WIDE_CLASS => pages.alloc::<WIDE>(class, sizes[class]),
+                    _ => pages.alloc::<1>(class, sizes[class]),
+                };
                 // SAFETY: the block has that many bytes.
                 unsafe { block.write_bytes(step as u8, sizes[class]) };
                 blocks.push((block, sizes[class], step as u8));
@@ -351,14 +404,39 @@ mod tests {
                 let bytes = unsafe { NonNull::slice_from_raw_parts(block, size).as_ref() };
                 assert!(bytes.iter().all(|b| *b == mark));
                 // SAFETY: it is not used again.
-                unsafe { pages.free(block) };
+                unsafe { give_back(&mut pages, block, size) };
             }
         }
         assert!(pages.held_bytes() > 0);
-        for (block, ..) in blocks {
+        for (block, size, _) in blocks {
             // SAFETY: it is not used again.
-            unsafe { pages.free(block) };
+            unsafe { give_back(&mut pages, block, size) };
         }
         assert_eq!(pages.held_bytes(), 0);
+    }
+    /// # Safety
+    /// The block is in use, of that size, and not used again.
+    unsafe fn give_back(pages: &mut Pages, block: NonNull<u8>, size: usize) {
+        if size == 2568 {
+            // SAFETY: the caller's promise; this size has wide pages.
+            unsafe { pages.free::<WIDE>(block) }
+        } else {
+            // SAFETY: the caller's promise.
+            unsafe { pages.free::<1>(block) }
+        }
+    }
+
+    #[test]
+    fn single_pages_are_no_wide_one() {
+        let mut place = Place {
+            chunk: None,
+            free: 0b0110,
+        };
+        assert_eq!((place.first(false), place.first(true)), (Some(1), None));
+        place.free |= 0b1_1000;
+        assert_eq!((place.first(false), place.first(true)), (Some(1), Some(2)));
+        assert_eq!(page_bits(WIDE, 2), 0b1100);
+        place.free = 0;
+        assert_eq!((place.first(false), place.first(true)), (None, None));
     }
 }
