@@ -587,8 +587,13 @@ impl Db {
             left -= 1;
             let mut bound = self.table.bound(&span);
             if bound <= now {
-                let lazy = &self.lazy;
-                let swept = self.table.sweep(&span, now, &mut gone, |o| lazy.discard(o));
+                let (lazy, tap, hasher) = (&self.lazy, self.tap.as_ref(), *self.table.hasher());
+                let stays = |entry: EntryRef<'_>| {
+                    let place = || hasher.pos(entry.key()).0 >> CURSOR_SHIFT;
+                    tap.is_some_and(|tap| !tap.long.is_empty() && tap.holds(place()))
+                };
+                let discard = |outside| lazy.discard(outside);
+                let swept = self.table.sweep(&span, now, stays, &mut gone, discard);
                 bound = swept.bound;
                 self.expires -= swept.removed;
                 sweep.removed += swept.removed;
@@ -680,7 +685,7 @@ impl Db {
         let reached = if tap.long.is_empty() {
             self.walk_on(&mut tap, count)
         } else {
-            self.tell_part(&mut tap, 0);
+            self.tell_part(&mut tap);
             tap.reached
         };
         if reached < CURSOR_END || !tap.long.is_empty() {
@@ -696,37 +701,32 @@ impl Db {
         let mut keeper = keeper.borrow_mut();
         let mut long = std::mem::take(&mut tap.long);
         let reached = self.scan(tap.reached, CURSOR_END, count, 0, |entry| {
-            let told = tap.is_ahead() && tap.has_told(self.place_of(entry.key()));
-            match told || keeper.is_long(&entry) {
-                false => keeper.keep(tap.db, entry),
-                true if told => {}
-                true => long.push_back(entry.key().into()),
+            if tap.is_ahead() && tap.has_told(self.place_of(entry.key())) {
+                return;
+            }
+            if keeper.is_long(&entry) {
+                long.push_back((self.place_of(entry.key()), entry.key().into()));
+            } else {
+                keeper.keep(tap.db, entry);
             }
         });
         tap.long = long;
         reached
     }
 
-    /// Tells the next part of a long entry that the walk has left behind, and forgets it with the last;
-    /// whether it was the last. Parts of one entry alone may have been told: of the first.
-    fn tell_part(&self, tap: &mut Tap, index: usize) -> bool {
-        let key = &tap.long[index];
-        let place = self.table.find(self.hasher().pos(key), key);
-        let place = place.expect("it is told before it goes");
-        let mut keeper = tap.keeper.borrow_mut();
-        let entry = self.table.entry(place);
-        let last = match index {
-            0 => keeper.keep_part(tap.db, entry),
-            _ => {
-                keeper.keep(tap.db, entry);
-                true
-            }
-        };
-        drop(keeper);
+    /// Tells the next part of the first long entry that was put off, and forgets it with the last.
+    fn tell_part(&self, tap: &mut Tap) {
+        let (_, key) = &tap.long[0];
+        let last = tap.keeper.borrow_mut().keep_part(tap.db, self.put_off(key));
         if last {
-            tap.long.remove(index);
+            tap.long.pop_front();
         }
-        last
+    }
+
+    /// An entry that was put off, or told in part.
+    fn put_off(&self, key: &[u8]) -> EntryRef<'_> {
+        let place = self.table.find(self.hasher().pos(key), key);
+        self.table.entry(place.expect("it is told before it goes"))
     }
 
     /// Where a key stands, as taps remember it.
@@ -755,25 +755,53 @@ impl Db {
         let Some(mut tap) = self.tap.take() else {
             return;
         };
-        let behind = |tap: &Tap| {
-            let mut keys = tap.long.iter();
-            keys.position(|key| self.place_of(key) == place)
-        };
-        while let Some(index) = behind(&tap) {
-            while !self.tell_part(&mut tap, index) {}
-        }
-        if !tap.has_told(place) {
-            let mut keeper = tap.keeper.borrow_mut();
-            self.scan(place, place + 1, usize::MAX, 0, |entry| {
-                // A tag may stand for more places than this one.
-                if self.place_of(entry.key()) == place {
-                    keeper.keep(tap.db, entry);
-                }
-            });
-            drop(keeper);
-            tap.note(place);
+        self.tell_short(&mut tap, place);
+        while let Some(index) = tap.long.iter().position(|(at, _)| *at == place) {
+            let (_, key) = tap.long.remove(index).expect("just found");
+            tap.keeper
+                .borrow_mut()
+                .keep_rest(tap.db, self.put_off(&key));
         }
         self.tap = Some(tap);
+    }
+
+    /// Tells what stands at a place, and puts off what takes long.
+    fn tell_short(&self, tap: &mut Tap, place: u64) {
+        if tap.has_told(place) {
+            return;
+        }
+        let keeper = tap.keeper.clone();
+        let mut keeper = keeper.borrow_mut();
+        self.scan(place, place + 1, usize::MAX, 0, |entry| {
+            // A tag may stand for more places than this one.
+            if self.place_of(entry.key()) != place {
+                return;
+            }
+            if keeper.is_long(&entry) {
+                tap.long.push_back((place, entry.key().into()));
+            } else {
+                keeper.keep(tap.db, entry);
+            }
+        });
+        tap.note(place);
+    }
+
+    /// Somebody is about to change what stands at a position. Whether it takes long to tell and is not
+    /// told yet: then that comes next, in slices, and who waits while
+    /// [`is_told_in_parts`](Self::is_told_in_parts) holds up nobody.
+    pub fn tell_ahead(&mut self, pos: Pos) -> bool {
+        let Some(mut tap) = self.tap.take() else {
+            return false;
+        };
+        self.tell_short(&mut tap, pos.0 >> CURSOR_SHIFT);
+        self.tap = Some(tap);
+        self.is_told_in_parts(pos)
+    }
+
+    /// Whether something at a position takes long to tell, and parts of it are still to come.
+    pub fn is_told_in_parts(&self, pos: Pos) -> bool {
+        let place = pos.0 >> CURSOR_SHIFT;
+        self.tap.as_ref().is_some_and(|tap| tap.holds(place))
     }
 
     /// Panics unless every invariant holds; walks everything.

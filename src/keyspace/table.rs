@@ -743,6 +743,7 @@ impl Table {
         &mut self,
         span: &Span,
         now: u64,
+        stays: impl Fn(EntryRef<'_>) -> bool,
         mut gone: impl FnMut(EntryRef<'_>, Gone),
         mut outside: impl FnMut(Outside),
     ) -> Swept {
@@ -763,7 +764,7 @@ impl Table {
         for &word in slots.iter().filter(|w| **w != 0) {
             let entry = self.entry_of(word);
             match entry.expiry() {
-                Some(at) if at <= now => {
+                Some(at) if at <= now && !stays(entry) => {
                     gone(entry, Gone::Whole);
                     // SAFETY: slots name live entries; this one's word is dropped below.
                     outside(unsafe {

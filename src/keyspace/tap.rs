@@ -8,10 +8,13 @@
 //! walk comes by.
 //!
 //! A long entry is told in parts: the walk remembers it and goes on behind it, and tells part by part
-//! before anything else. When it is to change meanwhile, the rest of it is told at once.
+//! before anything else. Who is about to change one has it told next
+//! ([`Db::tell_ahead`](super::Db::tell_ahead)) and waits for that; changed all the same, the rest of it
+//! is told at once.
 //!
 //! A database that is emptied meanwhile leaves its table to the walk. An entry that expires by itself
-//! ahead of the walk is not told: whoever loads it would drop it.
+//! is not told if no part of it was, since whoever loads it would drop it; one that is being told stays
+//! for so long.
 
 use super::entry::EntryRef;
 use rustc_hash::FxHashSet;
@@ -32,6 +35,11 @@ pub trait Keeper: Debug {
     /// The next part of an entry; whether it was the last. Other entries, and parts of others, may
     /// come in between; the entry itself stays as it is.
     fn keep_part(&mut self, db: u16, entry: EntryRef<'_>) -> bool;
+
+    /// All that was not told yet of an entry that takes long, which is about to change.
+    fn keep_rest(&mut self, db: u16, entry: EntryRef<'_>) {
+        while !self.keep_part(db, entry) {}
+    }
 }
 
 /// How many remembered places are looked through at most before the next time.
@@ -47,9 +55,10 @@ pub(super) struct Tap {
     /// Places from there on that were told.
     told: FxHashSet<u64>,
     forget_at: usize,
-    /// Keys of long entries behind the walk that are not told yet; part of the first one may be. Few:
-    /// the walk stands still as long as there is one.
-    pub(super) long: VecDeque<Box<[u8]>>,
+    /// Long entries at places that were told otherwise, with their places; part of the first one may be
+    /// told. No more than the walk finds in one slice and somebody waits for: it stands still as long as
+    /// there is one.
+    pub(super) long: VecDeque<(u64, Box<[u8]>)>,
 }
 
 impl Tap {
@@ -74,6 +83,11 @@ impl Tap {
     #[inline]
     pub(super) fn is_ahead(&self) -> bool {
         !self.told.is_empty()
+    }
+
+    /// Whether a long entry at a place is still to be told, or the rest of it.
+    pub(super) fn holds(&self, place: u64) -> bool {
+        self.long.iter().any(|(at, _)| *at == place)
     }
 
     /// A place was told.

@@ -635,6 +635,38 @@ impl Keeper for Told {
     }
 }
 
+/// An entry of which a part was told stays until all of it is, though it has expired.
+#[test]
+fn what_is_told_in_parts_does_not_expire_meanwhile() {
+    use std::cell::RefCell;
+    use std::rc::Rc;
+    let mut keyspace = keyspace(1);
+    let (due, late) = (10, 20);
+    for n in 0..30 {
+        let key = format!("key:{n}").into_bytes();
+        let pos = keyspace.pos(&key);
+        let db = keyspace.db_mut(0);
+        db.set(pos, &key, NewValue::Int(n), Expiry::At(due), 0);
+    }
+    let told = Rc::new(RefCell::new(Told::default()));
+    keyspace.db_mut(0).begin_tap(0, told.clone());
+    let mut last = 0;
+    while keyspace.db_mut(0).tap_slice(30) {
+        while keyspace.db_mut(0).expire_slice(late, 100, |_, _| ()).more {}
+        keyspace.verify();
+        let left = keyspace.db(0).len();
+        assert!(
+            left <= 3 && left >= last.min(1),
+            "those that end with 7: {left}"
+        );
+        last = left;
+    }
+    while keyspace.db_mut(0).expire_slice(late, 100, |_, _| ()).more {}
+    assert!(keyspace.db(0).is_empty());
+    let long = |(_, key): &&Name| key.ends_with(b"7");
+    assert_eq!(told.borrow().all.keys().filter(long).count(), 3);
+}
+
 /// Whatever happens meanwhile, a tap is told the databases as they were when it began.
 #[test]
 fn a_tap_is_told_what_there_was() {
@@ -682,6 +714,13 @@ fn a_tap_is_told_what_there_was() {
                             step(target, &mut models[db], &mut random, b"other".to_vec(), now);
                             keyspace.db_mut(db).attach(pos, entry);
                         }
+                    }
+                    // Whether somebody waits for it or not.
+                    12..40 => {
+                        let target = keyspace.db_mut(db);
+                        let pos = target.hasher().pos(&key);
+                        let put_off = target.tell_ahead(pos);
+                        assert_eq!(put_off, target.is_told_in_parts(pos));
                     }
                     _ => step(keyspace.db_mut(db), &mut models[db], &mut random, key, now),
                 }

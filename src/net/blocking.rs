@@ -342,8 +342,14 @@ impl Engine {
             place = waiter.place;
             let (wanted, even_if_gone) = (waiter.wait.kind, waiter.wait.even_if_gone);
             // Before anything is looked up: what is lent would be missed.
-            if !self.shard.txns.is_idle() && !self.may_try(waiter, db, key) {
-                return false;
+            if !self.shard.txns.is_idle() {
+                let claims = self.claims_of(waiter, db, key);
+                self.shard.tell_ahead(&claims);
+                // Who waits for them only is not asked: what a command brings is given away before
+                // the next one comes to it.
+                if !self.shard.txns.admits_service(&claims) {
+                    return false;
+                }
             }
             let now_ms = self.shard.now_ms;
             let entry = self.shard.keyspace.db(usize::from(db));
@@ -361,9 +367,8 @@ impl Engine {
         true
     }
 
-    /// Whether no transaction holds what a waiter's command needs here. Who waits for it only is not
-    /// asked: what a command brings is given away before the next one comes to it.
-    fn may_try(&self, waiter: &Waiter, db: u16, key: &[u8]) -> bool {
+    /// What a waiter's command needs here.
+    fn claims_of(&self, waiter: &Waiter, db: u16, key: &[u8]) -> Claims {
         let mut keys: SmallVec<[&[u8]; 2]> = SmallVec::from_elem(key, 1);
         let destination = waiter.wait.destination;
         let destination = destination.map(|at| waiter.command.arg(at as usize));
@@ -374,8 +379,7 @@ impl Engine {
             position: self.shard.pos(key).to_bits(),
             mode: Mode::Write,
         };
-        let claims: Claims = keys.iter().map(claim).collect();
-        self.shard.txns.admits_service(&claims)
+        keys.iter().map(claim).collect()
     }
 
     /// The connection that a service here is coordinated for: not the client's own, which is its

@@ -237,6 +237,7 @@ impl Engine {
     pub fn end_what_is_due(&mut self) {
         if self.shard.snapshot.is_some() {
             self.shard.settle_snapshot();
+            self.settle_aftermath();
             if self.shard.snapshot.is_none() {
                 self.mind_failed_saves();
             }

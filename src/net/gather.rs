@@ -6,9 +6,9 @@ use smallvec::SmallVec;
 use super::batch::{Batch, Command, RemoteCall};
 use super::dispatch::{Flow, count, count_call};
 use super::engine::Engine;
-use super::session::{ConnId, flag};
+use super::session::{ConnId, Stall, flag};
 use super::steps::Steps;
-use super::transaction::{Job, Needs, whole, whole_db};
+use super::transaction::{Job, Needs, connection_of, whole, whole_db};
 use crate::command::context::{Caller, HomeCtx, MergeCtx, PartCtx};
 use crate::command::error::{Error, Outcome};
 use crate::command::registry::RowId;
@@ -80,6 +80,13 @@ impl Engine {
             && let Some(stall) = self.not_yet(conn, write)
         {
             return Flow::Wait(stall);
+        }
+        // With one shard it is no transaction, which would wait behind its connection's parked commands.
+        if shards == 1 && !self.shard.txns.is_idle() {
+            let connection = connection_of(&self.remote_call(conn, 0));
+            if self.shard.txns.holds_back(connection) {
+                return Flow::Wait(Stall::Answers);
+            }
         }
         let own = self.shard.id.index();
         let alone = shards == 1 || {

@@ -40,7 +40,7 @@ use crate::resp::Version;
 use crate::resp::encode::Output;
 use crate::shard::lending::Carried;
 use crate::shard::watch::SlowCall;
-use crate::txn::Message;
+use crate::txn::{Body, Message};
 use wire::{Head, Reader, put_u8, put_u16, put_u32, put_u64};
 
 mod transactions;
@@ -217,6 +217,9 @@ impl Engine {
                     self.run_batch(); // what came before is executed before
                     let message = transactions::read(&mut reader);
                     self.moves.received += 1;
+                    if let Body::Acquire { part, .. } = &message.body {
+                        self.shard.tell_ahead(&part.claims);
+                    }
                     self.shard.txns.handle(from, message);
                     self.work_off_transactions();
                     self.settle_aftermath();

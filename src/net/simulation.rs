@@ -3,6 +3,7 @@
 //! shard to shard under all that.
 
 mod cases;
+mod telling;
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -115,6 +115,7 @@ impl Needs {
                     claims: Claims::new(),
                     ask: Default::default(),
                     watcher: None,
+                    waits_for_snapshot: true,
                 };
                 self.parts.push((shard, part));
                 self.parts.len() - 1
@@ -227,6 +228,7 @@ impl Engine {
         let info = &self.session(conn).info;
         let last = info.last_write.filter(|_| write);
         let (connection, parts) = (connection_of(&call), needs.into_parts());
+        self.tell_own_part(&parts);
         let txn = self.shard.txns.begin_behind(connection, parts, last);
         self.running.insert(txn, Running { call, job });
         if write {
@@ -241,9 +243,20 @@ impl Engine {
     pub(super) fn begin_service(&mut self, needs: Needs, waiter: Waiter) {
         let call = waiter.call;
         let stand_in = self.stand_in(&call);
-        let txn = self.shard.txns.begin_service(stand_in, needs.into_parts());
+        let parts = needs.into_parts();
+        self.tell_own_part(&parts);
+        let txn = self.shard.txns.begin_service(stand_in, parts);
         let job = Job::Serve(Box::new(waiter));
         self.running.insert(txn, Running { call, job });
+    }
+
+    /// What a transaction that begins here will write to at this shard is told first, if a snapshot has
+    /// to.
+    fn tell_own_part(&mut self, parts: &Parts<Carried>) {
+        let own = parts.iter().find(|(shard, _)| *shard == self.shard.id);
+        if let Some((_, part)) = own {
+            self.shard.tell_ahead(&part.claims);
+        }
     }
 
     /// Claims the keys of a command and asks for their entries. Those of this shard stay where they
@@ -309,7 +322,8 @@ impl Engine {
     }
 
     /// Whether something with these claims must wait here.
-    pub(super) fn is_held_up(&self, connection: ConnectionId, claims: &[Claim]) -> bool {
+    pub(super) fn is_held_up(&mut self, connection: ConnectionId, claims: &[Claim]) -> bool {
+        self.shard.tell_ahead(claims);
         let txns = &self.shard.txns;
         !claims.is_empty() && (txns.holds_back(connection) || !txns.admits(connection, claims))
     }
@@ -427,11 +441,7 @@ impl Engine {
             answers_until_ms = Some(soonest_ms.max(self.shard.now_ms + 1));
         }
         let locks_only = ask.keys.is_empty() && ask.questions.is_none();
-        let blocking = &self.shard.blocking;
-        let waited_for = locks_only && {
-            let keys = self.shard.txns.claimed_keys(txn);
-            !blocking.is_empty() && blocking.waits_for_any(keys)
-        };
+        let waited_for = locks_only && self.is_waited_for(txn);
         let unsettled = self.is_unsettled(&ask);
         let loan = Box::new(Loan {
             ask,
@@ -444,6 +454,23 @@ impl Engine {
             ..Loan::default()
         });
         self.shard.txns.lent(txn, loan);
+    }
+
+    /// Whether a client waits for a key that a transaction holds here, or a snapshot tells one slice by
+    /// slice.
+    fn is_waited_for(&mut self, txn: TxnId) -> bool {
+        let (blocking, txns) = (&self.shard.blocking, &self.shard.txns);
+        if !blocking.is_empty() && blocking.waits_for_any(txns.claimed_keys(txn)) {
+            return true;
+        }
+        self.shard.snapshot.is_some() && {
+            let mut keys = txns.claimed_keys(txn);
+            let keyspace = &mut self.shard.keyspace;
+            keys.any(|(db, position)| {
+                let db = keyspace.db_mut(usize::from(db));
+                db.tell_ahead(Pos::from_bits(position))
+            })
+        }
     }
 
     /// Answers what is asked of this shard's keys, which are held.

@@ -34,7 +34,8 @@
 //! others go on, while claims do not: keys that two volleys of a shard want at once are left out of
 //! volleys for a while. So are keys that a client waits for in a blocking command: it is served when
 //! the push is done, before the next command of the pipeline, which a volley that holds the key would
-//! not let happen.
+//! not let happen. And so are long values that a snapshot has to tell before they change: their writers
+//! wait for it one by one, and hold nothing that others want.
 
 use super::batch::{Batch, Command, Origin};
 use super::engine::Engine;
@@ -215,7 +216,9 @@ impl Engine {
                 Claim::Key { db, position, .. } => Some((*db, *position)),
                 _ => None,
             }));
-            needs.part(owner).1.claims.append(&mut claims);
+            let (_, part) = needs.part(owner);
+            part.claims.append(&mut claims);
+            part.waits_for_snapshot = false;
         }
         if let Some(stall) = self.no_room_for(conn, &needs) {
             return Some(stall);

@@ -220,16 +220,24 @@ impl Shard {
     /// transaction keeps the dataset as it is.
     #[inline]
     fn locate_to_read(&mut self, db: u16, pos: Pos, key: &[u8]) -> Option<Place> {
-        if !self.keeps_expired {
-            return self.locate(db, pos, key);
-        }
-        match self
-            .keyspace
-            .db(usize::from(db))
-            .locate(pos, key, self.now_ms)
-        {
+        let found = self.keyspace.db(usize::from(db));
+        match found.locate(pos, key, self.now_ms) {
             Lookup::Live(place) => Some(place),
-            Lookup::Missing | Lookup::Expired => None,
+            Lookup::Missing => None,
+            Lookup::Expired => {
+                self.expire_for_reader(db, pos, key);
+                None
+            }
+        }
+    }
+
+    /// A reader has found an expired key: it goes, unless that is to wait. Who tells it to a snapshot in
+    /// slices has it go later; a writer waits for them.
+    #[cold]
+    fn expire_for_reader(&mut self, db: u16, pos: Pos, key: &[u8]) {
+        let stays = self.keeps_expired || self.keyspace.db_mut(usize::from(db)).tell_ahead(pos);
+        if !stays {
+            self.expire(db, pos, key);
         }
     }
 

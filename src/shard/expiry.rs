@@ -13,7 +13,7 @@
 use super::Shard;
 use super::access::EventClass;
 use crate::command::hash::expire_fields;
-use crate::keyspace::Gone;
+use crate::keyspace::{Gone, Lookup};
 use std::collections::VecDeque;
 
 /// Longest that one slice takes, microseconds, but for one segment or one object's step more.
@@ -142,6 +142,9 @@ impl Shard {
     /// A step of the round; whether there is more of it.
     fn expire_step(&mut self) -> bool {
         if let Some((db, key)) = self.expiry.hashes.pop_front() {
+            if self.put_off_inside(db, &key) {
+                return true;
+            }
             let removed = expire_fields(self, db, &key, STEP);
             self.effects.close();
             self.expiry.round_visited += removed as u64;
@@ -174,6 +177,18 @@ impl Shard {
         self.expiry.round_at = Some(if sweep.more { db } else { db + 1 });
         self.tell_gone(db as u16);
         true
+    }
+
+    /// Whether a hash has to be told to a snapshot before its fields expire, which takes slices: a later
+    /// round finds it again.
+    fn put_off_inside(&mut self, db: u16, key: &[u8]) -> bool {
+        let (pos, now) = (self.pos(key), self.now_ms);
+        let db = self.keyspace.db_mut(usize::from(db));
+        let put_off = db.tell_ahead(pos);
+        if put_off && let Lookup::Live(mut entry) = db.lookup_mut(pos, key, now) {
+            entry.note_due_inside();
+        }
+        put_off
     }
 
     /// Tells of the keys that a step has removed.

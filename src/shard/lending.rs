@@ -121,7 +121,7 @@ pub struct Loan {
     /// the owner expires earlier. None without questions.
     pub answers_until_ms: Option<u64>,
     /// On the way there, where nothing was asked for but locks: whether a client waits for a key
-    /// that is held.
+    /// that is held, or a snapshot has to tell it before it changes.
     pub waited_for: bool,
     /// On the way there: when the first of the watched keys expires, Unix milliseconds.
     pub watched_until_ms: Option<u64>,

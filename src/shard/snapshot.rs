@@ -8,23 +8,32 @@
 //! waits, too: that is the memory that a snapshot takes.
 //!
 //! A long collection is told in parts. What is more than a buffer goes as pieces of its own
-//! ([`Part::Piece`]), since other entries come in between; the writing thread puts them together. A
-//! command that changes a long collection before it is told has to wait until the rest of it is, and
-//! the shard with it: a good part of a second for a million
-//! elements. To keep what it changes apart would take
-//! a structure of its own for each type (a list's elements have no names but their places, and the
-//! file has the number of elements first), and Redis copies its pages then. What could be bounded is
-//! who waits: those who write to this key alone, as for a transaction.
+//! ([`Part::Piece`]), since other entries come in between; the writing thread puts them together. Who
+//! would change one before it is told (its value, its expiry or its name) waits until the slices are
+//! through with it, and nobody else does: commands, blocks and parts of transactions stand aside
+//! ([`crate::txn`]) from the keys that [`Shard::tell_ahead`] has found to be told. What the server changes
+//! by itself comes later: expiry passes by, waiting clients are served when it is over.
+//!
+//! What holds up others all the same: a transaction that stands aside keeps what it holds at other shards.
+//! And where nobody looked, the rest of a collection is told at once, which is always right and takes a
+//! good part of a second for a million elements: commands of so many keys that they claim databases
+//! instead, keys that wait under another name while SWAPDB runs, keys of which a watch has expired.
+//! Those are counted (`rdb_values_told_at_once` in INFO).
+//!
+//! To keep what is changed apart would take a structure of its own for each type (a list's elements have
+//! no names but their places, and the file has the number of elements first), and Redis copies its pages
+//! then.
 
 use super::Shard;
 use super::lfu::Lfu;
-use crate::keyspace::{CLOCK_BITS, EntryRef, Keeper};
+use crate::keyspace::{CLOCK_BITS, EntryRef, Keeper, Pos};
 use crate::mesh::ShardId;
 use crate::rdb::encode::put_select;
 use crate::rdb::long::{Progress, is_long};
 use crate::rdb::{Access, Encoder};
 use crate::server::config::MaxmemoryPolicy;
 use crate::server::snapshot::{Part, Run};
+use crate::txn::{Claim, DbIndex, Mode, Position};
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -64,6 +73,8 @@ struct Teller {
     begun: u32,
     /// Bytes of all buffers.
     told_bytes: u64,
+    /// Long entries of which the rest was told at once, for a change.
+    at_once: u64,
 }
 
 /// An entry that is told in parts.
@@ -235,11 +246,6 @@ impl Keeper for Teller {
         if self.lost {
             return;
         }
-        if is_long(&entry) {
-            let mut long = self.begin_long(db, &entry);
-            while !self.tell_more(&mut long, &entry) {}
-            return;
-        }
         if self.db != Some(db) {
             put_select(db.into(), &mut self.buffer);
             self.db = Some(db);
@@ -269,6 +275,11 @@ impl Keeper for Teller {
             self.long.push(long);
         }
         last
+    }
+
+    fn keep_rest(&mut self, db: u16, entry: EntryRef<'_>) {
+        self.at_once += 1;
+        while !self.keep_part(db, entry) {}
     }
 }
 
@@ -308,6 +319,7 @@ impl Shard {
             long: Vec::new(),
             begun: 0,
             told_bytes: 0,
+            at_once: 0,
         };
         let teller = Rc::new(RefCell::new(teller));
         for db in 0..self.keyspace.databases() {
@@ -322,6 +334,52 @@ impl Shard {
             not_before_ms: 0,
             step: STEP,
         }));
+        for (db, position) in self.txns.begin_to_tell() {
+            self.tell_key_ahead(db, position);
+        }
+    }
+
+    /// Something has come that claims these: what it will write to and a snapshot takes long to tell is
+    /// told next, and whoever comes to it waits until that is done.
+    #[inline]
+    pub fn tell_ahead(&mut self, claims: &[Claim]) {
+        if self
+            .snapshot
+            .as_ref()
+            .is_some_and(|snapshot| !snapshot.told)
+        {
+            self.tell_claims_ahead(claims);
+        }
+    }
+
+    #[cold]
+    fn tell_claims_ahead(&mut self, claims: &[Claim]) {
+        for claim in claims {
+            if let Claim::Key {
+                db,
+                position,
+                mode: Mode::Write,
+            } = *claim
+            {
+                self.tell_key_ahead(db, position);
+            }
+        }
+    }
+
+    fn tell_key_ahead(&mut self, db: DbIndex, position: Position) {
+        let keys = self.keyspace.db_mut(usize::from(db));
+        if keys.tell_ahead(Pos::from_bits(position)) {
+            self.txns.stand_aside_from(db, position);
+        }
+    }
+
+    /// Lets those go on who have waited for what is told by now.
+    fn let_writers_go_on(&mut self) {
+        let keyspace = &self.keyspace;
+        self.aftermath |= self.txns.told(|db, position| {
+            let db = keyspace.db(usize::from(db));
+            !db.is_told_in_parts(Pos::from_bits(position))
+        });
     }
 
     /// The snapshot that this shard takes part in.
@@ -354,6 +412,7 @@ impl Shard {
                 break;
             }
         }
+        self.let_writers_go_on();
     }
 
     /// Tells a few entries; false if there is no room for more now.
@@ -394,6 +453,10 @@ impl Shard {
         }
         if let Some(snapshot) = &mut self.snapshot {
             snapshot.told = true;
+            let mut teller = snapshot.teller.borrow_mut();
+            self.stats.told_at_once += std::mem::take(&mut teller.at_once);
+            drop(teller);
+            self.aftermath |= self.txns.all_told();
         }
     }
 

@@ -51,6 +51,8 @@ pub struct Stats {
     pub bytes_out: u64,
     /// Requests sent to other shards.
     pub hops: u64,
+    /// Long values whose rest was told to a snapshot at once, since they were to change.
+    pub told_at_once: u64,
     /// Connections that have moved to other shards.
     pub migrated_away: u64,
     /// Turns of the loop.

@@ -14,15 +14,22 @@
 //! wounded transaction either executes, waiting for nobody, or gives the part back. What is
 //! left are waits for older ones, which cannot form a circle, and the oldest never waits long.
 //!
+//! A snapshot may still have to tell a key's value as it was, which for a long one takes many slices. An
+//! entry that would write to such a key stands *aside* meanwhile: it is in no queue, as if it had not come
+//! yet, so that it is in nobody's way, neither of who reads the key nor of who wants the whole database.
+//! Its connection's later commands must not pass it. Those that are parked stand in a line; what comes
+//! behind a part stands aside with it where they conflict. (A part does not say whose it is, so this goes
+//! by the shard that coordinates it.) When the key is told they queue, with the ages that they have.
+//!
 //! Bounds: parts are bounded by the requests that connections may have under way; parked commands
 //! by the credit of the lane on which they came, which is not returned before they run.
 
 use std::collections::{VecDeque, hash_map};
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::SmallVec;
 
-use super::ids::{Claim, ConnectionId, DbIndex, Position, TxnId};
+use super::ids::{Claim, ConnectionId, DbIndex, Mode, Position, ShardId, TxnId};
 use super::message::{Action, Body, Part, Types};
 use super::node::{LockMode, Node};
 use super::outbox::Outbox;
@@ -42,6 +49,8 @@ type Locks = SmallVec<[Lock; 6]>;
 enum State {
     /// A parked command behind another of its connection: not queued for its locks yet.
     Behind,
+    /// Not queued for its locks before keys are told that it writes to.
+    Aside,
     Waiting,
     /// A part that was granted. Wounded: its coordinator has been asked to give it back.
     Held {
@@ -54,6 +63,7 @@ enum Work<T: Types> {
     Part {
         ask: T::Ask,
         watcher: Option<ConnectionId>,
+        waits_for_snapshot: bool,
     },
     Parked {
         connection: ConnectionId,
@@ -85,6 +95,23 @@ enum KeyLock {
 impl<T: Types> Entry<T> {
     fn is_held(&self) -> bool {
         matches!(self.state, State::Held { .. })
+    }
+
+    fn waits_for_snapshot(&self) -> bool {
+        match self.work {
+            Work::Part {
+                waits_for_snapshot, ..
+            } => waits_for_snapshot,
+            Work::Parked { .. } => true,
+        }
+    }
+
+    /// Where it has come from; `txn` is its name.
+    fn home(&self, txn: TxnId) -> ShardId {
+        match self.work {
+            Work::Part { .. } => txn.coordinator,
+            Work::Parked { connection, .. } => connection.home,
+        }
     }
 }
 
@@ -128,6 +155,12 @@ pub(super) struct Intents<T: Types> {
     spare: Vec<Box<Node>>,
     /// Entries whose last lock became clear; empty between calls.
     ready: Vec<TxnId>,
+    /// Whether a snapshot has keys to tell, so that whoever comes has to be looked at.
+    tells: bool,
+    /// Keys that are being told: who writes to them stands aside.
+    untold: FxHashSet<(DbIndex, Position)>,
+    /// Those who stand aside, in the order in which they came.
+    aside: Vec<TxnId>,
 }
 
 impl<T: Types> Intents<T> {
@@ -139,21 +172,135 @@ impl<T: Types> Intents<T> {
             lines: FxHashMap::default(),
             spare: Vec::new(),
             ready: Vec::new(),
+            tells: false,
+            untold: FxHashSet::default(),
+            aside: Vec::new(),
         }
     }
 
     #[inline]
     pub(super) fn is_idle(&self) -> bool {
+        self.entries.is_empty() & !self.tells
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
         self.entries.is_empty()
+    }
+
+    /// A snapshot begins to tell keys.
+    pub(super) fn begin_to_tell(&mut self) {
+        self.tells = true;
+    }
+
+    /// A key takes long to tell: who writes to it stands aside.
+    pub(super) fn stand_aside_from(&mut self, db: DbIndex, position: Position) {
+        assert!(self.tells, "a snapshot tells it");
+        self.untold.insert((db, position));
+    }
+
+    /// Keys that waiting entries will write to.
+    pub(super) fn to_be_written(&self) -> Vec<(DbIndex, Position)> {
+        let waiting = self.entries.values().filter(|entry| !entry.is_held());
+        let locks = waiting.flat_map(|entry| &entry.locks);
+        let writes = locks.filter(|lock| lock.mode == LockMode::Write);
+        writes
+            .filter_map(|lock| Some((lock.db, lock.position?)))
+            .collect()
+    }
+
+    /// Those that stood aside from keys that are told by now come to the queues; whether there was any
+    /// such key.
+    pub(super) fn told(
+        &mut self,
+        is_told: impl Fn(DbIndex, Position) -> bool,
+        out: &mut Outbox<T>,
+    ) -> bool {
+        let before = self.untold.len();
+        self.untold
+            .retain(|(db, position)| !is_told(*db, *position));
+        if self.untold.len() == before {
+            return false;
+        }
+        self.come_back(out);
+        true
+    }
+
+    /// Nothing is told any more.
+    pub(super) fn all_told(&mut self, out: &mut Outbox<T>) -> bool {
+        self.tells = false;
+        self.told(|_, _| true, out)
+    }
+
+    /// Queues those that nothing keeps aside any more.
+    fn come_back(&mut self, out: &mut Outbox<T>) {
+        for txn in std::mem::take(&mut self.aside) {
+            if !self.goes_aside(txn) {
+                self.queue(txn, out);
+            }
+        }
+        self.tell_ready(out);
+    }
+
+    /// Puts an entry aside that is in no queue, if it has to stand there; else it is waiting from now on.
+    fn goes_aside(&mut self, txn: TxnId) -> bool {
+        let aside = !self.untold.is_empty() && {
+            let entry = &self.entries[&txn];
+            entry.waits_for_snapshot() && self.stops_aside(entry.home(txn), &entry.locks)
+        };
+        let entry = self.entries.get_mut(&txn).expect("just seen");
+        entry.state = if aside { State::Aside } else { State::Waiting };
+        if aside {
+            self.aside.push(txn);
+        }
+        aside
+    }
+
+    /// Whether something with these locks has to stand aside, which came from a shard behind those that
+    /// do.
+    fn stops_aside(&self, home: ShardId, locks: &Locks) -> bool {
+        let untold = |lock: &Lock| {
+            let key = lock.position.map(|position| (lock.db, position));
+            lock.mode == LockMode::Write && key.is_some_and(|key| self.untold.contains(&key))
+        };
+        let meets = |other: &Lock| {
+            locks.iter().any(|lock| {
+                let node = (lock.db, lock.position);
+                node == (other.db, other.position) && lock.mode.conflicts(other.mode)
+            })
+        };
+        locks.iter().any(untold)
+            || self.aside.iter().any(|txn| {
+                let entry = &self.entries[txn];
+                let part = matches!(entry.work, Work::Part { .. });
+                part && txn.coordinator == home && entry.locks.iter().any(meets)
+            })
+    }
+
+    /// The same for claims.
+    fn stand_aside(&self, home: ShardId, claims: &[Claim]) -> bool {
+        !self.untold.is_empty() && self.stops_aside(home, &locks(claims, self.dbs.len()))
     }
 
     pub(super) fn admits(&self, connection: ConnectionId, claims: &[Claim]) -> bool {
         let one_stops = |_, held: LockMode, mode| held.conflicts(mode);
-        !self.lines.contains_key(&connection) && self.none_stops(claims, Node::blocks, one_stops)
+        !self.lines.contains_key(&connection)
+            && !self.stand_aside(connection.home, claims)
+            && self.none_stops(claims, Node::blocks, one_stops)
     }
 
     /// Whether a waiting client may be served now that needs these claims.
     pub(super) fn admits_service(&self, claims: &[Claim]) -> bool {
+        let untold = |claim: &Claim| match *claim {
+            Claim::Key {
+                db,
+                position,
+                mode: Mode::Write,
+            } => self.untold.contains(&(db, position)),
+            _ => false,
+        };
+        if !self.untold.is_empty() && claims.iter().any(untold) {
+            return false;
+        }
         let one_stops = |txn: TxnId, held: LockMode, mode| {
             let holds = || self.entries[&txn].is_held();
             held.conflicts(mode) && (txn.is_service() || holds())
@@ -196,10 +343,18 @@ impl<T: Types> Intents<T> {
             claims,
             ask,
             watcher,
+            waits_for_snapshot,
         } = part;
-        self.insert(txn, State::Waiting, &claims, Work::Part { ask, watcher });
-        self.queue(txn, out);
-        self.tell_ready(out);
+        let work = Work::Part {
+            ask,
+            watcher,
+            waits_for_snapshot,
+        };
+        self.insert(txn, State::Waiting, &claims, work);
+        if !self.goes_aside(txn) {
+            self.queue(txn, out);
+            self.tell_ready(out);
+        }
     }
 
     /// Keeps a command until it may run.
@@ -221,8 +376,10 @@ impl<T: Types> Intents<T> {
             self.insert(ticket, State::Behind, claims, work);
         } else {
             self.insert(ticket, State::Waiting, claims, work);
-            self.queue(ticket, out);
-            self.tell_ready(out);
+            if !self.goes_aside(ticket) {
+                self.queue(ticket, out);
+                self.tell_ready(out);
+            }
         }
     }
 
@@ -230,7 +387,7 @@ impl<T: Types> Intents<T> {
     pub(super) fn ask_mut(&mut self, txn: TxnId) -> (&mut T::Ask, Option<ConnectionId>) {
         let entry = self.entries.get_mut(&txn).expect("the part is there");
         match &mut entry.work {
-            Work::Part { ask, watcher } => (ask, *watcher),
+            Work::Part { ask, watcher, .. } => (ask, *watcher),
             Work::Parked { .. } => panic!("a parked command is asked for nothing"),
         }
     }
@@ -286,12 +443,19 @@ impl<T: Types> Intents<T> {
     /// Takes out a waiting part. Returns whether it waited; a held one stays.
     pub(super) fn cancel(&mut self, txn: TxnId, out: &mut Outbox<T>) -> bool {
         let entry = self.entries.get(&txn).expect("a cancel finds the part");
-        if entry.state != State::Waiting {
-            return false;
+        match entry.state {
+            State::Waiting => {
+                self.leave_queues(txn);
+                self.entries.remove(&txn);
+                self.tell_ready(out);
+            }
+            State::Aside => {
+                self.entries.remove(&txn);
+                self.aside.retain(|other| *other != txn);
+                self.come_back(out); // who stood behind it
+            }
+            State::Behind | State::Held { .. } => return false,
         }
-        self.leave_queues(txn);
-        self.entries.remove(&txn);
-        self.tell_ready(out);
         true
     }
 
@@ -309,8 +473,10 @@ impl<T: Types> Intents<T> {
             return;
         };
         for ticket in line {
-            if self.entries[&ticket].state == State::Waiting {
-                self.leave_queues(ticket);
+            match self.entries[&ticket].state {
+                State::Waiting => self.leave_queues(ticket),
+                State::Aside => self.aside.retain(|other| *other != ticket),
+                State::Behind | State::Held { .. } => {}
             }
             let entry = self.entries.remove(&ticket);
             let entry = entry.expect("a line lists entries");
@@ -341,10 +507,10 @@ impl<T: Types> Intents<T> {
     /// Checks what must hold between calls.
     pub(super) fn verify(&self) {
         assert!(self.ready.is_empty());
-        let mut waiting_locks = 0;
+        let (mut waiting_locks, mut aside) = (0, 0);
         for (txn, entry) in &self.entries {
             assert_eq!(entry.needs, entry.locks.len());
-            if entry.state != State::Behind {
+            if !matches!(entry.state, State::Behind | State::Aside) {
                 let keys = entry
                     .locks
                     .iter()
@@ -359,14 +525,21 @@ impl<T: Types> Intents<T> {
                     waiting_locks += entry.needs;
                 }
                 State::Behind => assert_eq!(entry.clear, 0),
+                State::Aside => {
+                    assert_eq!((entry.clear, entry.shared), (0, 0), "it is in no queue");
+                    aside += 1;
+                }
             }
         }
+        assert_eq!(aside, self.aside.len());
+        assert!(self.tells || self.untold.is_empty() && aside == 0);
         let mut waiters = 0;
         for key in self.keys.values() {
             match key {
                 KeyLock::One { txn, .. } => {
                     let entry = &self.entries[txn];
-                    assert!(entry.state != State::Behind, "it stands where it is listed");
+                    let queued = !matches!(entry.state, State::Behind | State::Aside);
+                    assert!(queued, "it stands where it is listed");
                     waiters += usize::from(!entry.is_held());
                 }
                 KeyLock::Several(node) => {
@@ -506,6 +679,11 @@ impl<T: Types> Intents<T> {
         if entry.state != State::Waiting || entry.clear < entry.needs {
             return None;
         }
+        if !self.untold.is_empty() && self.leaves_for_aside(txn) {
+            self.tell_ready(out);
+            return None;
+        }
+        let entry = self.entries.get_mut(&txn).expect("just seen");
         if let Work::Parked { .. } = entry.work {
             return Some(Action::Run(self.unpark(txn, out)));
         }
@@ -520,6 +698,20 @@ impl<T: Types> Intents<T> {
             }
         }
         Some(Action::Lend(txn))
+    }
+
+    /// Takes an entry out of the queues that a snapshot has met there, if it has to stand aside.
+    fn leaves_for_aside(&mut self, txn: TxnId) -> bool {
+        let entry = &self.entries[&txn];
+        if !entry.waits_for_snapshot() || !self.stops_aside(entry.home(txn), &entry.locks) {
+            return false;
+        }
+        self.leave_queues(txn);
+        let entry = self.entries.get_mut(&txn).expect("just seen");
+        (entry.clear, entry.shared) = (0, 0);
+        let aside = self.goes_aside(txn);
+        assert!(aside, "nothing was told meanwhile");
+        true
     }
 
     /// Lists what has become ready.
@@ -542,9 +734,9 @@ impl<T: Types> Intents<T> {
         assert_eq!(line.pop_front(), Some(ticket), "the first of a line runs");
         match line.front().copied() {
             Some(next) => {
-                let entry = self.entries.get_mut(&next);
-                entry.expect("a line lists entries").state = State::Waiting;
-                self.queue(next, out);
+                if !self.goes_aside(next) {
+                    self.queue(next, out);
+                }
             }
             None => {
                 self.lines.remove(&connection);

@@ -82,8 +82,8 @@ impl<T: Types> Txns<T> {
         }
     }
 
-    /// Whether nothing holds or waits at this shard: the one branch of a command whose keys
-    /// have one owner.
+    /// Whether nothing holds or waits at this shard, and nothing is told to a snapshot: the one branch
+    /// of a command whose keys have one owner.
     #[inline]
     pub fn is_idle(&self) -> bool {
         self.intents.is_idle()
@@ -103,6 +103,30 @@ impl<T: Types> Txns<T> {
     /// everybody that waits for them: nobody holds one of them, and no earlier service waits.
     pub fn admits_service(&self, claims: &[Claim]) -> bool {
         self.intents.admits_service(claims)
+    }
+
+    /// A snapshot begins to tell the shard's keys: who comes is looked at until
+    /// [`all_told`](Self::all_told). Returns the keys that those who wait will write to; they have to
+    /// be looked at, too.
+    pub fn begin_to_tell(&mut self) -> Vec<(DbIndex, Position)> {
+        self.intents.begin_to_tell();
+        self.intents.to_be_written()
+    }
+
+    /// A key's value takes long to tell and must not change before: whoever writes to it, and has not
+    /// been granted it, waits until it is [`told`](Self::told), and is in nobody's way.
+    pub fn stand_aside_from(&mut self, db: DbIndex, position: Position) {
+        self.intents.stand_aside_from(db, position);
+    }
+
+    /// Lets those go on that waited for keys which are told by now; whether there may be any.
+    pub fn told(&mut self, is_told: impl Fn(DbIndex, Position) -> bool) -> bool {
+        self.intents.told(is_told, &mut self.out)
+    }
+
+    /// The snapshot has told everything, or is given up; whether somebody may have waited for it.
+    pub fn all_told(&mut self) -> bool {
+        self.intents.all_told(&mut self.out)
     }
 
     /// Whether a command of this connection waits here, so that all later ones of it must.
@@ -298,7 +322,7 @@ impl<T: Types> Txns<T> {
     /// Whether nothing is in flight: neither at this shard nor for its clients. A shutdown
     /// begins nothing more and waits for it.
     pub fn is_drained(&self) -> bool {
-        self.is_idle() && self.coordinator.len() == 0 && self.out.is_empty()
+        self.intents.is_empty() && self.coordinator.len() == 0 && self.out.is_empty()
     }
 
     /// What happened since the start.

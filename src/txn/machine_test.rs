@@ -45,6 +45,7 @@ impl Pair {
             claims: [key_at(position, Mode::Write)].into_iter().collect(),
             ask: "both",
             watcher: None,
+            waits_for_snapshot: true,
         };
         let parts = keys.iter().map(|&(shard, at)| (ShardId(shard), part(at)));
         let shard = &mut self.shards[usize::from(home)];
@@ -161,6 +162,69 @@ fn commands_of_one_owner_wait_where_they_conflict_and_in_their_order() {
 }
 
 #[test]
+fn who_writes_to_what_is_being_told_stands_aside_and_is_in_nobodys_way() {
+    let mut pair = Pair::new();
+    let (client, other) = (connection(0, 9), connection(0, 8));
+    let shard = &mut pair.shards[1];
+    assert!(shard.begin_to_tell().is_empty() && !shard.is_idle());
+    assert!(shard.is_drained());
+    shard.stand_aside_from(0, 7);
+    let whole = |mode| [Claim::Db { db: 0, mode }];
+    assert!(shard.admits(client, &[key(Mode::Read)]));
+    assert!(!shard.admits(client, &[key(Mode::Write)]));
+    assert!(!shard.admits_service(&[key(Mode::Write)]));
+    shard.park(client, &[key(Mode::Write)], "set 7");
+    shard.park(client, &[key_at(8, Mode::Read)], "get 8");
+    assert!(shard.admits(other, &[key(Mode::Read)]) && shard.admits(other, &whole(Mode::Write)));
+    // A part of shard 0 stands aside, too; what comes from there does not pass it, others do.
+    pair.begin(0, 1);
+    assert_eq!(pair.drain(0), ["lend 1"]);
+    assert!(pair.deliver(0).is_empty());
+    let shard = &mut pair.shards[1];
+    assert!(!shard.admits(other, &[key(Mode::Read)]));
+    assert!(shard.admits(connection(1, 8), &[key(Mode::Read)]));
+    shard.park(other, &[key(Mode::Read)], "get 7");
+    assert!(pair.drain(1).is_empty());
+    assert!(!pair.shards[1].told(|_, position| position != 7));
+    assert!(pair.shards[1].told(|_, position| position == 7));
+    // They queue by their ages; the part is the oldest.
+    assert_eq!(pair.drain(1), ["lend 1"]);
+    assert_eq!(pair.deliver(1), ["execute 1", "change of 1"]);
+    let rest = ["change of 1", "set 7", "get 7", "get 8"];
+    assert_eq!(pair.deliver(0), rest);
+    assert!(!pair.shards[1].all_told());
+    assert!(pair.is_drained() && pair.shards[1].is_idle());
+}
+
+#[test]
+fn a_snapshot_that_begins_puts_those_aside_that_wait() {
+    let mut pair = Pair::new();
+    pair.begin(0, 1);
+    pair.drain(0);
+    pair.deliver(0);
+    let shard = &mut pair.shards[1];
+    shard.park(connection(1, 1), &[key(Mode::Write)], "set 7");
+    shard.park(connection(1, 1), &[key_at(8, Mode::Write)], "set 8");
+    shard.park(connection(1, 2), &[key(Mode::Read)], "get 7");
+    pair.begin_on(0, 3, &[(1, 7)], None);
+    pair.drain(0);
+    pair.deliver(0);
+    let wanted = pair.shards[1].begin_to_tell();
+    assert_eq!(wanted.iter().filter(|key| **key == (0, 7)).count(), 2);
+    pair.shards[1].stand_aside_from(0, 7);
+    pair.deliver(1);
+    assert_eq!(pair.deliver(0), ["change of 1", "get 7"]);
+    // A client that goes leaves nothing there.
+    pair.shards[1].leave(ShardId(1), connection(1, 1));
+    assert_eq!(pair.drain(1), ["set 7", "set 8"]);
+    assert!(pair.shards[1].all_told());
+    assert_eq!(pair.drain(1), ["lend 2"]);
+    pair.deliver(1);
+    pair.deliver(0);
+    assert!(pair.is_drained());
+}
+
+#[test]
 fn the_older_one_wins_and_the_younger_keeps_its_place() {
     let mut pair = Pair::new();
     // Both hold their own shard; (1, shard 0) is older than (1, shard 1).
@@ -225,6 +289,7 @@ fn a_change_under_watch_stops_the_transaction() {
         claims: [key(Mode::Read)].into_iter().collect(),
         ask: "both",
         watcher: Some(client),
+        waits_for_snapshot: true,
     };
     pair.shards[0].begin(client, [(ShardId(1), part)].into_iter().collect());
     pair.drain(0);
@@ -285,6 +350,7 @@ fn who_has_everything_gives_way_until_its_turn_has_come() {
                 claims: [key_at(8, Mode::Write)].into_iter().collect(),
                 ask: "both",
                 watcher: None,
+                waits_for_snapshot: true,
             },
         )]
         .into_iter()

@@ -32,6 +32,9 @@ pub struct Part<T: Types> {
     /// The connection whose WATCH at this shard decides whether the transaction may run. The
     /// registration ends with the transaction, whatever becomes of it.
     pub watcher: Option<ConnectionId>,
+    /// Whether it waits for keys that a snapshot has to tell before it writes to them. Who does not looks
+    /// for itself, and gives them back unchanged.
+    pub waits_for_snapshot: bool,
 }
 
 /// A participant each, with its part. No shard stands in it twice.

@@ -250,6 +250,8 @@ fn long_values_are_saved_while_they_change(ctx: &Ctx) {
         rounds += 1;
     }
     assert_eq!(first.info("rdb_last_bgsave_status"), "ok");
+    // Whoever changed one of them has waited for the slices, and nobody for him.
+    assert_eq!(first.info_number("rdb_values_told_at_once"), 0);
     drop(first);
     for other in [server(2, &folder), redis(&folder)] {
         assert_eq!(digest(&mut other.connect()), wanted, "{rounds} rounds");

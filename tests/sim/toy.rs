@@ -212,6 +212,7 @@ impl ToyNode {
                         claims: claims(&ask, self.fault),
                         ask,
                         watcher: watching.contains_key(&owner).then_some(connection),
+                        waits_for_snapshot: true,
                     };
                     (owner, part)
                 })

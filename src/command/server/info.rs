@@ -319,6 +319,8 @@ impl Text<'_> {
         let current = seconds(running.map(|run| run.seconds()));
         self.field("rdb_current_bgsave_time_sec", current);
         self.field("rdb_saves", facts.saves);
+        let at_once = self.all.counters.told_at_once;
+        self.field("rdb_values_told_at_once", at_once);
         self.field("rdb_last_cow_size", 0);
         let [loaded, expired] = facts.loaded;
         self.field("rdb_last_load_keys_expired", expired);
