@@ -86,6 +86,10 @@ pub(super) enum Errand {
     Slots(SlotsMessage),
     /// This connection is yours from now on.
     Migrated(Box<Traveller>),
+    /// The connection of this client, which was yours, is here.
+    Arrived(u64),
+    /// The connection of this client, which I have sent you, is to end.
+    Kill(u64),
 }
 
 impl Engine {
@@ -163,7 +167,9 @@ impl Engine {
             Errand::Waits(begun) => self.wait_begun(begun),
             Errand::WaitEnded(token) => self.shard.forget_waiter(&token),
             Errand::Slots(message) => self.on_slots(from, message),
-            Errand::Migrated(traveller) => self.migration.arrived.push(traveller),
+            Errand::Migrated(traveller) => self.migration.arrived.push((from, traveller)),
+            Errand::Arrived(id) => self.migration_ended(id),
+            Errand::Kill(id) => self.kill_arrived(id),
         }
     }
 }

@@ -27,8 +27,14 @@
 //! Whoever is more than a plain connection: in MULTI or with watched keys, blocked, subscribed,
 //! tracking or the one that another's tracking is redirected to, monitoring, with replies switched off,
 //! with output that its peer does not take. And connections of a shard's own port: they chose it.
-//! Between the two shards a connection is on no list: CLIENT LIST and CLIENT KILL of that moment do
-//! not find it.
+//!
+//! # Who looks for it meanwhile
+//! CLIENT LIST and CLIENT KILL ask every shard, each at another moment. While one of them is under way no
+//! connection leaves its shard ([`Node::begin_survey`](crate::shard::node::Node::begin_survey)). One that
+//! was between two shards when it began may come to the other only after that has answered, so the shard
+//! that it has left answers for it, too: it keeps a [`Trace`] until it hears that the connection has
+//! arrived, and for as long as a survey lasts that may have begun before. Who is found twice counts once,
+//! by its id. To be killed, it is sent word on the lane that it has gone by.
 
 use super::engine::Engine;
 use super::errand::Errand;
@@ -204,12 +210,27 @@ impl Traveller {
     }
 }
 
+/// What a shard knows of a connection that it has sent to another one.
+struct Trace {
+    to: ShardId,
+    /// What it was, without its input and its pull.
+    session: Box<Session>,
+    /// It is there.
+    has_arrived: bool,
+    /// It was sent word that it is to end.
+    is_killed: bool,
+}
+
 /// A shard's part in it.
 pub struct Migration {
     /// Commands between two looks at the votes.
     pub(super) window: u64,
-    /// Connections that have come from other shards and have no number here yet.
-    pub arrived: Vec<Box<Traveller>>,
+    /// Connections that have come from other shards and have no number here yet, and from where.
+    pub arrived: Vec<(ShardId, Box<Traveller>)>,
+    /// Those of them that are to end.
+    killed: Vec<u64>,
+    /// Connections that have gone to other shards, until somebody knows that they are there.
+    traces: Vec<Trace>,
 }
 
 impl Default for Migration {
@@ -217,6 +238,8 @@ impl Default for Migration {
         Self {
             window: WINDOW_COMMANDS,
             arrived: Vec::new(),
+            killed: Vec::new(),
+            traces: Vec::new(),
         }
     }
 }
@@ -295,6 +318,12 @@ impl Engine {
         }
         let mut session = self.sessions[conn as usize].take().expect("just seen");
         session.flags &= !flag::READ_PAUSED;
+        self.migration.traces.push(Trace {
+            to,
+            session: Box::new(likeness(&session)),
+            has_arrived: false,
+            is_killed: false,
+        });
         let traveller = Box::new(Traveller::of(*session));
         self.free.push(conn);
         node.count_connection(to);
@@ -305,15 +334,92 @@ impl Engine {
     }
 
     /// Gives a connection that has come from another shard a number here.
-    pub fn settle_in(&mut self, traveller: Traveller) -> ConnId {
+    pub fn settle_in(&mut self, from: ShardId, traveller: Traveller) -> ConnId {
         let mut session = Box::new(traveller.into_session());
         session.pull.moved(self.shard.now_ms);
         let id = session.id;
         let conn = self.enter(session);
         self.shard.node.client_came(id, self.shard.id, conn);
         self.watch_idle(conn, id);
+        self.send_errand(from, Errand::Arrived(id));
+        if let Some(at) = self.migration.killed.iter().position(|other| *other == id) {
+            self.migration.killed.swap_remove(at);
+            self.close(conn);
+        }
         conn
     }
+
+    /// A connection that went from here has arrived.
+    pub(super) fn migration_ended(&mut self, id: u64) {
+        let mut traces = self.migration.traces.iter_mut();
+        // It may have gone the same way before.
+        let found = traces.find(|trace| trace.session.id == id && !trace.has_arrived);
+        found.expect("it was sent").has_arrived = true;
+        self.forget_traces();
+    }
+
+    /// Forgets connections that have arrived elsewhere, unless somebody may have missed them there.
+    pub(super) fn forget_traces(&mut self) {
+        let traces = &mut self.migration.traces;
+        if !traces.is_empty() && !self.shard.node.is_surveyed() {
+            traces.retain(|trace| !trace.has_arrived);
+        }
+    }
+
+    /// The connections on their way from this shard to another one, and some that are there already: for
+    /// those who ask every shard, and count each once.
+    pub fn departed(&self) -> impl Iterator<Item = &Session> {
+        let traces = self.migration.traces.iter();
+        let there = |trace: &&Trace| self.shard.node.has_client(trace.session.id);
+        let traces = traces.filter(|trace| !trace.is_killed).filter(there);
+        traces.map(|trace| &*trace.session)
+    }
+
+    /// Has the connection of a client closed that has gone from here.
+    pub fn kill_departed(&mut self, id: u64) {
+        let mut told = Vec::new();
+        for trace in &mut self.migration.traces {
+            if trace.session.id == id && !std::mem::replace(&mut trace.is_killed, true) {
+                told.push(trace.to);
+            }
+        }
+        for to in told {
+            self.send_errand(to, Errand::Kill(id));
+        }
+    }
+
+    /// A connection that was sent here is to end. It is here, or about to get a number, or has gone on, or
+    /// has ended.
+    pub(super) fn kill_arrived(&mut self, id: u64) {
+        let mut arrived = self.migration.arrived.iter();
+        if arrived.any(|(_, traveller)| traveller.id == id) {
+            return self.migration.killed.push(id);
+        }
+        let here = self.sessions().find(|(_, session)| session.id == id);
+        match here.map(|(conn, _)| conn) {
+            Some(conn) => self.close(conn),
+            None => self.kill_departed(id),
+        }
+    }
+}
+
+/// What CLIENT LIST shows of a connection that leaves.
+fn likeness(session: &Session) -> Session {
+    let (info, peer) = (&session.info, session.peer.clone());
+    let mut like = Session::new(session.id, peer, session.fd, info.created_ms);
+    like.flags = session.flags;
+    like.db = session.db;
+    like.version = session.version;
+    let own = &mut *like.info;
+    own.name.clone_from(&info.name);
+    own.lib_name.clone_from(&info.lib_name);
+    own.lib_ver.clone_from(&info.lib_ver);
+    own.active_ms = info.active_ms;
+    own.last_row = info.last_row;
+    own.bytes_in = info.bytes_in;
+    own.bytes_out = info.bytes_out;
+    own.commands = info.commands;
+    like
 }
 
 #[cfg(test)]

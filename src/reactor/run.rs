@@ -629,9 +629,9 @@ impl Reactor {
         for (fd, listener) in std::mem::take(&mut self.engine.adopted) {
             self.adopt(fd, listener);
         }
-        for traveller in std::mem::take(&mut self.engine.migration.arrived) {
+        for (from, traveller) in std::mem::take(&mut self.engine.migration.arrived) {
             let fd = traveller.fd();
-            let conn = self.engine.settle_in(*traveller);
+            let conn = self.engine.settle_in(from, *traveller);
             self.link(conn, fd);
         }
     }

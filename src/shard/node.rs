@@ -1,7 +1,7 @@
 //! What all shards of the process share. Nothing here is touched on the way of a request.
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::mesh::ShardId;
 use crate::server::config::Config;
@@ -19,6 +19,16 @@ struct Place {
     conn: u32,
     /// Whether another client's messages come to it there.
     is_needed: bool,
+    /// Whether it is on its way from there to another shard.
+    is_away: bool,
+}
+
+/// Where the clients are.
+#[derive(Default)]
+struct Clients {
+    places: HashMap<u64, Place>,
+    /// Commands under way that go through the connections of all shards: none moves meanwhile.
+    surveys: u32,
 }
 
 /// The process.
@@ -38,7 +48,7 @@ pub struct Node {
     /// The next client's id.
     next_client: AtomicU64,
     /// Where each client is.
-    clients: Mutex<HashMap<u64, Place>>,
+    clients: Mutex<Clients>,
     /// The next slow log entry's id.
     next_slow: AtomicU64,
     /// Bytes that each shard's part of the keyspace took when it last looked.
@@ -168,42 +178,69 @@ impl Node {
         self.next_client.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// A client has connected to a shard.
+    fn clients(&self) -> MutexGuard<'_, Clients> {
+        self.clients.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A client has connected to a shard, or has moved there.
     pub fn client_came(&self, id: u64, shard: ShardId, conn: u32) {
-        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_needed = false;
         let place = Place {
             shard,
             conn,
-            is_needed,
+            is_needed: false,
+            is_away: false,
         };
-        clients.insert(id, place);
+        self.clients().places.insert(id, place);
     }
 
     /// A client has gone.
     pub fn client_left(&self, id: u64) {
-        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        clients.remove(&id);
+        self.clients().places.remove(&id);
     }
 
     /// A client is about to move to another shard, where it will come; false, and it is still here, if
-    /// somebody has asked where it is.
+    /// somebody has asked where it is, or is going through all connections.
     pub fn client_leaves(&self, id: u64) -> bool {
-        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        let may_leave = clients.get(&id).is_some_and(|place| !place.is_needed);
-        if may_leave {
-            clients.remove(&id);
-        }
-        may_leave
+        let mut clients = self.clients();
+        let surveyed = clients.surveys > 0;
+        let place = clients.places.get_mut(&id);
+        let Some(place) = place.filter(|place| !surveyed && !place.is_needed) else {
+            return false;
+        };
+        place.is_away = true;
+        true
     }
 
     /// The shard of a client, and the connection's number there, where it stays from now on; None if
-    /// there is no such client.
+    /// there is no such client, or it is between two shards.
     pub fn find_client(&self, id: u64) -> Option<(ShardId, u32)> {
-        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        let place = clients.get_mut(&id)?;
+        let mut clients = self.clients();
+        let place = clients.places.get_mut(&id);
+        let place = place.filter(|place| !place.is_away)?;
         place.is_needed = true;
         Some((place.shard, place.conn))
+    }
+
+    /// Whether there is a client with this id, wherever it is.
+    pub fn has_client(&self, id: u64) -> bool {
+        self.clients().places.contains_key(&id)
+    }
+
+    /// Somebody goes through the connections of all shards: until the end of it none leaves its shard,
+    /// and shards remember those that were on their way already.
+    pub fn begin_survey(&self) {
+        self.clients().surveys += 1;
+    }
+
+    /// Every shard has said what it has to.
+    pub fn end_survey(&self) {
+        let mut clients = self.clients();
+        clients.surveys = clients.surveys.checked_sub(1).expect("it has begun");
+    }
+
+    /// Whether somebody goes through the connections of all shards.
+    pub fn is_surveyed(&self) -> bool {
+        self.clients().surveys > 0
     }
 
     /// An id for a new entry of the slow log.

@@ -38,10 +38,13 @@ pub(super) fn list(ctx: &mut HomeCtx<'_>) -> Outcome {
         return Err(Error::SYNTAX);
     }
     let databases = ctx.shard().keyspace.databases();
-    Filter::parse(&ctx.args[2..], Use::List, databases).map(|_| ())
+    Filter::parse(&ctx.args[2..], Use::List, databases)?;
+    ctx.shard().node.begin_survey();
+    Ok(())
 }
 
-/// The lines of a shard's connections, each behind its client's id and its length.
+/// The lines of a shard's connections, those on their way to another one included, each behind its
+/// client's id and its length.
 pub(super) fn list_part(ctx: &mut PartCtx<'_>) -> Outcome {
     let shard = &ctx.engine.shard;
     let filter = Filter::parse(&ctx.args[2..], Use::List, shard.keyspace.databases())?;
@@ -52,7 +55,8 @@ pub(super) fn list_part(ctx: &mut PartCtx<'_>) -> Outcome {
         row,
     };
     let mut line = Vec::new();
-    for (_, session) in ctx.engine.sessions() {
+    let here = ctx.engine.sessions().map(|(_, session)| session);
+    for session in here.chain(ctx.engine.departed()) {
         if !session.is_alive() || !filter.matches(session, ctx.caller.client, now_ms) {
             continue;
         }
@@ -68,8 +72,9 @@ pub(super) fn list_part(ctx: &mut PartCtx<'_>) -> Outcome {
     Ok(())
 }
 
-/// All lines, by the clients' ids.
+/// All lines, one for each client, by their ids.
 pub(super) fn list_merge(ctx: &mut MergeCtx<'_>) -> Outcome {
+    ctx.engine.shard.node.end_survey();
     let mut lines: Vec<(u64, &[u8])> = Vec::new();
     for part in ctx.parts.iter() {
         let mut rest = &part.buf[..];
@@ -80,7 +85,8 @@ pub(super) fn list_merge(ctx: &mut MergeCtx<'_>) -> Outcome {
             rest = after;
         }
     }
-    lines.sort_unstable_by_key(|(id, _)| *id);
+    lines.sort_by_key(|(id, _)| *id);
+    lines.dedup_by_key(|(id, _)| *id);
     let text: Vec<u8> = lines.iter().flat_map(|(_, line)| *line).copied().collect();
     ctx.reply.verbatim("txt", &text);
     Ok(())

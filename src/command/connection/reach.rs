@@ -20,22 +20,24 @@ fn total(parts: &[Output]) -> u64 {
 /// CLIENT KILL: whether the filters are right.
 pub(super) fn kill(ctx: &mut HomeCtx<'_>) -> Outcome {
     let databases = ctx.shard().keyspace.databases();
-    Filter::parse(&ctx.args[2..], Use::Kill, databases).map(|_| ())
+    Filter::parse(&ctx.args[2..], Use::Kill, databases)?;
+    ctx.shard().node.begin_survey();
+    Ok(())
 }
 
-/// Closes those of a shard's connections that match. The caller's own ends after the reply, and
-/// takes up nothing more from now on.
+/// Closes those of a shard's connections that match, those on their way to another one included, and
+/// lists their clients' ids. The caller's own ends after the reply, and takes up nothing more from now
+/// on.
 pub(super) fn kill_part(ctx: &mut PartCtx<'_>) -> Outcome {
     let databases = ctx.engine.shard.keyspace.databases();
     let filter = Filter::parse(&ctx.args[2..], Use::Kill, databases)?;
     let now_ms = ctx.engine.shard.now_ms as i64;
     let caller = ctx.caller.client;
-    let found: Vec<_> = ctx
-        .engine
-        .sessions()
-        .filter(|(_, s)| s.is_alive() && filter.matches(s, caller, now_ms))
-        .map(|(conn, s)| (conn, s.id))
-        .collect();
+    let matches = |s: &Session| s.is_alive() && filter.matches(s, caller, now_ms);
+    let here = ctx.engine.sessions().filter(|(_, s)| matches(s));
+    let found: Vec<_> = here.map(|(conn, s)| (conn, s.id)).collect();
+    let away = ctx.engine.departed().filter(|s| matches(s));
+    let departed: Vec<u64> = away.map(|s| s.id).collect();
     for (conn, id) in &found {
         if *id == caller {
             ctx.engine.session(*conn).flags |= flag::CLOSE_AFTER_REPLY;
@@ -43,13 +45,18 @@ pub(super) fn kill_part(ctx: &mut PartCtx<'_>) -> Outcome {
             ctx.engine.close(*conn);
         }
     }
-    let count = found.len() as u64;
-    ctx.out.buf.extend_from_slice(&count.to_le_bytes());
+    for id in &departed {
+        ctx.engine.kill_departed(*id);
+    }
+    let ids = found.iter().map(|(_, id)| id).chain(&departed);
+    ids.for_each(|id| ctx.out.buf.extend_from_slice(&id.to_le_bytes()));
     Ok(())
 }
 
 pub(super) fn kill_merge(ctx: &mut MergeCtx<'_>) -> Outcome {
-    let killed = total(ctx.parts);
+    ctx.engine.shard.node.end_survey();
+    let ids = ctx.parts.iter().flat_map(|part| part.buf.chunks_exact(8));
+    let killed = ids.collect::<std::collections::BTreeSet<_>>().len();
     if ctx.args.len() > 3 {
         ctx.reply.integer(killed as i64);
     } else if killed == 0 {
