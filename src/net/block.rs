@@ -4,8 +4,8 @@
 //!   runs the block at once, like a command.
 //! - Otherwise the block is a transaction of its connection's home. If every command of it only
 //!   reads and has one owner, the owners answer; else they lend the entries and the home runs it.
-//! - If a command of it needs whole shards (DBSIZE, SCAN, FLUSHALL ...), everything is claimed and the
-//!   home goes through the block step by step, see `steps`.
+//! - If a command of it needs whole shards (DBSIZE, SCAN, FLUSHALL ...) or waits for another server
+//!   (MIGRATE), everything is claimed and the home goes through the block step by step, see `steps`.
 //!
 //! A block that is a transaction flows with its connection's pipeline like a single command that is
 //! one (see `transaction`), as long as it watches nothing and has commands on keys that they name.
@@ -18,6 +18,7 @@ use super::batch::{RemoteCall, lend};
 use super::dispatch::{Call, Flow, count, run, run_quietly};
 use super::engine::Engine;
 use super::errand::Errand;
+use super::migrate::is_migrate;
 use super::multi::read_of;
 use super::session::{ConnId, Stall, flag};
 use super::steps::Steps;
@@ -197,6 +198,7 @@ impl Engine {
                     survey.reads &= spec.flags.has(Flags::READONLY);
                 }
                 Route::ManyKeys => {
+                    survey.whole |= is_migrate(spec);
                     survey.whole |= !alone && looks_up(spec, &list(command));
                     let mut own = Owner::Nobody;
                     self.each_key(0, spec, &list(command), |engine, _, pos, _| {

@@ -9,6 +9,7 @@
 
 use super::batch::{Batch, Command, Origin, RemoteCall};
 use super::engine::{Engine, slow};
+use super::migrate::is_migrate;
 use super::session::{ConnId, Stall, WAITING_MAX, flag};
 use crate::command::context::{Caller, Ctx, HomeCtx, OwnedArgs, caller};
 use crate::command::error::Error;
@@ -418,7 +419,7 @@ impl Engine {
         command: &Command,
         spec: &'static Spec,
     ) -> Flow {
-        if spec.flags.has(Flags::MOVABLEKEYS) && spec.name == "migrate" {
+        if is_migrate(spec) {
             return self.run_migrate(conn, batch, command, spec);
         }
         if self.shard.node.shards == 1 {

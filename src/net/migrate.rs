@@ -7,6 +7,9 @@
 //! on: on Redis all clients wait meanwhile. Who wants one of the keys, or all of them (FLUSHALL, a
 //! snapshot), waits for the target, or for its timeout.
 //!
+//! In a block it is a step ([`super::steps`]): the block goes on when the target has answered, and what
+//! the block claims is held for so long.
+//!
 //! In the logs the deletions of all owners are one transaction: not for their own sake, as the target
 //! has the keys whatever happens here, but so that with `appendfsync always` the client hears of them
 //! when all of them are durable. A key may expire before it is deleted: its owner's part is empty then.
@@ -52,12 +55,19 @@ struct Held {
     loans: Loans<Carried>,
 }
 
+/// Who waits for a target.
+enum Asks {
+    Command(Box<Held>),
+    /// A step of a block.
+    Step,
+}
+
 /// Conversations of a shard with targets at a time: each has a thread.
 const CONVERSATIONS_MAX: usize = 16;
 
 /// Those of a shard.
 pub(super) struct KeyMigrations {
-    held: FxHashMap<TxnId, Held>,
+    held: FxHashMap<TxnId, Asks>,
     /// Threads that there are.
     conversations: usize,
     /// What waits for one of them to end; each is in `held`.
@@ -80,10 +90,21 @@ impl Default for KeyMigrations {
 }
 
 impl KeyMigrations {
+    /// A step of a block has dumped its keys.
+    pub(super) fn ask_for_step(&mut self, txn: TxnId, request: Request, parcels: Vec<Parcel>) {
+        self.held.insert(txn, Asks::Step);
+        self.waiting.push_back((txn, request, parcels));
+    }
+
     /// Whether there are none.
     pub(super) fn is_empty(&self) -> bool {
         self.held.is_empty()
     }
+}
+
+/// Whether a command is MIGRATE.
+pub(super) fn is_migrate(spec: &Spec) -> bool {
+    spec.flags.has(Flags::MOVABLEKEYS) && spec.name == "migrate"
 }
 
 /// A command by the name that it has everywhere.
@@ -177,15 +198,9 @@ impl Engine {
         for (owner, key) in keys {
             let answers = answers.get_mut(&owner).expect("every owner has answered");
             let (dump, expiry) = (answers.next(), answers.next());
-            let payload = dump.as_ref().and_then(bulk);
-            let expiry = expiry.as_ref().and_then(number).unwrap_or(-1);
-            if let Some(payload) = payload {
-                let left = u64::try_from(expiry).ok();
-                parcels.push(Parcel {
-                    key: key.clone(),
-                    ttl_ms: left.map_or(0, |at| at.saturating_sub(self.shard.now_ms).max(1)),
-                    payload,
-                });
+            let (dump, expiry) = dump.zip(expiry).expect("both were asked for");
+            if let Some(parcel) = parcel(&key, &dump, &expiry, self.shard.now_ms) {
+                parcels.push(parcel);
                 found.push((owner, key));
             }
         }
@@ -203,7 +218,8 @@ impl Engine {
             keys: found,
             loans,
         };
-        self.key_migrations.held.insert(txn, held);
+        let asks = Asks::Command(Box::new(held));
+        self.key_migrations.held.insert(txn, asks);
         self.key_migrations
             .waiting
             .push_back((txn, request, parcels));
@@ -211,7 +227,7 @@ impl Engine {
     }
 
     /// Starts what waits, as far as there may be more.
-    fn start_conversations(&mut self) {
+    pub(super) fn start_conversations(&mut self) {
         while self.key_migrations.conversations < CONVERSATIONS_MAX
             && let Some((txn, request, parcels)) = self.key_migrations.waiting.pop_front()
         {
@@ -249,18 +265,18 @@ impl Engine {
 
     /// The target has what it has: that is deleted here, and the locks go.
     fn migrated(&mut self, txn: TxnId, outcome: Outcome) {
-        let held = self
-            .key_migrations
-            .held
-            .remove(&txn)
-            .expect("it is answered once");
+        let asks = self.key_migrations.held.remove(&txn);
+        let held = match asks.expect("it is answered once") {
+            Asks::Command(held) => held,
+            Asks::Step => return self.migrate_stepped(txn, &outcome),
+        };
         let Held {
             call,
             row,
             copy,
             keys,
             mut loans,
-        } = held;
+        } = *held;
         assert!(
             keys.len() == outcome.taken.len(),
             "each parcel has its answer"
@@ -283,29 +299,52 @@ impl Engine {
             });
             apply.commands.push(delete);
         }
-        let mut output = Output::default();
-        let mut reply = Reply::new(&mut output, call.version);
-        match &outcome.error {
-            Some(error) => reply.error(error.as_bytes()),
-            None => reply.ok(),
-        }
-        if outcome.error.is_some() {
-            let ioerr = outcome
-                .error
-                .as_ref()
-                .is_some_and(|error| error.starts_with("IOERR"));
-            let code = if ioerr { "IOERR" } else { "ERR" };
-            self.shard.stats.count_error(code);
-        }
-        self.count_migrate(row, outcome.error.is_some());
+        let output = self.outcome_of(row, call.version, &outcome);
         self.shard.txns.executed(txn, loans);
         self.answer(&call, output);
     }
 
-    fn count_migrate(&mut self, row: RowId, failed: bool) {
+    /// The reply that tells what has come of one, which is counted.
+    pub(super) fn outcome_of(&mut self, row: RowId, version: Version, outcome: &Outcome) -> Output {
+        let mut output = Output::default();
+        let mut reply = Reply::new(&mut output, version);
+        match &outcome.error {
+            Some(error) => {
+                reply.error(error.as_bytes());
+                let ioerr = error.starts_with("IOERR");
+                let code = if ioerr { "IOERR" } else { "ERR" };
+                self.shard.stats.count_error(code);
+            }
+            None => reply.ok(),
+        }
+        self.count_migrate(row, outcome.error.is_some());
+        output
+    }
+
+    /// What a command on one key answers here, which is part of a MIGRATE.
+    pub(super) fn ask_own(&mut self, call: &RemoteCall, name: &[u8], key: &[u8]) -> Output {
+        let words = [name, key].into_iter();
+        let mut command = OwnedCommand::new(head(self, name, key), words, Vec::new());
+        let mut output = Output::default();
+        self.run_owned(call, &mut command, &mut output);
+        output
+    }
+
+    pub(super) fn count_migrate(&mut self, row: RowId, failed: bool) {
         let took = self.shard.lap();
         super::dispatch::count(&mut self.shard, row, took, failed);
     }
+}
+
+/// What goes to the target of a key, from the answers to DUMP and PEXPIRETIME; None without a value.
+pub(super) fn parcel(key: &[u8], dump: &Output, expiry: &Output, now_ms: u64) -> Option<Parcel> {
+    let payload = bulk(dump)?;
+    let due_ms = u64::try_from(number(expiry).unwrap_or(-1)).ok();
+    Some(Parcel {
+        key: key.into(),
+        ttl_ms: due_ms.map_or(0, |at| at.saturating_sub(now_ms).max(1)),
+        payload,
+    })
 }
 
 /// What stands in a bulk reply; None for a null or an error.

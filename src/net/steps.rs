@@ -8,12 +8,15 @@
 //! the last one is answered. Steps use the database, the protocol and CLIENT REPLY of the connection as
 //! they are at that moment, which must not move on meanwhile: it waits (`flag::BARRIER`).
 //!
+//! MIGRATE borrows its keys, too, and the next step begins when its target has answered.
+//!
 //! Time stands still meanwhile, as it does on Redis: every step runs at the time at which everything
 //! was held, and no shard expires anything by itself while it takes part.
 
 use super::batch::RemoteCall;
 use super::engine::Engine;
 use super::errand::Errand;
+use super::migrate::is_migrate;
 use crate::command::context::caller;
 use crate::command::registry::Route;
 use crate::command::sort::{derived_keys, looks_up};
@@ -22,6 +25,8 @@ use crate::mesh::ShardId;
 use crate::resp::encode::{Output, Reply};
 use crate::shard::lending::{Ask, Carried, Loan, OwnedCommand, Wanted};
 use crate::txn::{Loans, TxnId};
+
+mod migrating;
 
 /// Where a transaction stands that runs step by step.
 pub(super) struct Steps {
@@ -43,6 +48,8 @@ pub(super) struct Steps {
     lent: Loans<Carried>,
     /// What is lent is a SORT's source: the keys that its elements lead to come next.
     leads_on: bool,
+    /// What a target was sent by the step that waits for it.
+    sent: Option<migrating::Sent>,
     /// Whether something is left for the log, anywhere.
     left: bool,
 }
@@ -61,6 +68,7 @@ impl Steps {
             parts: Vec::new(),
             lent: Loans::<Carried>::new(),
             leads_on: false,
+            sent: None,
             left: false,
         }
     }
@@ -106,7 +114,7 @@ impl Engine {
             self.shard.now_ms = now_ms;
             if steps.current.is_some() {
                 self.stepping.insert(txn, steps);
-                return;
+                return self.start_conversations();
             }
         }
         let call = steps.call.expect("it has begun");
@@ -130,13 +138,13 @@ impl Engine {
         let row = self.shard.registry.row(command.command.row);
         let (spec, route) = (row.spec, row.route);
         if route == Route::Gather {
+            let shards = self.shard.node.shards;
+            if shards == 1 || self.is_of_this_core(command.command.row, call.flags) {
+                return self.gather_alone(&call, &mut command, &mut steps.out);
+            }
             if let Some(error) = self.prepare_owned(&call, &command) {
                 return Reply::new(&mut steps.out, call.version).error(error.text());
             }
-            if self.is_of_this_core(command.command.row, call.flags) {
-                return self.gather_alone(&call, &mut command, &mut steps.out);
-            }
-            let shards = self.shard.node.shards;
             steps.parts = (0..shards).map(|_| Output::default()).collect();
             let own = self.shard.id;
             for peer in (0..shards)
@@ -157,6 +165,9 @@ impl Engine {
             steps.missing = shards - 1;
             steps.current = Some(command);
             return;
+        }
+        if is_migrate(spec) {
+            return self.begin_migrate_step(txn, steps, &call, command);
         }
         let args: Vec<&[u8]> = command.args().collect();
         if looks_up(spec, &args) {
@@ -318,14 +329,29 @@ impl Engine {
                 return;
             }
         }
-        let mut loans = std::mem::take(&mut steps.lent);
         let now_ms = std::mem::replace(&mut self.shard.now_ms, steps.now_ms);
-        self.with_loans(&mut loans, |engine| {
-            engine.run_in_block(&call, &mut command, &mut steps.out);
-        });
+        if is_migrate(self.shard.registry.row(command.command.row).spec) {
+            self.send_from_step(txn, &mut steps, command);
+        } else {
+            let mut loans = std::mem::take(&mut steps.lent);
+            self.with_loans(&mut loans, |engine| {
+                engine.run_in_block(&call, &mut command, &mut steps.out);
+            });
+            steps.lent = loans;
+        }
         self.keep_step(txn, &mut steps);
         self.shard.now_ms = now_ms;
-        for (shard, loan) in loans {
+        if steps.current.is_some() {
+            self.stepping.insert(txn, steps);
+            return self.start_conversations();
+        }
+        self.give_back(txn, &mut steps);
+        self.go_on(txn, steps);
+    }
+
+    /// Gives back what a step was lent.
+    fn give_back(&mut self, txn: TxnId, steps: &mut Steps) {
+        for (shard, loan) in std::mem::take(&mut steps.lent) {
             steps.left |= !loan.left.payload.is_empty();
             let errand = Errand::Back {
                 keys: loan.ask.keys,
@@ -336,6 +362,5 @@ impl Engine {
             };
             self.send_errand(shard, errand);
         }
-        self.go_on(txn, steps);
     }
 }

@@ -731,9 +731,8 @@ impl Engine {
         for (shard, loan) in loans.iter_mut() {
             loan.entries = self.shard.take_entries(&loan.ask.keys);
             let owner = |pos: Pos| self.shard.owner_at(pos);
-            loan.changes = changes
-                .extract_if(.., |change| owner(change.pos) == *shard)
-                .collect();
+            let theirs = changes.extract_if(.., |change| owner(change.pos) == *shard);
+            loan.changes.extend(theirs);
         }
         self.shard.tell_changes(changes);
     }

@@ -11,6 +11,8 @@ crate::cases!(run:
     between_two_of_ours,
     options_do_what_they_do_on_redis,
     errors_are_those_of_redis,
+    a_block_waits_for_the_target,
+    a_block_gives_up_a_silent_target,
     a_silent_target_stalls_nobody_else,
     what_changes_meanwhile_is_not_lost,
     sockets_are_kept,
@@ -190,12 +192,104 @@ fn errors_are_those_of_redis(ctx: &Ctx) {
     ] {
         assert_eq!(one.run(&line), other.run(&line), "{line}");
     }
-    if !ctx.is_redis() {
-        one.run_ok("MULTI");
-        one.run(&format!("MIGRATE 127.0.0.1 {port} k 0 1000"));
-        assert!(one.run("EXEC").items()[0].is_error());
-    }
     assert_eq!(one.run("GET k"), Value::bulk("v"));
+}
+
+/// EXEC waits for the target, and what it and the commands behind it answer is in order.
+fn a_block_waits_for_the_target(ctx: &Ctx) {
+    let (ours, theirs) = (ctx.start(), Server::start(&Options::redis()));
+    let (target, nobody) = (Server::start(&Options::redis()), free_port());
+    let (mut one, mut other) = (ours.connect(), theirs.connect());
+    let mut there = target.connect();
+    let port = target.port();
+    for round in ["", "SELECT 3"] {
+        for line in [
+            round.to_string(),
+            "MSET a 1 b 2 c 3 d 4 taken 5".into(),
+            "PEXPIREAT b 4102444800000".into(),
+            "WATCH a nothing".into(),
+            "MULTI".into(),
+            "INCR a".into(),
+            format!("MIGRATE 127.0.0.1 {port} \"\" 0 5000 REPLACE KEYS a b c missing"),
+            "EXISTS a b c d".into(),
+            format!("MIGRATE 127.0.0.1 {port} d 0 5000 COPY REPLACE"),
+            "APPEND d x".into(),
+            "DBSIZE".into(),
+            format!("MIGRATE 127.0.0.1 {port} missing 0 5000"),
+            format!("MIGRATE 127.0.0.1 {nobody} d 0 1000"),
+            format!("MIGRATE 127.0.0.1 {port} d 0 1000 NONSENSE"),
+            format!("MIGRATE 127.0.0.1 {port} d 0 5000"),
+            "SET a again".into(),
+            "SORT none BY w_* GET a".into(),
+            "EXEC".into(),
+            "MGET a b c d".into(),
+            "DEL a d".into(),
+        ] {
+            if line.is_empty() {
+                continue;
+            }
+            assert_eq!(one.run(&line), other.run(&line), "{line}");
+            if line == "EXEC" {
+                let values = ["2", "2", "3", "4"].map(Value::bulk);
+                assert_eq!(there.run("MGET a b c d").items(), values);
+                // What is left of the time is sent, and has begun to pass.
+                let due = there.run("PEXPIRETIME b").int();
+                assert!((due - 4_102_444_800_000).abs() < 60_000, "{due}");
+                // What the other of the two has sent is not in the way of the next round.
+                there.run_ok("FLUSHALL");
+            }
+            if line.contains("COPY") || line.starts_with("MSET") {
+                there.run("DEL d");
+            }
+        }
+        there.run_ok("FLUSHALL");
+    }
+    // A pipeline behind it, and a watched key that has changed.
+    one.run_ok("SET k v");
+    let block = format!(
+        "MULTI\r\nSET x 1\r\nMIGRATE 127.0.0.1 {port} k 0 5000\r\nEXEC\r\nGET x\r\nGET k\r\nPING\r\n"
+    );
+    one.send_bytes(block.as_bytes());
+    (0..3).for_each(|_| assert!(!one.receive().is_error()));
+    assert_eq!(one.receive().items(), [Value::ok(), Value::ok()]);
+    assert_eq!(one.receive(), Value::bulk("1"));
+    assert_eq!(one.receive(), Value::NilBulk);
+    assert_eq!(one.receive(), Value::simple("PONG"));
+    one.run_ok("SET k v");
+    one.run_ok("WATCH k");
+    let mut changes = ours.connect();
+    changes.run_ok("SELECT 3");
+    changes.run_ok("SET k w");
+    one.run_ok("MULTI");
+    one.run(&format!("MIGRATE 127.0.0.1 {port} k 0 5000 REPLACE"));
+    assert!(matches!(one.run("EXEC"), Value::Null | Value::NilArray));
+    assert_eq!(there.run("GET k"), Value::bulk("v"));
+}
+
+/// A target that says nothing holds up the block, and who wants its keys, for its time; nobody else.
+fn a_block_gives_up_a_silent_target(ctx: &Ctx) {
+    if ctx.is_redis() {
+        return;
+    }
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = silent.local_addr().expect("bound").port();
+    let server = ctx.start();
+    let (mut conn, mut other) = (server.connect(), server.connect());
+    conn.run_ok("MSET a 1 b 2 c 3");
+    conn.run_ok("MULTI");
+    conn.run(&format!("MIGRATE 127.0.0.1 {port} \"\" 0 700 KEYS a b c"));
+    conn.run("INCR a");
+    let began = Instant::now();
+    conn.send(&["EXEC"]);
+    let (_conversation, _) = silent.accept().expect("it asks");
+    other.run_ok("SET elsewhere x");
+    assert!(began.elapsed() < Duration::from_millis(700));
+    assert_eq!(other.run("INCR b"), Value::Int(3));
+    assert!(began.elapsed() >= Duration::from_millis(600));
+    let replies = conn.receive();
+    assert!(replies.items()[0].is_error(), "{replies:?}");
+    assert_eq!(replies.items()[1], Value::Int(2));
+    assert_eq!(other.run("DBSIZE"), Value::Int(4));
 }
 
 /// Who asks for one of the keys waits for the target, or until the time is over; all others go on.

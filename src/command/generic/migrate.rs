@@ -126,9 +126,9 @@ pub(super) fn is_secret(args: &[&[u8]], at: usize) -> bool {
     is(1, b"auth") || is(1, b"auth2") || is(2, b"auth2")
 }
 
-/// Where the keys cannot be held while the target answers: inside a block.
-pub(super) fn in_block(_: &mut Ctx<'_>) -> Outcome {
-    Err(Error::fixed("ERR MIGRATE is not allowed inside MULTI here"))
+/// Where nobody can wait for the target: `net` runs it itself wherever it can.
+pub(super) fn at_once(_: &mut Ctx<'_>) -> Outcome {
+    Err(Error::fixed("ERR MIGRATE has to wait for its target"))
 }
 
 #[cfg(test)]

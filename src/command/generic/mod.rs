@@ -215,7 +215,7 @@ pub const KEYS: &[Spec] = &[
         tips: &["nondeterministic_output"],
         secret: migrate::is_secret,
         effect: Effect::Own,
-        run: Run::Keyed(migrate::in_block),
+        run: Run::Keyed(migrate::at_once),
         ..Spec::BASE
     },
 ];
