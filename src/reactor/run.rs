@@ -838,8 +838,8 @@ impl Reactor {
     }
 
     /// Gives memory back to the system: that of the receive buffers when nothing large has come for
-    /// a while, and what was freed: what has gathered in a tick, or at once where it is much. One shard sees to it for all of them otherwise: memory that was freed a moment ago is
-    /// likely to be wanted again.
+    /// a while, and what was freed, at once where it is much. What has gathered in a tick one shard sees
+    /// to for all of them: memory that was freed a moment ago is likely to be wanted again.
     fn give_back_memory(&mut self) {
         let quiet_us = self.engine.shard.now_us.saturating_sub(self.bulk_us);
         if self.bulk_us > 0 && quiet_us >= BULK_PAUSE_US {
