@@ -50,7 +50,7 @@ const STEP: usize = 16;
 /// come in crowds, too.
 const STEP_BYTES_MAX: u64 = 32 * 1024;
 /// Ticks of a slice, in microseconds.
-const SLICE_US: u64 = 500;
+const SLICE_US: u64 = 200;
 
 /// What entries are told to.
 #[derive(Debug)]
@@ -403,12 +403,15 @@ impl Shard {
         }
         let began = (self.ticks.read)();
         let budget = SLICE_US * self.ticks.per_us;
-        while (self.ticks.read)().wrapping_sub(began) < budget {
+        loop {
             if !self.snapshot_step() {
                 let until = self.now_ms + ROOM_MS;
                 if let Some(snapshot) = &mut self.snapshot {
                     snapshot.not_before_ms = until;
                 }
+                break;
+            }
+            if (self.ticks.read)().wrapping_sub(began) >= budget {
                 break;
             }
         }

@@ -8,6 +8,7 @@ crate::cases!(run:
     nothing_published_after_the_confirmation_is_missed,
     what_was_written_before_a_message_is_seen_with_it,
     who_leaves_is_forgotten,
+    who_leaves_amid_messages_is_forgotten,
     messages_of_a_block,
     a_slow_subscriber_is_cut_off,
     large_messages,
@@ -214,6 +215,55 @@ fn who_leaves_is_forgotten(ctx: &Ctx) {
     if !ctx.is_redis() {
         assert_eq!(server.info_number("pubsub_clients"), 0);
     }
+}
+
+/// Many are sent to a few at a time: of two hundred that a pipeline of messages is on its way to, half
+/// go before it has come to them. The others hear everything, in order.
+fn who_leaves_amid_messages_is_forgotten(ctx: &Ctx) {
+    const MESSAGES: i64 = 200;
+    let server = ctx.start();
+    let mut publisher = server.connect();
+    for round in 0..3 {
+        let mut leaving = Vec::new();
+        let mut staying = Vec::new();
+        for n in 0..200 {
+            let mut conn = server.connect();
+            subscribe(&mut conn, "news");
+            match n % 2 {
+                0 => leaving.push(conn),
+                _ => staying.push(conn),
+            }
+        }
+        for n in 0..MESSAGES {
+            publisher.send(&["PUBLISH", "news", &n.to_string()]);
+        }
+        for (n, mut conn) in leaving.into_iter().enumerate() {
+            match (n + round) % 3 {
+                0 => conn.reset(),
+                1 => conn.send(&["UNSUBSCRIBE"]),
+                _ => conn.send(&["RESET"]),
+            }
+        }
+        for n in 0..MESSAGES {
+            let heard = publisher.receive().int();
+            assert!((100..=200).contains(&heard), "message {n}: {heard}");
+        }
+        for conn in &mut staying {
+            for n in 0..MESSAGES {
+                assert_eq!(
+                    conn.receive(),
+                    message(&["message", "news", &n.to_string()])
+                );
+            }
+            assert_eq!(conn.run("PING x"), message(&["pong", "x"]));
+        }
+        drop(staying);
+        eventually("all are forgotten", 10, || {
+            let none = publisher.run("PUBSUB NUMSUB news").pairs();
+            (none[0].1 == Value::Int(0)).then_some(())
+        });
+    }
+    assert_eq!(publisher.run("PING"), Value::simple("PONG"));
 }
 
 fn messages_of_a_block(ctx: &Ctx) {
