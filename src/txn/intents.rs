@@ -26,24 +26,15 @@
 
 use std::collections::{VecDeque, hash_map};
 
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
+use super::aside::Aside;
 use super::ids::{Claim, ConnectionId, DbIndex, Mode, Position, ShardId, TxnId};
+use super::lock::{Lock, Locks, locks};
 use super::message::{Action, Body, Part, Types};
 use super::node::{LockMode, Node};
 use super::outbox::Outbox;
-
-/// One lock that an entry needs.
-#[derive(Clone, Copy, Debug)]
-struct Lock {
-    /// None: the database itself.
-    position: Option<Position>,
-    db: DbIndex,
-    mode: LockMode,
-}
-
-type Locks = SmallVec<[Lock; 6]>;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum State {
@@ -95,6 +86,10 @@ enum KeyLock {
 impl<T: Types> Entry<T> {
     fn is_held(&self) -> bool {
         matches!(self.state, State::Held { .. })
+    }
+
+    fn is_part(&self) -> bool {
+        matches!(self.work, Work::Part { .. })
     }
 
     fn waits_for_snapshot(&self) -> bool {
@@ -155,12 +150,8 @@ pub(super) struct Intents<T: Types> {
     spare: Vec<Box<Node>>,
     /// Entries whose last lock became clear; empty between calls.
     ready: Vec<TxnId>,
-    /// Whether a snapshot has keys to tell, so that whoever comes has to be looked at.
-    tells: bool,
-    /// Keys that are being told: who writes to them stands aside.
-    untold: FxHashSet<(DbIndex, Position)>,
-    /// Those who stand aside, in the order in which they came.
-    aside: Vec<TxnId>,
+    /// Those who stand aside.
+    aside: Aside,
 }
 
 impl<T: Types> Intents<T> {
@@ -172,15 +163,13 @@ impl<T: Types> Intents<T> {
             lines: FxHashMap::default(),
             spare: Vec::new(),
             ready: Vec::new(),
-            tells: false,
-            untold: FxHashSet::default(),
-            aside: Vec::new(),
+            aside: Aside::default(),
         }
     }
 
     #[inline]
     pub(super) fn is_idle(&self) -> bool {
-        self.entries.is_empty() & !self.tells
+        self.entries.is_empty() & !self.aside.tells()
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -189,13 +178,12 @@ impl<T: Types> Intents<T> {
 
     /// A snapshot begins to tell keys.
     pub(super) fn begin_to_tell(&mut self) {
-        self.tells = true;
+        self.aside.begin_to_tell();
     }
 
     /// A key takes long to tell: who writes to it stands aside.
     pub(super) fn stand_aside_from(&mut self, db: DbIndex, position: Position) {
-        assert!(self.tells, "a snapshot tells it");
-        self.untold.insert((db, position));
+        self.aside.insert(db, position);
     }
 
     /// Keys that waiting entries will write to.
@@ -215,26 +203,26 @@ impl<T: Types> Intents<T> {
         is_told: impl Fn(DbIndex, Position) -> bool,
         out: &mut Outbox<T>,
     ) -> bool {
-        let before = self.untold.len();
-        self.untold
-            .retain(|(db, position)| !is_told(*db, *position));
-        if self.untold.len() == before {
-            return false;
+        let any = self.aside.told(is_told);
+        if any {
+            self.come_back(out);
         }
-        self.come_back(out);
-        true
+        any
     }
 
     /// Nothing is told any more.
     pub(super) fn all_told(&mut self, out: &mut Outbox<T>) -> bool {
-        self.tells = false;
-        self.told(|_, _| true, out)
+        let any = self.aside.all_told();
+        if any {
+            self.come_back(out);
+        }
+        any
     }
 
     /// Queues those that nothing keeps aside any more.
     fn come_back(&mut self, out: &mut Outbox<T>) {
-        for txn in std::mem::take(&mut self.aside) {
-            if !self.goes_aside(txn) {
+        for txn in self.aside.take_line() {
+            if self.has(txn) && !self.goes_aside(txn) {
                 self.queue(txn, out);
             }
         }
@@ -243,42 +231,20 @@ impl<T: Types> Intents<T> {
 
     /// Puts an entry aside that is in no queue, if it has to stand there; else it is waiting from now on.
     fn goes_aside(&mut self, txn: TxnId) -> bool {
-        let aside = !self.untold.is_empty() && {
-            let entry = &self.entries[&txn];
-            entry.waits_for_snapshot() && self.stops_aside(entry.home(txn), &entry.locks)
-        };
-        let entry = self.entries.get_mut(&txn).expect("just seen");
+        let entry = self.entries.get_mut(&txn).expect("the caller knows it");
+        let aside = self.aside.is_needed()
+            && entry.waits_for_snapshot()
+            && self.aside.stops(entry.home(txn), &entry.locks);
         entry.state = if aside { State::Aside } else { State::Waiting };
         if aside {
-            self.aside.push(txn);
+            self.aside.enter(txn, entry.is_part(), &entry.locks);
         }
         aside
     }
 
-    /// Whether something with these locks has to stand aside, which came from a shard behind those that
-    /// do.
-    fn stops_aside(&self, home: ShardId, locks: &Locks) -> bool {
-        let untold = |lock: &Lock| {
-            let key = lock.position.map(|position| (lock.db, position));
-            lock.mode == LockMode::Write && key.is_some_and(|key| self.untold.contains(&key))
-        };
-        let meets = |other: &Lock| {
-            locks.iter().any(|lock| {
-                let node = (lock.db, lock.position);
-                node == (other.db, other.position) && lock.mode.conflicts(other.mode)
-            })
-        };
-        locks.iter().any(untold)
-            || self.aside.iter().any(|txn| {
-                let entry = &self.entries[txn];
-                let part = matches!(entry.work, Work::Part { .. });
-                part && txn.coordinator == home && entry.locks.iter().any(meets)
-            })
-    }
-
-    /// The same for claims.
+    /// Whether something with these claims has to stand aside, which came from `home` behind those that do.
     fn stand_aside(&self, home: ShardId, claims: &[Claim]) -> bool {
-        !self.untold.is_empty() && self.stops_aside(home, &locks(claims, self.dbs.len()))
+        self.aside.is_needed() && self.aside.stops(home, &locks(claims, self.dbs.len()))
     }
 
     pub(super) fn admits(&self, connection: ConnectionId, claims: &[Claim]) -> bool {
@@ -295,10 +261,10 @@ impl<T: Types> Intents<T> {
                 db,
                 position,
                 mode: Mode::Write,
-            } => self.untold.contains(&(db, position)),
+            } => self.aside.is_untold(db, position),
             _ => false,
         };
-        if !self.untold.is_empty() && claims.iter().any(untold) {
+        if self.aside.is_needed() && claims.iter().any(untold) {
             return false;
         }
         let one_stops = |txn: TxnId, held: LockMode, mode| {
@@ -450,8 +416,8 @@ impl<T: Types> Intents<T> {
                 self.tell_ready(out);
             }
             State::Aside => {
-                self.entries.remove(&txn);
-                self.aside.retain(|other| *other != txn);
+                let entry = self.entries.remove(&txn).expect("just seen");
+                self.aside.part_leaves(txn, &entry.locks);
                 self.come_back(out); // who stood behind it
             }
             State::Behind | State::Held { .. } => return false,
@@ -475,8 +441,7 @@ impl<T: Types> Intents<T> {
         for ticket in line {
             match self.entries[&ticket].state {
                 State::Waiting => self.leave_queues(ticket),
-                State::Aside => self.aside.retain(|other| *other != ticket),
-                State::Behind | State::Held { .. } => {}
+                State::Aside | State::Behind | State::Held { .. } => {}
             }
             let entry = self.entries.remove(&ticket);
             let entry = entry.expect("a line lists entries");
@@ -507,7 +472,7 @@ impl<T: Types> Intents<T> {
     /// Checks what must hold between calls.
     pub(super) fn verify(&self) {
         assert!(self.ready.is_empty());
-        let (mut waiting_locks, mut aside) = (0, 0);
+        let mut waiting_locks = 0;
         for (txn, entry) in &self.entries {
             assert_eq!(entry.needs, entry.locks.len());
             if !matches!(entry.state, State::Behind | State::Aside) {
@@ -527,12 +492,13 @@ impl<T: Types> Intents<T> {
                 State::Behind => assert_eq!(entry.clear, 0),
                 State::Aside => {
                     assert_eq!((entry.clear, entry.shared), (0, 0), "it is in no queue");
-                    aside += 1;
                 }
             }
         }
-        assert_eq!(aside, self.aside.len());
-        assert!(self.tells || self.untold.is_empty() && aside == 0);
+        let aside = self.entries.iter();
+        let aside = aside.filter(|(_, entry)| entry.state == State::Aside);
+        self.aside
+            .verify(aside.map(|(txn, entry)| (*txn, entry.is_part().then_some(&entry.locks[..]))));
         let mut waiters = 0;
         for key in self.keys.values() {
             match key {
@@ -679,7 +645,7 @@ impl<T: Types> Intents<T> {
         if entry.state != State::Waiting || entry.clear < entry.needs {
             return None;
         }
-        if !self.untold.is_empty() && self.leaves_for_aside(txn) {
+        if self.aside.is_needed() && self.leaves_for_aside(txn) {
             self.tell_ready(out);
             return None;
         }
@@ -703,7 +669,7 @@ impl<T: Types> Intents<T> {
     /// Takes an entry out of the queues that a snapshot has met there, if it has to stand aside.
     fn leaves_for_aside(&mut self, txn: TxnId) -> bool {
         let entry = &self.entries[&txn];
-        if !entry.waits_for_snapshot() || !self.stops_aside(entry.home(txn), &entry.locks) {
+        if !entry.waits_for_snapshot() || !self.aside.stops(entry.home(txn), &entry.locks) {
             return false;
         }
         self.leave_queues(txn);
@@ -862,46 +828,4 @@ fn several(key: &KeyLock) -> &Node {
         KeyLock::Several(node) => node,
         KeyLock::One { .. } => panic!("somebody else wants it"),
     }
-}
-
-/// The locks of some claims: each node once, with the strongest mode that was claimed.
-fn locks(claims: &[Claim], databases: usize) -> Locks {
-    let mut locks = Locks::new();
-    // Where the last database stands: the keys of one command are mostly of one, which is not
-    // listed, nor looked for, once for each.
-    let mut last_database = None;
-    let mut add = |db: DbIndex, position: Option<Position>, mode: LockMode| {
-        let listed = last_database.filter(|_| position.is_none());
-        match listed.map(|at: usize| &mut locks[at]) {
-            Some(last) if last.db == db => last.mode = last.mode.join(mode),
-            _ => {
-                if position.is_none() {
-                    last_database = Some(locks.len());
-                }
-                locks.push(Lock { position, db, mode });
-            }
-        }
-    };
-    for claim in claims {
-        match *claim {
-            Claim::Key { db, position, mode } => {
-                add(db, None, LockMode::intention(mode));
-                add(db, Some(position), LockMode::whole(mode));
-            }
-            Claim::Db { db, mode } => add(db, None, LockMode::whole(mode)),
-            Claim::All { mode } => {
-                let databases = DbIndex::try_from(databases).expect("databases are numbered");
-                (0..databases).for_each(|db| add(db, None, LockMode::whole(mode)));
-            }
-        }
-    }
-    locks.sort_unstable_by_key(|lock| (lock.db, lock.position));
-    locks.dedup_by(|next, kept| {
-        let same = (next.db, next.position) == (kept.db, kept.position);
-        if same {
-            kept.mode = kept.mode.join(next.mode);
-        }
-        same
-    });
-    locks
 }

@@ -28,6 +28,7 @@
 //! | [`Txns`] | the machine of one shard: calls and messages in, actions out |
 //! | `coordinator` | its half for the transactions of this shard's clients: gathers grants, executes, gives way |
 //! | `intents`, `node` | its half for this shard's keys: who holds and who waits, of a shard and of one key |
+//! | `aside`, `lock` | who waits for a snapshot to tell a key, and what any of them needs |
 //! | `watch` | who watches this shard's keys, and whose have changed |
 //! | `message`, `outbox` | what travels and what the shard is to do, in order |
 //! | [`multi`] | what a connection has queued and watches, at its home |
@@ -46,9 +47,11 @@
 //! Rejected: locking shards or keys in a fixed order (a round for each shard); a sequencer for
 //! the whole process (a hop and a shared word for everybody); executing parts at the
 //! participants (a command like SINTERSTORE would need a second language between shards).
+mod aside;
 mod coordinator;
 pub mod ids;
 mod intents;
+mod lock;
 mod machine;
 #[cfg(test)]
 mod machine_test;

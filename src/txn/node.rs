@@ -67,19 +67,20 @@ impl LockMode {
 
 /// How many claims there are of each mode.
 #[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
-struct Tally([u32; 4]);
+pub(super) struct Tally([u32; 4]);
 
 impl Tally {
-    fn add(&mut self, mode: LockMode) {
+    pub(super) fn add(&mut self, mode: LockMode) {
         self.0[mode as usize] += 1;
     }
 
-    fn sub(&mut self, mode: LockMode) {
+    pub(super) fn sub(&mut self, mode: LockMode) {
         assert!(self.0[mode as usize] > 0, "a claim leaves only once");
         self.0[mode as usize] -= 1;
     }
 
-    fn meets(&self, mode: LockMode) -> bool {
+    /// Whether a claim in this mode conflicts with any of them.
+    pub(super) fn meets(&self, mode: LockMode) -> bool {
         let mask = CONFLICTS[mode as usize];
         (0..4).any(|other| mask & (1 << other) != 0 && self.0[other] > 0)
     }
