@@ -25,6 +25,8 @@ pub mod caller {
     pub const CORE: u8 = 16;
     /// The same with the limits of Redis Cluster: one slot for each command, one database.
     pub const STRICT: u8 = 32;
+    /// Nobody wants its reply (CLIENT REPLY).
+    pub const SILENT: u8 = 64;
 }
 
 /// On whose behalf a command runs; all that crosses to the shard that executes it.

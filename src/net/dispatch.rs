@@ -583,6 +583,7 @@ impl Engine {
         // A message that was published is followed by writes elsewhere only when it is out.
         let write = spec.flags.has(Flags::WRITE) || spec.flags.has(Flags::PUBSUB);
         self.lend_held_buffer(conn);
+        let home = self.shard.id;
         let session = self.session(conn);
         session.pull.hop(owner);
         let in_volley = session.volley_left > 0;
@@ -595,28 +596,23 @@ impl Engine {
             }
             session.hold(write)
         };
-        let mut call = self.remote_call(conn, seq);
+        let mut call = session.remote_call(home, conn, seq);
         if in_volley {
             call.flags |= caller::HOLDS_KEYS;
         }
+        if session.is(flag::REPLY_OFF | flag::REPLY_SKIP) {
+            call.flags |= caller::SILENT;
+        }
         self.shard.stats.hops += 1;
-        super::remote::put_request(&mut self.outgoing[owner.index()], &call, command, batch);
+        let out = &mut self.outgoing[owner.index()];
+        super::remote::put_request(out, &mut self.runs, owner, &call, command, batch);
         Flow::Done
     }
 
     /// On whose behalf a connection's command runs elsewhere or later.
     pub(super) fn remote_call(&mut self, conn: ConnId, seq: u32) -> RemoteCall {
         let home = self.shard.id;
-        let session = self.session(conn);
-        RemoteCall {
-            home,
-            conn,
-            seq,
-            db: session.db,
-            version: session.version,
-            flags: session.caller_flags(),
-            client: session.id,
-        }
+        self.session(conn).remote_call(home, conn, seq)
     }
 
     /// Why nothing more may be sent to `owner` on behalf of this connection now.

@@ -49,6 +49,8 @@ pub struct Engine {
     fetching: Vec<(usize, Pos)>,
     /// What goes to each shard with this turn's batch.
     pub outgoing: Vec<Output>,
+    /// What may be joined there.
+    pub(super) runs: super::remote::runs::Runs,
     /// Connections with something to send or to close, for the reactor; flagged DIRTY.
     pub dirty: Vec<ConnId>,
     /// Connections with a large argument that the reactor may receive straight into its memory.
@@ -153,6 +155,7 @@ impl Engine {
             free: Vec::new(),
             batch: Batch::default(),
             outgoing: (0..shards).map(|_| Output::default()).collect(),
+            runs: super::remote::runs::Runs::new(shards),
             dirty: Vec::new(),
             fetching: Vec::new(),
             large: Vec::new(),
@@ -622,9 +625,11 @@ impl Engine {
             batch.surveyed = usize::MAX;
         }
         self.shard.lap();
+        self.runs.begin();
         for at in 0..batch.commands.len() {
             self.execute(&mut batch, at);
         }
+        self.runs.end();
         for at in 0..batch.inputs.len() {
             self.settle(&mut batch.inputs[at]);
         }

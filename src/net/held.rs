@@ -101,9 +101,7 @@ impl Held {
         fill: impl FnOnce(&mut Output),
     ) -> Request {
         let at = number.wrapping_sub(self.base) as usize;
-        let Some(&Place::Waiting(request)) = self.places.get(at) else {
-            unreachable!("a place is answered once");
-        };
+        let request = self.request(at);
         if at > 0 {
             self.close();
             let from = self.output.buf.len();
@@ -115,6 +113,46 @@ impl Held {
         self.base = self.base.wrapping_add(1);
         write(out, request, fill);
         self.leave(out);
+        request
+    }
+
+    /// The replies for so many places one after the other, none of which is silent, written by `fill`.
+    /// `asked` hears what was asked, of each.
+    pub fn complete_run(
+        &mut self,
+        number: u32,
+        count: u32,
+        out: &mut Output,
+        fill: impl FnOnce(&mut Output),
+        mut asked: impl FnMut(Request),
+    ) {
+        let at = number.wrapping_sub(self.base) as usize;
+        if at > 0 {
+            self.close();
+        }
+        let from = self.output.buf.len();
+        for place in at..at + count as usize {
+            let request = self.request(place);
+            assert!(!request.silent, "its reply comes by itself");
+            asked(request);
+            self.places[place] = Place::Ready(from..from);
+        }
+        if at > 0 {
+            fill(&mut self.output);
+            self.places[at] = Place::Ready(from..self.output.buf.len());
+            return;
+        }
+        self.places.drain(..count as usize);
+        self.base = self.base.wrapping_add(count);
+        fill(out);
+        self.leave(out);
+    }
+
+    /// What was asked of a place that waits.
+    fn request(&self, at: usize) -> Request {
+        let Some(&Place::Waiting(request)) = self.places.get(at) else {
+            unreachable!("a place is answered once");
+        };
         request
     }
 
@@ -306,7 +344,29 @@ mod tests {
                 }
                 reply(&mut wanted);
                 while open.len() > rng.usize(1..60) {
-                    let (number, value) = open.swap_remove(rng.usize(..open.len()));
+                    let at = rng.usize(..open.len());
+                    let mut run: Vec<_> = open[at..].iter().take(rng.usize(1..5)).collect();
+                    let first = run[0].0;
+                    run.retain({
+                        let mut next = first;
+                        move |(number, _)| {
+                            next += 1;
+                            *number == next - 1
+                        }
+                    });
+                    let is_silent = |number| held.request((number - held.base) as usize).silent;
+                    if run.len() > 1 && run.iter().all(|(number, _)| !is_silent(*number)) {
+                        let count = run.len();
+                        let fill = |out: &mut Output| {
+                            for (_, value) in run {
+                                Reply::new(out, Version::Resp2).bulk_shared(value);
+                            }
+                        };
+                        held.complete_run(first, count as u32, &mut out, fill, |_| {});
+                        open.drain(at..at + count);
+                        continue;
+                    }
+                    let (number, value) = open.remove(at);
                     held.complete(number, &mut out, |out| {
                         Reply::new(out, Version::Resp2).bulk_shared(&value);
                     });

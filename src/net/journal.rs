@@ -297,6 +297,7 @@ impl Engine {
         let watermark = journal.log.watermark();
         for (held, out) in journal.held.iter_mut().zip(&mut self.outgoing) {
             if held.has_released(watermark) {
+                self.runs.end(); // they move
                 // What was told later stands behind: a subscriber gets messages in their order.
                 let later = std::mem::take(&mut out.buf);
                 held.release(watermark, mark::SURE, &mut out.buf);

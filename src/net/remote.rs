@@ -5,9 +5,9 @@
 //! (batches never leave it):
 //! ```text
 //! u32 length of what follows | u8 kind | ...
-//! REQUEST  u8 version | u8 flags | u16 row | u16 db | u32 conn | u32 seq | u64 client | u64 pos
-//!          u32 argc | argc * u32 length | arguments
-//! REPLY    u32 conn | u32 seq | u32 shared | bytes | shared * (u64 offset, u64 pointer)
+//! REQUEST  u8 version | u8 flags | u16 db | u32 conn | u64 client, then once or more
+//!          u32 seq | u16 row | u64 pos | u32 argc | argc * u32 length | arguments
+//! REPLY    u32 conn | u32 seq | u32 count | u32 shared | bytes | shared * (u64 offset, u64 pointer)
 //! PART     u32 gather | u8 version | u8 flags | u16 row | u16 db | u64 client | u32 argc | ...
 //! ANSWER   u32 gather | u32 shared | bytes | shared * (u64 offset, u64 pointer)
 //! CONNECTION u32 descriptor | u32 listener
@@ -24,6 +24,8 @@
 //! REDIRECT_BROKEN u32 the receiver's conn | u64 its client
 //! LOG      a message of the sender's log
 //! ```
+//! A REPLY answers `count` requests with places one after the other, the first of which is `seq`.
+//!
 //! A large argument, and a large value in a reply, crosses as a pointer to memory that changes
 //! hands; the length of such an argument is `LARGE` and the pointer stands in its place.
 
@@ -41,8 +43,10 @@ use crate::resp::encode::Output;
 use crate::shard::lending::Carried;
 use crate::shard::watch::SlowCall;
 use crate::txn::{Body, Message};
-use wire::{Head, Reader, put_u8, put_u16, put_u32, put_u64};
+use runs::{Joined, Runs};
+use wire::{Head, Packed, Reader, put_u8, put_u16, put_u32, put_u64};
 
+pub(super) mod runs;
 mod transactions;
 pub(super) mod wire;
 
@@ -68,9 +72,11 @@ pub(super) mod kind {
     pub(in crate::net) const ALL_CHANGED: u8 = 18;
 }
 
-/// Bytes of a request before the lengths of its arguments, and of a reply before its own bytes.
-const REQUEST_HEAD: usize = 39;
-const REPLY_HEAD: usize = 17;
+/// Bytes that requests of a message have in common, bytes of each of them before the lengths of its
+/// arguments, and bytes of a message with replies before their own bytes.
+const CALLER_BYTES: usize = 16;
+const REQUEST_BYTES: usize = 18;
+const REPLY_HEAD: usize = 21;
 
 /// The length that stands for a pointer.
 pub(super) const LARGE: u32 = u32::MAX;
@@ -78,21 +84,35 @@ pub(super) const LARGE: u32 = u32::MAX;
 /// Appends a request to what goes to the owner.
 pub(super) fn put_request(
     out: &mut Output,
+    runs: &mut Runs,
+    owner: ShardId,
     call: &RemoteCall,
     command: &Command,
     batch: &mut Batch,
 ) {
     let buf = &mut out.buf;
-    let at = Head::<REQUEST_HEAD>::new(kind::REQUEST)
+    let caller = Packed::<CALLER_BYTES>::new()
         .with([call.version as u8, call.flags])
-        .with(command.row.0.to_le_bytes())
         .with(call.db.to_le_bytes())
         .with(call.conn.to_le_bytes())
-        .with(call.seq.to_le_bytes())
         .with(call.client.to_le_bytes())
+        .bytes();
+    let request = Packed::<REQUEST_BYTES>::new()
+        .with(call.seq.to_le_bytes())
+        .with(command.row.0.to_le_bytes())
         .with(command.pos.to_bits().to_le_bytes())
         .with(command.argc.to_le_bytes())
-        .put(buf);
+        .bytes();
+    let at = if let Some(message) = runs.request(owner, buf, &caller) {
+        buf.extend_from_slice(&request);
+        message
+    } else {
+        const HEAD: usize = wire::BEGIN_BYTES + CALLER_BYTES + REQUEST_BYTES;
+        Head::<HEAD>::new(kind::REQUEST)
+            .with(caller)
+            .with(request)
+            .put(buf)
+    };
     if batch.owned.is_empty() {
         let args = batch.args_of(command);
         args.iter().for_each(|arg| put_u32(buf, arg.len() as u32));
@@ -101,6 +121,7 @@ pub(super) fn put_request(
         put_large_args(buf, batch, command.args_at as usize, command.argc as usize);
     }
     wire::end(buf, at);
+    runs.requested(owner, at, buf.len());
 }
 
 /// Appends arguments of which some may lie in memory of their own, which changes hands.
@@ -124,21 +145,21 @@ fn put_large_args(buf: &mut Vec<u8>, batch: &mut Batch, first: usize, argc: usiz
 /// Reads arguments into a batch; they lie in the message, or in memory that changes hands here.
 fn read_args(reader: &mut Reader<'_>, batch: &mut Batch) -> (usize, usize) {
     let argc = reader.u32() as usize;
-    let mut lengths = Reader::new(reader.bytes(4 * argc));
+    let (lengths, _) = reader.bytes(4 * argc).as_chunks::<4>();
     let first = batch.args.len();
-    for _ in 0..argc {
-        match lengths.u32() {
-            LARGE => {
-                let memory: Vec<u8> = wire::unpack(reader.u64());
-                batch.owned.push((batch.args.len(), Vec::new()));
-                batch.args.push(super::batch::lend(&memory));
-                batch.owned.last_mut().expect("just pushed").1 = memory;
+    batch
+        .args
+        .extend(lengths.iter().enumerate().map(|(at, length)| {
+            match u32::from_le_bytes(*length) {
+                LARGE => {
+                    let memory: Vec<u8> = wire::unpack(reader.u64());
+                    let lent = super::batch::lend(&memory);
+                    batch.owned.push((first + at, memory)); // what it points to stays in place
+                    lent
+                }
+                length => super::batch::lend(reader.bytes(length as usize)),
             }
-            length => batch
-                .args
-                .push(super::batch::lend(reader.bytes(length as usize))),
-        }
-    }
+        }));
     (first, argc)
 }
 
@@ -152,27 +173,49 @@ fn put_shared(out: &mut Output, base: usize) -> u32 {
     count
 }
 
-/// A reply message that is being written.
+/// A reply that is being written.
 pub(super) struct OpenReply {
     message: usize,
+    /// Where the replies of the message begin.
     base: usize,
+    /// Where the message began, or what was added to it.
+    from: usize,
+    /// Replies of the message, this one included.
+    count: u32,
 }
 
-/// Starts the message with the reply to `call`; the reply itself follows.
+/// Starts a message with the reply to `call`; the reply itself follows.
 pub(super) fn begin_reply(out: &mut Output, call: &RemoteCall) -> OpenReply {
     let message = Head::<REPLY_HEAD>::new(kind::REPLY)
         .with(call.conn.to_le_bytes())
         .with(call.seq.to_le_bytes())
+        .with(1u32.to_le_bytes()) // replies: a run that goes on has more
         .with(0u32.to_le_bytes()) // large values: `end_reply` knows how many
         .put(&mut out.buf);
     OpenReply {
         message,
         base: out.buf.len(),
+        from: message,
+        count: 1,
+    }
+}
+
+/// The reply goes on with a message of the replies before it.
+fn join_reply(out: &Output, joined: Joined) -> OpenReply {
+    OpenReply {
+        message: joined.message,
+        base: joined.message + REPLY_HEAD,
+        from: out.buf.len(),
+        count: joined.count + 1,
     }
 }
 
 /// Ends the message.
-pub(super) fn end_reply(out: &mut Output, open: OpenReply) {
+#[inline]
+pub(super) fn end_reply(out: &mut Output, open: &OpenReply) {
+    if open.count > 1 {
+        out.buf[open.base - 8..open.base - 4].copy_from_slice(&open.count.to_le_bytes());
+    }
     if !out.shared.is_empty() {
         let shared = put_shared(out, open.base);
         out.buf[open.base - 4..open.base].copy_from_slice(&shared.to_le_bytes());
@@ -184,7 +227,7 @@ pub(super) fn end_reply(out: &mut Output, open: OpenReply) {
 pub(super) fn put_reply(out: &mut Output, call: &RemoteCall, reply: &mut Output) {
     let open = begin_reply(out, call);
     out.append(reply);
-    end_reply(out, open);
+    end_reply(out, &open);
 }
 
 /// Reads an encoded output: bytes, then pointers to large values.
@@ -266,36 +309,40 @@ impl Engine {
     }
 
     fn on_request(&mut self, home: ShardId, reader: &mut Reader<'_>) {
-        if self.batch.is_full() {
-            self.run_batch();
-        }
-        let mut head = reader.head::<{ REQUEST_HEAD - wire::BEGIN_BYTES - 4 }>();
+        let mut head = reader.head::<CALLER_BYTES>();
         let version = version_of(head.u8());
         let flags = head.u8();
-        let row = RowId(head.u16());
         let db = head.u16();
-        let (conn, seq) = (head.u32(), head.u32());
+        let conn = head.u32();
         let client = head.u64();
-        let pos = Pos::from_bits(head.u64());
-        let (args_at, argc) = read_args(reader, &mut self.batch);
-        let call = RemoteCall {
-            home,
-            conn,
-            seq,
-            db,
-            version,
-            flags,
-            client,
-        };
-        self.batch.commands.push(Command {
-            origin: Origin::Remote(call),
-            row,
-            args_at: args_at as u32,
-            argc: argc as u32,
-            pos,
-            start: 0,
-            end: 0,
-        });
+        while reader.left() > 0 {
+            if self.batch.is_full() {
+                self.run_batch();
+            }
+            let mut request = reader.head::<{ REQUEST_BYTES - 4 }>();
+            let seq = request.u32();
+            let row = RowId(request.u16());
+            let pos = Pos::from_bits(request.u64());
+            let (args_at, argc) = read_args(reader, &mut self.batch);
+            let call = RemoteCall {
+                home,
+                conn,
+                seq,
+                db,
+                version,
+                flags,
+                client,
+            };
+            self.batch.commands.push(Command {
+                origin: Origin::Remote(call),
+                row,
+                args_at: args_at as u32,
+                argc: argc as u32,
+                pos,
+                start: 0,
+                end: 0,
+            });
+        }
     }
 
     /// Executes a command for another shard's connection; its reply goes into that shard's batch.
@@ -307,7 +354,15 @@ impl Engine {
             }
         }
         let out = &mut self.outgoing[call.home.index()];
-        let open = begin_reply(out, &call);
+        // What waits for the log waits message by message, and what is dropped is dropped so.
+        let alone = self.gates || call.flags & caller::SILENT != 0;
+        let joined = self
+            .runs
+            .reply(call.home, out.buf.len(), call.conn, call.seq);
+        let open = match joined.filter(|_| !alone) {
+            Some(joined) => join_reply(out, joined),
+            None => begin_reply(out, &call),
+        };
         let run_as = Call {
             row: command.row,
             spec: self.shard.registry.row(command.row).spec,
@@ -330,16 +385,22 @@ impl Engine {
         if self.shard.aftermath
             && let Some(wait) = self.shard.blocking.request.take()
         {
-            self.outgoing[call.home.index()].truncate(open.message);
+            self.outgoing[call.home.index()].truncate(open.from);
             let owned = super::transaction::own(batch, command);
             return self.begin_wait(call, owned, wait);
         }
-        let message = open.message;
-        end_reply(&mut self.outgoing[call.home.index()], open);
+        let out = &mut self.outgoing[call.home.index()];
+        let large = !out.shared.is_empty();
+        end_reply(out, &open);
+        if !alone && !large {
+            let extent = (open.message, out.buf.len());
+            self.runs
+                .replied(call.home, extent, (call.conn, call.seq), open.count);
+        }
         if self.gates {
             let spec = self.shard.registry.row(command.row).spec;
             if self.is_sure(spec, command.pos, batch.args_of(command)) {
-                self.outgoing[call.home.index()].buf[message + 4] |= mark::SURE;
+                self.outgoing[call.home.index()].buf[open.message + 4] |= mark::SURE;
             }
         }
         self.settle_aftermath();
@@ -347,7 +408,8 @@ impl Engine {
 
     fn on_reply(&mut self, reader: &mut Reader<'_>, lost: bool) {
         let mut head = reader.head::<{ REPLY_HEAD - wire::BEGIN_BYTES }>();
-        let (conn, seq, shared) = (head.u32(), head.u32(), head.u32());
+        let (conn, seq) = (head.u32(), head.u32());
+        let (count, shared) = (head.u32(), head.u32());
         if lost && self.session(conn).is_alive() {
             self.close(conn);
         }
@@ -355,7 +417,7 @@ impl Engine {
         let gates = self.gates;
         let session = self.session(conn);
         let unsent = if gates { session.unsent_bytes() } else { 0 };
-        session.complete(seq, |out| read_output(reader, shared, out));
+        session.complete_run(seq, count, |out| read_output(reader, shared, out));
         if gates {
             // It has waited where it comes from.
             session.sure_since(unsent);

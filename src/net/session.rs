@@ -9,6 +9,7 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
+use super::batch::RemoteCall;
 use super::blocking::Blocked;
 use super::held::{Held, Request};
 use super::large::Large;
@@ -402,6 +403,20 @@ impl Session {
         said.fold(0, |flags, (_, of_caller)| flags | of_caller)
     }
 
+    /// On whose behalf a command of this connection runs elsewhere or later.
+    #[inline]
+    pub(super) fn remote_call(&self, home: ShardId, conn: ConnId, seq: u32) -> RemoteCall {
+        RemoteCall {
+            home,
+            conn,
+            seq,
+            db: self.db,
+            version: self.version,
+            flags: self.caller_flags(),
+            client: self.id,
+        }
+    }
+
     /// Where the next local reply goes.
     pub fn target(&mut self) -> &mut Output {
         if self.held.is_empty() {
@@ -457,6 +472,24 @@ impl Session {
         self.writes_out -= u32::from(request.write);
         self.flowing -= u32::from(request.flows);
         self.flowing_writes -= u32::from(request.flows && request.write);
+    }
+
+    /// The replies for so many places from `seq` on, none of them silent or of a transaction.
+    pub fn complete_run(&mut self, seq: u32, count: u32, fill: impl FnOnce(&mut Output)) {
+        if count == 1 {
+            return self.complete(seq, fill);
+        }
+        let (mut unsure, mut writes) = (0, 0);
+        let asked = |request: Request| {
+            assert!(!request.flows, "a transaction is answered by itself");
+            unsure += u32::from(!request.sure);
+            writes += u32::from(request.write);
+        };
+        self.held
+            .complete_run(seq, count, &mut self.out, fill, asked);
+        self.waiting -= count;
+        self.unsure -= unsure;
+        self.writes_out -= writes;
     }
 
     /// Whether the reactor has something to do for it now. What can be sent waits, up to a size, for

@@ -17,22 +17,19 @@ pub(in crate::net) fn put_u64(buf: &mut Vec<u8>, n: u64) {
     buf.extend_from_slice(&n.to_le_bytes());
 }
 
-/// The beginning of a message, of `N` bytes: put together where it is known how long it is, so that
-/// room is made for it once and not for each of its numbers.
-pub(in crate::net) struct Head<const N: usize> {
+/// Numbers one after the other, `N` bytes: put together where it is known how many they are, so that
+/// room is made for them once and not for each.
+pub(in crate::net) struct Packed<const N: usize> {
     bytes: [u8; N],
     at: usize,
 }
 
-impl<const N: usize> Head<N> {
-    /// The beginning of a message of a kind; [`end`] puts its length in.
+impl<const N: usize> Packed<N> {
     #[inline]
-    pub(in crate::net) fn new(kind: u8) -> Self {
-        let mut bytes = [0; N];
-        bytes[LENGTH_BYTES] = kind;
+    pub(in crate::net) fn new() -> Self {
         Self {
-            bytes,
-            at: BEGIN_BYTES,
+            bytes: [0; N],
+            at: 0,
         }
     }
 
@@ -44,12 +41,34 @@ impl<const N: usize> Head<N> {
         self
     }
 
+    #[inline]
+    pub(in crate::net) fn bytes(self) -> [u8; N] {
+        assert_eq!(self.at, N, "it is as long as was said");
+        self.bytes
+    }
+}
+
+/// The beginning of a message, of `N` bytes.
+pub(in crate::net) struct Head<const N: usize>(Packed<N>);
+
+impl<const N: usize> Head<N> {
+    /// The beginning of a message of a kind; [`end`] puts its length in.
+    #[inline]
+    pub(in crate::net) fn new(kind: u8) -> Self {
+        Self(Packed::new().with([0; LENGTH_BYTES]).with([kind]))
+    }
+
+    /// Appends a number's bytes.
+    #[inline]
+    pub(in crate::net) fn with<const M: usize>(self, number: [u8; M]) -> Self {
+        Self(self.0.with(number))
+    }
+
     /// Puts it into the buffer; what is returned belongs to [`end`].
     #[inline]
     pub(in crate::net) fn put(self, buf: &mut Vec<u8>) -> usize {
-        assert_eq!(self.at, N, "it is as long as was said");
         let at = buf.len();
-        buf.extend_from_slice(&self.bytes);
+        buf.extend_from_slice(&self.0.bytes());
         at
     }
 }
