@@ -153,7 +153,7 @@ impl<W> ShardLog<W> {
         let lsns = self.writer.append(unit.db, unit.kind, unit.payload)?;
         let end = lsns.end;
         match unit.keys {
-            Keys::These(keys) => keys.iter().for_each(|&key| self.in_flight.wrote(key, end)),
+            Keys::These(keys) => self.in_flight.wrote(keys, end),
             Keys::Any => self.in_flight.wrote_all(end),
         }
         if let Kind::Part { txn, participants } = unit.kind {

@@ -214,7 +214,10 @@ impl Engine {
         }
         let mut too_long = false;
         let gates = self.gates;
-        effects.take_units(|unit| too_long |= !journal.append(&unit, gates));
+        // A record for each command would cost more than what it says.
+        effects.take_joined(effects::JOINED_BYTES_MAX, |unit| {
+            too_long |= !journal.append(&unit, gates);
+        });
         let end = journal.log.stats().lsn;
         self.shard.node.logs.logged(self.shard.id, end);
         if too_long {
@@ -417,14 +420,17 @@ impl Engine {
     /// Whether a command that has run may be answered at once: it only reads, and met nothing that
     /// could still be lost. Asked while output [waits](Self::gates).
     pub(super) fn is_sure(&mut self, spec: &Spec, pos: Pos, args: &[&[u8]]) -> bool {
+        if !spec.flags.has(Flags::READONLY) {
+            return self.journal.is_none();
+        }
         self.log_units();
         let Some(journal) = &self.journal else {
             return true;
         };
-        let in_flight = journal.log.in_flight();
-        if !spec.flags.has(Flags::READONLY) || self.shard.effects.has_units() {
+        if self.shard.effects.has_units() {
             return false;
         }
+        let in_flight = journal.log.in_flight();
         if in_flight.is_empty() {
             return true;
         }

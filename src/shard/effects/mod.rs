@@ -75,6 +75,9 @@ use words::put_request;
 const KEPT_BYTES_MAX: usize = 1 << 20;
 /// The same for the keys of units.
 const KEPT_KEYS_MAX: usize = 1 << 14;
+/// Bytes of units that are joined: so many that what each costs by itself is lost in what its bytes
+/// cost, and few enough that a record is soon whole on the disk.
+pub const JOINED_BYTES_MAX: usize = 1 << 14;
 
 /// A part of a transaction over several shards.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -179,7 +182,9 @@ struct Closed {
     end: usize,
     keys_end: usize,
     whole: bool,
+    /// The database of the first effect, and that of the last one.
     db: u16,
+    last_db: u16,
     part_of: Option<Box<PartOf>>,
 }
 
@@ -241,11 +246,28 @@ impl Effects {
 
     /// Gives the units that were closed since the last time, in the order in which they took effect,
     /// and forgets them.
-    pub fn take_units(&mut self, mut visit: impl FnMut(Unit<'_>)) {
+    pub fn take_units(&mut self, visit: impl FnMut(Unit<'_>)) {
+        self.take_joined(0, visit);
+    }
+
+    /// The same with neighbours joined up to so many bytes, which then are run whole or not at all
+    /// together; not those that are parts of transactions.
+    pub fn take_joined(&mut self, bytes_max: usize, mut visit: impl FnMut(Unit<'_>)) {
         assert!(self.holds == 0, "units are taken between commands");
         self.close();
         let (mut from, mut keys_from) = (0, 0);
-        for closed in self.units.drain(..) {
+        let mut units = self.units.drain(..).peekable();
+        while let Some(mut closed) = units.next() {
+            while closed.part_of.is_none()
+                && let Some(next) = units.next_if(|next| {
+                    next.part_of.is_none()
+                        && next.db == closed.last_db
+                        && next.end - from <= bytes_max
+                })
+            {
+                (closed.end, closed.keys_end) = (next.end, next.keys_end);
+                (closed.last_db, closed.whole) = (next.last_db, closed.whole | next.whole);
+            }
             visit(Unit {
                 db: closed.db,
                 payload: &self.open.bytes[from..closed.end],
@@ -255,6 +277,7 @@ impl Effects {
             });
             (from, keys_from) = (closed.end, closed.keys_end);
         }
+        drop(units);
         self.open.bytes.clear();
         self.open.bytes.shrink_to(KEPT_BYTES_MAX);
         self.open.keys.clear();
@@ -290,6 +313,7 @@ impl Effects {
             keys_end: self.open.keys.len(),
             whole: std::mem::take(&mut self.open.whole),
             db: self.open.first_db,
+            last_db: self.open.db,
             part_of,
         });
         self.open.start = self.open.bytes.len();

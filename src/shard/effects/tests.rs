@@ -222,6 +222,35 @@ fn every_command_that_writes_leaves_something() {
 }
 
 #[test]
+fn neighbours_are_joined_where_one_follows_the_other() {
+    let mut fixture = Fixture::new();
+    fixture.shard.effects.listen(true);
+    let mut joined = |lines: &[&str], bytes_max| {
+        for line in lines {
+            fixture.run(line);
+        }
+        let mut got = Vec::new();
+        fixture.shard.effects.take_joined(bytes_max, |unit| {
+            got.push((unit.db, effects(unit.payload).join(" & "), unit.keys.len()));
+        });
+        got
+    };
+    let lines = ["SET a 1", "SET b 2", "MOVE a 3", "DEL b"];
+    let all = "SET a 1 & SET b 2 & MOVE a 3 & DEL b".to_string();
+    assert_eq!(joined(&lines, 1 << 20), [(0, all, 4)]);
+    let one_by_one = joined(&lines[..2], 0);
+    assert_eq!(one_by_one[1], (0, "SET b 2".to_string(), 1));
+    // Up to a size, which one that is longer passes.
+    let long = format!("SET c {}", "x".repeat(200));
+    let some = joined(&["SET a 1", "SET b 2", &long, "SET d 4"], 100);
+    let lengths: Vec<usize> = some.iter().map(|(_, text, _)| text.len()).collect();
+    assert_eq!(
+        lengths,
+        ["SET a 1 & SET b 2".len(), long.len(), "SET d 4".len()]
+    );
+}
+
+#[test]
 fn nobody_listens_to_begin_with() {
     let mut fixture = Fixture::new();
     fixture.run("SET k v");
