@@ -27,6 +27,7 @@ use crate::command::sort;
 use crate::keyspace::{Batch, CLOCK_BITS, Hasher, NewValue, OwnedEntry, SLOTS, Slot};
 use crate::mesh::ShardId;
 use crate::rdb::{Entry, Item, Limits, Reader};
+use crate::resp::encode::Output;
 use crate::shard::effects::replay::{InPayload, Ready, ReplayError, Target, target};
 use crate::shard::lending::Wanted;
 use crate::shard::lfu::Lfu;
@@ -84,6 +85,7 @@ impl Effects {
         let recorder = &*self.recorder;
         // Those whose memory is on its way.
         let mut ready = Vec::with_capacity(READY_MAX);
+        let mut out = Output::default();
         let mut from = 0;
         for &(db, end) in &self.runs {
             let mut db = db;
@@ -94,14 +96,14 @@ impl Effects {
                     Target::Slot(slot, row) => {
                         let stale = |since: &Since| *since > recorder.since(slot);
                         if !latest.get(slot.index()).is_some_and(stale) {
-                            ready.push(shard.ready(db, row, args)?);
+                            ready.push(shard.ready(db, row, |_| slot, args)?);
                         }
                         if ready.len() == READY_MAX {
-                            run(shard, &mut ready)?;
+                            run(shard, &mut ready, &mut out)?;
                         }
                     }
                     Target::Database => {
-                        run(shard, &mut ready)?;
+                        run(shard, &mut ready, &mut out)?;
                         shard.replay_databases(db, &args, |slot, then| {
                             let at = slot.index();
                             let owned = match then {
@@ -112,7 +114,7 @@ impl Effects {
                         })?;
                     }
                     Target::MovedIn(moved) => {
-                        run(shard, &mut ready)?;
+                        run(shard, &mut ready, &mut out)?;
                         let since = (recorder.epoch, moved.number);
                         latest.resize(SLOTS, Since::default());
                         shard.empty_slots(moved, |slot| latest[slot.index()] < since);
@@ -124,17 +126,17 @@ impl Effects {
             }
             from = end;
         }
-        run(shard, &mut ready)
+        run(shard, &mut ready, &mut out)
     }
 }
 
-/// Runs effects in their order.
-fn run(shard: &mut Shard, ready: &mut Vec<Ready<'_>>) -> Result<(), ReplayError> {
+/// Runs effects in their order; `out` is memory for their replies.
+fn run(shard: &mut Shard, ready: &mut Vec<Ready<'_>>, out: &mut Output) -> Result<(), ReplayError> {
     for effect in &*ready {
         effect.prefetch_entry(shard);
     }
     let mut effects = ready.drain(..);
-    effects.try_for_each(|effect| shard.replay_ready(&effect))
+    effects.try_for_each(|effect| shard.replay_ready(&effect, out))
 }
 
 /// A command that is run by itself.

@@ -41,8 +41,8 @@ impl std::fmt::Display for ReplayError {
 
 impl std::error::Error for ReplayError {}
 
-/// The arguments of an effect.
-pub type Args<'a> = SmallVec<[&'a [u8]; 16]>;
+/// The arguments of an effect; most have no more than these.
+pub type Args<'a> = SmallVec<[&'a [u8]; 6]>;
 
 /// The effects of a payload, one by one; after an error there is nothing more.
 pub struct InPayload<'a> {
@@ -63,13 +63,17 @@ impl<'a> InPayload<'a> {
 
     /// The number behind `kind`, and its line's end.
     fn number(&mut self, kind: u8) -> Option<usize> {
-        let rest = &self.payload[self.at..];
-        let end = rest.iter().position(|byte| *byte == b'\r')?;
-        let digits = rest[..end].strip_prefix(&[kind])?;
-        let number = usize::try_from(parse_i64(digits)?).ok()?;
-        rest.get(end + 1).filter(|byte| **byte == b'\n')?;
-        self.at += end + 2;
-        Some(number)
+        let rest = self.payload[self.at..].strip_prefix(&[kind])?;
+        let mut number = 0usize;
+        for (at, byte) in rest.iter().enumerate() {
+            if *byte == b'\r' && at > 0 {
+                self.at += at + 3;
+                return (rest.get(at + 1) == Some(&b'\n')).then_some(number);
+            }
+            let digit = byte.is_ascii_digit().then_some(usize::from(byte & 15))?;
+            number = number.checked_mul(10)?.checked_add(digit)?;
+        }
+        None
     }
 
     fn word(&mut self) -> Option<&'a [u8]> {
@@ -194,7 +198,15 @@ impl Ready<'_> {
 impl Shard {
     /// Looks at an effect of this row, on keys of this shard and in a database that exists, and begins
     /// to fetch what it needs.
-    pub fn ready<'a>(&self, db: u16, row: RowId, args: Args<'a>) -> Result<Ready<'a>, ReplayError> {
+    ///
+    /// `slot` says the slot of a key, which may be known.
+    pub fn ready<'a>(
+        &self,
+        db: u16,
+        row: RowId,
+        slot: impl FnOnce(&[u8]) -> Slot,
+        args: Args<'a>,
+    ) -> Result<Ready<'a>, ReplayError> {
         let (spec, route) = {
             let row = self.registry.row(row);
             (row.spec, row.route)
@@ -203,7 +215,10 @@ impl Shard {
             return Err(unknown(&args));
         }
         let pos = match route {
-            Route::OneKey(at) => Some(self.pos(args[usize::from(at)])),
+            Route::OneKey(at) => {
+                let key = args[usize::from(at)];
+                Some(self.keyspace.hasher().pos_in(slot(key), key))
+            }
             _ => None,
         };
         if let Some(pos) = pos {
@@ -215,12 +230,16 @@ impl Shard {
     /// Runs an effect on keys of this shard, in a database that exists.
     pub fn replay(&mut self, db: u16, args: &[&[u8]]) -> Result<(), ReplayError> {
         let row = row_of(&self.registry, args).ok_or_else(|| unknown(args))?;
-        let ready = self.ready(db, row, args.into())?;
-        self.replay_ready(&ready)
+        let ready = self.ready(db, row, Slot::of, args.into())?;
+        self.replay_ready(&ready, &mut Output::default())
     }
 
-    /// Runs an effect.
-    pub fn replay_ready(&mut self, effect: &Ready<'_>) -> Result<(), ReplayError> {
+    /// Runs an effect. Its reply is of no use; `out` is memory for it.
+    pub fn replay_ready(
+        &mut self,
+        effect: &Ready<'_>,
+        out: &mut Output,
+    ) -> Result<(), ReplayError> {
         let Ready { db, row, pos, .. } = *effect;
         let args = &effect.args[..];
         let spec = self.registry.row(row).spec;
@@ -232,11 +251,11 @@ impl Shard {
         self.replaying_at_ms = Some(now.0);
         let home = self.id;
         let recorded = std::mem::replace(&mut self.effects.on, false);
-        let mut out = Output::default();
+        out.clear();
         let outcome = function(&mut Ctx {
             shard: self,
             args,
-            reply: Reply::new(&mut out, Version::Resp2),
+            reply: Reply::new(out, Version::Resp2),
             caller: Caller {
                 client: 0,
                 db,
