@@ -8,8 +8,8 @@
 //! base 2                               a snapshot that the logs build on, if there is one
 //! used 5                               epochs up to this one may have been written under, though they
 //!                                      are not named here: logs that were to be turned on
-//! epoch 3 blocks 16384 moved           a process, and the blocks of its segments; whether slots had
-//!                                      moved before its logs begin
+//! epoch 3 blocks 16384 moved           a process, and the blocks of its segments; whether slots were
+//!                                      elsewhere than dealt evenly when its logs begin
 //! shard 0 from 500 segment 2 to 81236  its logs: first LSN, the segment that it lies in (0 is not
 //! shard 1 from 0 to 977                written), and the LSN where they end
 //! epoch 4 blocks 16384
@@ -56,7 +56,7 @@ pub struct Generation {
     pub epoch: u32,
     /// Blocks of a segment.
     pub segment_blocks: u32,
-    /// Whether slots had moved before the logs begin: keys may stand in any of them.
+    /// Whether slots were elsewhere than dealt evenly when the logs begin: keys may stand in any of them.
     pub moved: bool,
     /// The log of each shard.
     pub logs: Vec<Extent>,
@@ -119,8 +119,8 @@ impl Manifest {
     }
 
     /// Begins the logs of the next process. Each goes on counting where the one of the same shard
-    /// ended.
-    pub fn begin(&mut self, shards: u16, segment_blocks: u32) {
+    /// ended. `moved`: slots are elsewhere than dealt evenly.
+    pub fn begin(&mut self, shards: u16, segment_blocks: u32, moved: bool) {
         let before = self.generations.last();
         assert!(
             before.is_none_or(Generation::is_sealed),
@@ -141,7 +141,7 @@ impl Manifest {
         self.generations.push(Generation {
             epoch,
             segment_blocks,
-            moved: false,
+            moved,
             logs,
         });
         self.used = 0;
@@ -330,9 +330,9 @@ mod tests {
             base: Some(3),
             ..Manifest::default()
         };
-        manifest.begin(2, 64);
+        manifest.begin(2, 64, false);
         manifest.seal(&[Lsn(100), Lsn(7)]);
-        manifest.begin(3, 128);
+        manifest.begin(3, 128, true);
         manifest
     }
 
@@ -363,7 +363,7 @@ mod tests {
         assert_eq!(Manifest::decode(text.as_bytes()), Ok(manifest.clone()));
         assert_eq!((manifest.base, manifest.generations.len()), (Some(4), 1));
         manifest.seal(&[Lsn(1000), Lsn(8), Lsn(50)]);
-        manifest.begin(2, 64);
+        manifest.begin(2, 64, false);
         let text = manifest.encode();
         assert!(text.contains("from 900 segment 2 to 1000"), "{text}");
         assert_eq!(Manifest::decode(text.as_bytes()), Ok(manifest));
@@ -380,7 +380,7 @@ mod tests {
         assert_eq!(Manifest::decode(text.as_bytes()), Ok(manifest.clone()));
         let mut other = manifest.clone();
         other.seal(&[Lsn(100), Lsn(7), Lsn(0)]);
-        other.begin(1, 64);
+        other.begin(1, 64, false);
         assert_eq!((other.used, other.generations[2].epoch), (0, 5));
         let log = Extent {
             from: Lsn(20),

@@ -107,6 +107,11 @@ impl Balance {
         }
     }
 
+    /// Whether nothing is to move.
+    pub(super) fn is_dry_run(&self) -> bool {
+        self.wanted.dry_run
+    }
+
     /// Decides what moves.
     pub(super) fn plan(&mut self, map: &[ShardId; SLOTS], shards: usize) -> Vec<Stretch> {
         let weights = match self.wanted.metric {

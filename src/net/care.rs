@@ -244,6 +244,7 @@ impl Engine {
         }
         self.end_loading();
         self.end_key_migrations();
+        self.end_kept_move();
         self.forget_traces();
         self.end_pause_if_due();
         self.end_waits_that_are_due();

@@ -45,9 +45,13 @@
 //! several of them are transactions like others ([`crate::shard::ownership`]). What is in a key goes
 //! over as an address, however large. While a log is kept, a slot moves whole (its positions are not the
 //! next process's), and what is in it is written out within the pause: one record, which holds 4 GiB. A
-//! slot that takes more than half of that is refused before. One request runs at a time.
+//! slot that takes more than half of that is refused before. One request runs at a time, to its answer,
+//! before which the map is made durable (`keep`).
+
+mod keep;
 
 use std::collections::VecDeque;
+use std::sync::mpsc::Receiver;
 
 use super::balance::{self, Stretch, Weights};
 use super::engine::{Engine, slow};
@@ -56,7 +60,6 @@ use super::session::{ConnId, flag};
 use crate::command::error::Error;
 use crate::keyspace::{OwnedEntry, SLOTS, Slot, cursor_slot, pos_cursor, slot_cursor};
 use crate::mesh::ShardId;
-use crate::resp::encode::Reply;
 use crate::shard::blocking::{Token, Waiter};
 use crate::shard::channels::Owned;
 use crate::shard::effects::slots::MovedIn;
@@ -195,6 +198,16 @@ pub(super) enum Request {
     Balance(Box<balance::Balance>),
 }
 
+impl Request {
+    /// Whether it moves anything, or only says what it would.
+    fn moves(&self) -> bool {
+        match self {
+            Self::Move => true,
+            Self::Balance(balance) => !balance.is_dry_run(),
+        }
+    }
+}
+
 /// A request that is being carried out.
 struct Leading {
     conn: ConnId,
@@ -215,6 +228,8 @@ struct Leading {
     /// Keys that have moved: of each stretch that is done, and of the present one.
     done: Vec<usize>,
     keys: usize,
+    /// All have; where they are is being written, and this is told when it is.
+    keeping: Option<Receiver<Result<(), String>>>,
 }
 
 impl Engine {
@@ -281,6 +296,7 @@ impl Engine {
             cargo: 0,
             done: Vec::new(),
             keys: 0,
+            keeping: None,
         }));
         Ok(())
     }
@@ -394,29 +410,6 @@ impl Engine {
         leading.before = None;
         self.tell_all(|| SlotsMessage::Pause);
         self.ask_all();
-    }
-
-    fn end_move(&mut self) {
-        let leading = self.moves.leading.take().expect("it leads");
-        self.shard.node.end_move();
-        let session = self.session(leading.conn);
-        let version = session.version;
-        session.complete(leading.seq, |out| {
-            let mut reply = Reply::new(out, version);
-            if !leading.stretches.is_empty() {
-                let slot = cursor_slot(leading.at).index();
-                let text = format!(
-                    "ERR slot {slot} holds more than the log takes at once: it can move with appendonly \
-                     no. Those before it have moved"
-                );
-                return reply.error(text.as_bytes());
-            }
-            match &leading.request {
-                Request::Move => reply.integer(leading.done.iter().sum::<usize>() as i64),
-                Request::Balance(balance) => balance.report(&leading.done, &mut reply),
-            }
-        });
-        self.answered(leading.conn);
     }
 
     fn ask_all(&mut self) {

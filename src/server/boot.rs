@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use super::config::{self, Config, Launch, Startup, as_path};
 use super::load::Intake;
+use super::placement::Placement;
 use super::process::{self, Resource, Supervisor};
 use super::{
     background, check_rdb, check_system, cpus, export, log, recovery, ring_probe, signals, snapshot,
@@ -164,6 +165,11 @@ fn start(launch: &mut Launch, supervisor: Supervisor) -> Result<Server, String> 
         process::write_pid_file(as_path(&pidfile));
     }
     let node = node(config)?;
+    let placement = Placement::read(config);
+    if placement.was_moved() {
+        node.logs.slots_have_moved_before();
+    }
+    assert!(node.placement.set(placement).is_ok(), "said once");
     let listening = ports.clone();
     node.let_listen(move |config| listening.change(config));
     let mut loading = recovery::begin(&node, &registry, node.started_ms)?;
@@ -389,6 +395,12 @@ impl Server {
             && let Err(why) = self.node.logs.seal()
         {
             log::warning(format_args!("The logs stay open in the manifest: {why}"));
+        }
+        // What could not be kept when slots had moved may be now.
+        if let Some(placement) = self.node.placement.get()
+            && let Err(why) = placement.write(&self.node.config())
+        {
+            log::warning(format_args!("Where the slots are was not kept: {why}"));
         }
         process::tell_supervisor(supervisor, false);
         self.ports.close();

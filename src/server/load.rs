@@ -28,11 +28,11 @@ use crate::keyspace::{Batch, CLOCK_BITS, Hasher, NewValue, OwnedEntry, SLOTS, Sl
 use crate::mesh::ShardId;
 use crate::rdb::{Entry, Item, Limits, Reader};
 use crate::resp::encode::Output;
+use crate::shard::Shard;
 use crate::shard::effects::replay::{InPayload, Ready, ReplayError, Target, target};
 use crate::shard::lending::Wanted;
 use crate::shard::lfu::Lfu;
 use crate::shard::node::Node;
-use crate::shard::{Shard, even_slot_map};
 
 /// Bytes that are read at once.
 const CHUNK_BYTES: usize = 1 << 20;
@@ -60,7 +60,8 @@ pub struct Recorder {
     pub shard: ShardId,
     /// The process.
     pub epoch: u32,
-    /// The owner of each slot when the process began.
+    /// The owner of each slot when the process began, if they were dealt evenly then: where it matters
+    /// and they were not, its log says so.
     pub slot_map: Box<[ShardId; SLOTS]>,
     /// The number of the move by which each slot has come, 0 for none; no slots if none has come.
     pub moves: Vec<u32>,
@@ -442,7 +443,7 @@ impl<'a> Loader<'a> {
             node,
             registry,
             hasher: Hasher::new(node.hash_seed),
-            slot_map: even_slot_map(node.shards),
+            slot_map: node.first_slot_map(),
             lfu: Lfu::of(&config),
             now_ms,
             waiting: senders.iter().map(|_| Batch::default()).collect(),

@@ -115,7 +115,8 @@ pub struct Logs {
     seats: Mutex<Vec<Option<Seat>>>,
     /// Shards that have not begun their logs yet.
     missing: AtomicUsize,
-    /// The number of the last move of slots; 0: none has moved. None moves while a base is written.
+    /// The number of the last move of slots, which those of processes before this one count as one of; 0:
+    /// all are where they would be dealt. None moves while a base is written.
     slot_moves: AtomicU32,
     /// Clients that wait for logs to become certain.
     waiters: AtomicUsize,
@@ -223,7 +224,13 @@ impl Logs {
         self.slot_moves.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    /// Whether slots have moved since the start.
+    /// The process begins with slots that were moved before.
+    pub fn slots_have_moved_before(&self) {
+        let before = self.next_slot_move();
+        assert_eq!(before, 1, "said before any moves");
+    }
+
+    /// Whether slots have moved from where they would be dealt, be it before the start.
     pub fn have_slots_moved(&self) -> bool {
         self.slot_moves.load(Ordering::Relaxed) > 0
     }

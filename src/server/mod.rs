@@ -12,6 +12,7 @@ pub mod load;
 pub mod log;
 pub mod logs;
 pub mod migrate;
+pub mod placement;
 pub mod process;
 mod recovery;
 pub mod ring_probe;

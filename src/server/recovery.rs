@@ -20,6 +20,8 @@ use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use smallvec::SmallVec;
+
 use super::config::{Config, as_path};
 use super::import::{self, Source};
 use super::load::{Effects, Loader, Loading, Part, Recorder};
@@ -27,7 +29,7 @@ use super::log;
 use super::logs::Seat;
 use super::snapshot;
 use crate::command::registry::Registry;
-use crate::keyspace::{SLOTS, Slot};
+use crate::keyspace::SLOTS;
 use crate::log::Lsn;
 use crate::log::block::BLOCK_BYTES;
 use crate::log::manifest::Generation;
@@ -58,9 +60,10 @@ impl Recovered {
     pub fn begin(mut self, node: &Node) -> Result<(), String> {
         let blocks = (node.config().log_segment_size / BLOCK_BYTES as u64) as u32;
         let shards = node.shards as u16;
+        let moved = node.logs.have_slots_moved();
         let begun = self
             .directory
-            .begin_from(self.base, &self.cuts, shards, blocks);
+            .begin_from(self.base, &self.cuts, shards, blocks, moved);
         let generation = begun.map_err(|error| error.to_string())?.clone();
         let preparer = Preparer::start(self.directory.path().to_owned())
             .map_err(|error| format!("Cannot start the thread that prepares segments: {error}"))?;
@@ -264,6 +267,8 @@ struct Dealer<'a> {
     node: &'a Node,
     registry: &'a Registry,
     senders: Vec<SyncSender<Part>>,
+    /// The owner of each slot now.
+    slot_map: Box<[ShardId; SLOTS]>,
     /// What is gathered, for each process that has written logs.
     processes: Vec<Process>,
     /// The process whose logs are being read.
@@ -297,11 +302,13 @@ struct Runs {
 }
 
 impl Process {
-    fn new(generation: &Generation, shards_now: usize) -> Self {
+    /// `moved_now`: slots are elsewhere now than dealt evenly.
+    fn new(generation: &Generation, shards_now: usize, moved_now: bool) -> Self {
         let shards = generation.logs.len();
+        let moved = generation.moved || moved_now;
         let outbox = |shard| {
             Mutex::new(Outbox {
-                straight: shards == shards_now && !generation.moved,
+                straight: shards == shards_now && !moved,
                 recorder: Arc::new(Recorder {
                     shard: ShardId(shard),
                     epoch: generation.epoch,
@@ -330,11 +337,13 @@ impl<'a> Dealer<'a> {
         senders: Vec<SyncSender<Part>>,
         generations: &[Generation],
     ) -> Self {
-        let process = |generation| Process::new(generation, node.shards);
+        let moved = node.logs.have_slots_moved();
+        let process = |generation| Process::new(generation, node.shards, moved);
         Self {
             node,
             registry,
             senders,
+            slot_map: node.first_slot_map(),
             processes: generations.iter().map(process).collect(),
             current: AtomicUsize::new(0),
             turning: Mutex::new(()),
@@ -380,14 +389,18 @@ impl<'a> Dealer<'a> {
             match effect.and_then(|args| target(self.registry, &args)) {
                 Ok(Target::Select(other)) => db = other,
                 Ok(Target::Slot(slot, _)) => {
-                    let owner = slot.index() * self.node.shards / SLOTS;
-                    self.put(&mut outbox, owner, db, run);
+                    let owner = self.slot_map[slot.index()];
+                    self.put(&mut outbox, owner.index(), db, run);
                 }
                 Ok(Target::MovedIn(moved)) => {
                     self.moved_in(&mut outbox, moved);
-                    let owner = |slot: Slot| slot.index() * self.node.shards / SLOTS;
-                    let owners = owner(moved.first)..=owner(moved.last);
-                    owners.for_each(|to| self.put(&mut outbox, to, db, run));
+                    let slots = &self.slot_map[moved.first.index()..=moved.last.index()];
+                    let mut owners: SmallVec<[ShardId; 8]> = slots.iter().copied().collect();
+                    owners.sort_unstable();
+                    owners.dedup();
+                    for to in owners {
+                        self.put(&mut outbox, to.index(), db, run);
+                    }
                 }
                 Ok(Target::Database) => {
                     (0..self.node.shards).for_each(|to| self.put(&mut outbox, to, db, run));

@@ -179,7 +179,7 @@ impl Shard {
         slot_loads.set_exact(config.cluster_slot_stats_enabled);
         Self {
             id,
-            slot_map: even_slot_map(node.shards),
+            slot_map: node.first_slot_map(),
             ahead: Ahead::default(),
             keyspace: Keyspace::supplied(config.databases as usize, hasher, supply),
             stats: Stats::new(registry.rows.len()),

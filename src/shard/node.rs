@@ -3,11 +3,14 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use crate::keyspace::SLOTS;
 use crate::mesh::ShardId;
 use crate::server::config::Config;
 use crate::server::logs::Logs;
+use crate::server::placement::Placement;
 use crate::server::snapshot::Saver;
 use crate::shard::cores::Cores;
+use crate::shard::even_slot_map;
 
 /// Makes the process listen as a configuration says; the error is for the log.
 type Listen = Box<dyn Fn(&Config) -> Result<(), String> + Send + Sync>;
@@ -63,6 +66,8 @@ pub struct Node {
     pub saver: Saver,
     /// The shards' logs.
     pub logs: Logs,
+    /// Where slots are, for the next start; not said: that is not kept.
+    pub placement: OnceLock<Placement>,
     /// Whether a snapshot is written before the process ends; not said: if there are save points.
     pub saves_at_end: OnceLock<bool>,
     /// Whether slots are being moved.
@@ -104,12 +109,21 @@ impl Node {
             connections: (0..shards).map(|_| AtomicU32::new(0)).collect(),
             saver: Saver::new(started_ms / 1000),
             logs: Logs::new(shards),
+            placement: OnceLock::new(),
             saves_at_end: OnceLock::new(),
             moving: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             calls,
             wake,
             listen: OnceLock::new(),
+        }
+    }
+
+    /// The owner of each slot when the process begins.
+    pub fn first_slot_map(&self) -> Box<[ShardId; SLOTS]> {
+        match self.placement.get() {
+            Some(placement) => Box::new(*placement.first()),
+            None => even_slot_map(self.shards),
         }
     }
 

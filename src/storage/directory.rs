@@ -5,13 +5,13 @@
 )]
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::sequential::SequentialFile;
-use super::{Error, NEW};
+use super::{Error, NEW, replace_file, sync_directory};
 use crate::log::block::{BLOCK_BYTES, Found, Place, examine};
 use crate::log::manifest::{Extent, Generation, Manifest, Mark};
 use crate::log::record::Record;
@@ -112,12 +112,7 @@ impl Directory {
     pub fn store_manifest(&mut self, manifest: Manifest) -> Result<(), Error> {
         let path = self.path.join(MANIFEST);
         let new = path.with_extension(NEW);
-        let mut file = File::create(&new).map_err(Error::io("create", &new))?;
-        file.write_all(manifest.encode().as_bytes())
-            .and_then(|()| file.sync_all())
-            .map_err(Error::io("write", &new))?;
-        fs::rename(&new, &path).map_err(Error::io("rename", &new))?;
-        sync_directory(&self.path)?;
+        replace_file(&path, &new, manifest.encode().as_bytes())?;
         self.manifest = manifest;
         Ok(())
     }
@@ -213,21 +208,23 @@ impl Directory {
         shards: u16,
         segment_blocks: u32,
     ) -> Result<&Generation, Error> {
-        self.begin_from(self.manifest.base, cuts, shards, segment_blocks)
+        self.begin_from(self.manifest.base, cuts, shards, segment_blocks, false)
     }
 
-    /// The same, where the logs are to build on a base that is there already, and is durable.
+    /// The same, where the logs are to build on a base that is there already, and is durable; whether
+    /// slots have `moved` from where they would be dealt.
     pub fn begin_from(
         &mut self,
         base: Option<u64>,
         cuts: &[Lsn],
         shards: u16,
         segment_blocks: u32,
+        moved: bool,
     ) -> Result<&Generation, Error> {
         let mut manifest = self.manifest.clone();
         manifest.base = base;
         manifest.seal(cuts);
-        manifest.begin(shards, segment_blocks);
+        manifest.begin(shards, segment_blocks, moved);
         self.store_manifest(manifest)?;
         self.recycle()?;
         Ok(self.manifest.generations.last().expect("it was just begun"))
@@ -361,12 +358,6 @@ fn added(path: &Path, extension: &str) -> PathBuf {
     name.push(".");
     name.push(extension);
     name.into()
-}
-
-fn sync_directory(path: &Path) -> Result<(), Error> {
-    File::open(path)
-        .and_then(|directory| directory.sync_all())
-        .map_err(Error::io("sync", path))
 }
 
 /// Prepares a segment in the directory `path`: a spare file of the right size, or a new one with zeros

@@ -21,7 +21,8 @@ pub mod preparing;
 pub mod sequential;
 
 use std::fmt;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use crate::log::manifest;
@@ -61,6 +62,29 @@ pub enum Error {
         /// What and where.
         damage: Damage,
     },
+}
+
+/// Replaces a file, or makes it, by way of another one beside it: a crash leaves the old bytes or the
+/// new ones. When this returns, the new ones are durable; what was made is removed when it fails.
+pub fn replace_file(path: &Path, new: &Path, bytes: &[u8]) -> Result<(), Error> {
+    let mut file = File::create(new).map_err(Error::io("create", new))?;
+    let written = file
+        .write_all(bytes)
+        .and_then(|()| file.sync_all())
+        .map_err(Error::io("write", new))
+        .and_then(|()| fs::rename(new, path).map_err(Error::io("rename", new)));
+    if written.is_err() {
+        let _ = fs::remove_file(new); // the error is told already; the next attempt writes over it
+    }
+    written?;
+    path.parent().map_or(Ok(()), sync_directory)
+}
+
+/// Makes the names in a directory durable.
+fn sync_directory(path: &Path) -> Result<(), Error> {
+    File::open(path)
+        .and_then(|directory| directory.sync_all())
+        .map_err(Error::io("sync", path))
 }
 
 impl Error {

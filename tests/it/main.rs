@@ -16,6 +16,7 @@ mod migrate;
 mod migration;
 mod moving;
 mod pipelines;
+mod placement;
 mod protocol;
 mod pubsub;
 mod scan;

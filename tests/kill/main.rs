@@ -6,6 +6,7 @@ mod faults;
 mod load;
 mod migrating;
 mod moving;
+mod placing;
 mod rewriting;
 mod switching;
 

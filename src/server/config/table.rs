@@ -33,6 +33,8 @@ directives! {
     core_direct_announce_ports: Text = Text::new(), "core-direct-announce-ports", 0, Acts, text(check_announced_ports);
     /// What node ids are made of; empty: the working directory and the ports.
     core_direct_seed: Text = Text::new(), "core-direct-seed", IMMUTABLE, Acts, text;
+    /// File in `dir` that says which shard owns which slots, once slots have moved.
+    slot_placement_file: Text = b"ringdove.slots".to_vec(), "slot-placement-file", IMMUTABLE, Acts, text(check_slot_placement_file);
     /// Bytes of a segment of the log; each shard has two prepared.
     log_segment_size: u64 = 16 << 20, "log-segment-size", IMMUTABLE, Acts, memory(64 << 10, 1 << 30);
     /// Let a connection of the common port move to the shard on which nearly all of its keys live.
@@ -585,6 +587,15 @@ fn check_appenddirname(text: &[u8]) -> Result<(), &'static str> {
         _ => is_file_name(text)
             .then_some(())
             .ok_or("appenddirname can't be a path, just a dirname"),
+    }
+}
+
+fn check_slot_placement_file(text: &[u8]) -> Result<(), &'static str> {
+    match text {
+        b"" => Err("slot-placement-file can't be empty"),
+        _ => is_file_name(text)
+            .then_some(())
+            .ok_or("slot-placement-file can't be a path, just a filename"),
     }
 }
 

@@ -6,7 +6,7 @@
 //! | effect | what it says |
 //! | --- | --- |
 //! | `@moved` number first last | from now on this log tells of the slots from `first` to `last`; they are empty, and what is in them follows in the same unit. What logs say of a slot by an earlier number (0 at the beginning) does not count any more, whether it was run before or comes later |
-//! | `@of` ranges command ... | a command on whole databases, of keys in slots that the shard owned then (`0-99,200-200`); without it those of the map that a process begins with |
+//! | `@of` ranges command ... | a command on whole databases, of keys in slots that the shard owned then (`0-99,200-200`); without it those that it owns while all are dealt evenly |
 //!
 //! A move is a transaction of the old and the new owner ([`super::PartOf`]). The old one's part has
 //! no effects: it says that what stands before it must be there when the new one's counts. Names of
