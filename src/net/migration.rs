@@ -26,7 +26,9 @@
 //! # Who stays
 //! Whoever is more than a plain connection: in MULTI or with watched keys, blocked, subscribed,
 //! tracking or the one that another's tracking is redirected to, monitoring, with replies switched off,
-//! with output that its peer does not take. And connections of a shard's own port: they chose it.
+//! with output that its peer does not take. And connections of a shard's own port: they chose it. One that
+//! becomes such a target between two shards stays where it is going; what it is to hear waits for it
+//! there ([`super::tracking`]).
 //!
 //! # Who looks for it meanwhile
 //! CLIENT LIST and CLIENT KILL ask every shard, each at another moment. While one of them is under way no
@@ -313,7 +315,7 @@ impl Engine {
         let (id, to) = (session.id, session.leaving_to);
         session.flags &= !flag::LEAVING;
         let node = self.shard.node.clone();
-        if !node.client_leaves(id) {
+        if !node.client_leaves(id, to) {
             return false;
         }
         let mut session = self.sessions[conn as usize].take().expect("just seen");
@@ -342,6 +344,7 @@ impl Engine {
         self.shard.node.client_came(id, self.shard.id, conn);
         self.watch_idle(conn, id);
         self.send_errand(from, Errand::Arrived(id));
+        self.hear_what_has_waited(conn, id);
         if let Some(at) = self.migration.killed.iter().position(|other| *other == id) {
             self.migration.killed.swap_remove(at);
             self.close(conn);

@@ -20,7 +20,7 @@
 //! INVALID  u64 client that has changed it | u32 count | count * u64 client | key
 //! CHANGED  u64 client that has changed it | key, for the receiver's broadcasts
 //! FLUSHED
-//! REDIRECTED u32 conn | u64 client | u32 the sender's conn | u64 its client | value
+//! REDIRECTED u32 conn, or all ones | u64 client | u32 the sender's conn | u64 its client | value
 //! REDIRECT_BROKEN u32 the receiver's conn | u64 its client
 //! LOG      a message of the sender's log
 //! ```

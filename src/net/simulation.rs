@@ -3,6 +3,7 @@
 //! shard to shard under all that.
 
 mod cases;
+mod redirected;
 mod telling;
 mod watcher;
 

@@ -8,6 +8,9 @@
 //! everything that its connection has asked for before; so it never comes between the replies of a
 //! block, nor before the reply to the command that has caused it.
 //!
+//! A connection that others redirect to moves to no other shard any more ([`super::migration`]). If it is
+//! just moving when it is first named, what it is to hear waits for it where it is going.
+//!
 //! What connections that broadcast are to hear is gathered during a turn and sent as one message for
 //! each prefix, as on Redis. While the lane to their shard is full, changes are not named any more:
 //! when there is room they hear that all keys are invalid, which is as true and of one size.
@@ -42,10 +45,16 @@ const NULL: [&[u8]; 2] = [b"$-1\r\n", b"_\r\n"];
 pub struct Redirect {
     /// Its client's id.
     pub client: u64,
-    /// Its shard.
+    /// Its shard, or the one that it is on its way to.
     pub home: ShardId,
-    /// Its number there.
-    pub conn: ConnId,
+    /// Its number there; None while it is not known to have come.
+    pub conn: Option<ConnId>,
+}
+
+/// What another connection would hear, for one that has not come from another shard yet.
+struct Waiting {
+    to: u64,
+    value: Box<[u8]>,
 }
 
 /// Which reads count.
@@ -94,6 +103,8 @@ pub struct Trackers {
     broadcasts: BTreeMap<Rc<[u8]>, Broadcast>,
     /// Whether any of them has keys to tell of.
     to_broadcast: bool,
+    /// What waits for connections that are on their way to this shard.
+    waiting: Vec<Waiting>,
     /// Shards that are to be told that any key may have changed, when there is room.
     unnamed: Vec<ShardId>,
     /// How often each shard has been flushed, and how often connections were told.
@@ -441,12 +452,15 @@ impl Engine {
         let session = self.session(conn);
         let client = session.id;
         let tracker = session.info.tracker.as_deref().expect("it tracks");
-        let Some(to) = tracker.redirect else {
+        let Some(mut to) = tracker.redirect else {
             if session.version == Version::Resp3 {
                 self.push_invalid(conn, value);
             }
             return;
         };
+        if to.conn.is_none() {
+            to = self.locate(conn, to);
+        }
         if to.home == own {
             if !self.hear_for_another(to.conn, to.client, value) {
                 self.redirect_broken(conn, client);
@@ -456,7 +470,7 @@ impl Engine {
         self.shard.stats.hops += 1;
         let buf = &mut self.outgoing[to.home.index()].buf;
         let at = wire::begin(buf, kind::REDIRECTED);
-        wire::put_u32(buf, to.conn);
+        wire::put_u32(buf, to.conn.unwrap_or(ConnId::MAX));
         wire::put_u64(buf, to.client);
         wire::put_u32(buf, conn);
         wire::put_u64(buf, client);
@@ -464,9 +478,22 @@ impl Engine {
         wire::end(buf, at);
     }
 
+    /// Looks whether the connection that `conn` redirects to has come to where it was going.
+    #[cold]
+    fn locate(&mut self, conn: ConnId, mut to: Redirect) -> Redirect {
+        if let Some((home, number)) = self.shard.node.find_client(to.client) {
+            assert_eq!(home, to.home, "it stays since it was found first");
+            to.conn = number;
+            let tracker = self.session(conn).info.tracker.as_deref_mut();
+            tracker.expect("it tracks").redirect = Some(to);
+        }
+        to
+    }
+
     /// A connection of another shard redirects what it would hear to one of this shard.
     pub(super) fn on_redirected(&mut self, from: ShardId, reader: &mut wire::Reader<'_>) {
         let (to, client) = (reader.u32(), reader.u64());
+        let to = Some(to).filter(|to| *to != ConnId::MAX);
         let (tracker, tracker_client) = (reader.u32(), reader.u64());
         let value = reader.bytes(reader.left());
         if !self.hear_for_another(to, client, value) {
@@ -478,8 +505,24 @@ impl Engine {
         }
     }
 
-    /// Tells a connection what another one would hear; false if it has gone.
-    fn hear_for_another(&mut self, conn: ConnId, client: u64, value: &[u8]) -> bool {
+    /// Tells a connection of this shard what another one would hear, be it when it has come; false if it
+    /// has gone.
+    fn hear_for_another(&mut self, conn: Option<ConnId>, client: u64, value: &[u8]) -> bool {
+        let conn = match conn {
+            Some(conn) => conn,
+            None => match self.shard.node.find_client(client) {
+                Some((home, found)) => {
+                    assert_eq!(home, self.shard.id, "it stays since it was found first");
+                    let Some(conn) = found else {
+                        let value = value.into();
+                        self.trackers.waiting.push(Waiting { to: client, value });
+                        return true;
+                    };
+                    conn
+                }
+                None => return false,
+            },
+        };
         let session = self.session_if(conn);
         let Some(session) = session.filter(|s| s.id == client && s.fd >= 0) else {
             return false;
@@ -490,6 +533,20 @@ impl Engine {
             self.push_message(conn, 3, &[b"message", CHANNEL], value);
         }
         true
+    }
+
+    /// A connection has come from another shard: what others would have heard meanwhile is told.
+    pub(super) fn hear_what_has_waited(&mut self, conn: ConnId, client: u64) {
+        if self.trackers.waiting.is_empty() {
+            return;
+        }
+        let waiting = std::mem::take(&mut self.trackers.waiting);
+        for told in waiting {
+            match told.to == client {
+                true => _ = self.hear_for_another(Some(conn), client, &told.value),
+                false => self.trackers.waiting.push(told),
+            }
+        }
     }
 
     /// The connection that another one redirects to has gone.

@@ -17,13 +17,12 @@ type Listen = Box<dyn Fn(&Config) -> Result<(), String> + Send + Sync>;
 
 /// Where a client is.
 struct Place {
+    /// Its shard, or the one that it is on its way to.
     shard: ShardId,
-    /// The connection's number there.
-    conn: u32,
-    /// Whether another client's messages come to it there.
+    /// The connection's number there, which it has none on its way.
+    conn: Option<u32>,
+    /// Whether another client's messages come to it there: it stays, or will when it is there.
     is_needed: bool,
-    /// Whether it is on its way from there to another shard.
-    is_away: bool,
 }
 
 /// Where the clients are.
@@ -198,13 +197,17 @@ impl Node {
 
     /// A client has connected to a shard, or has moved there.
     pub fn client_came(&self, id: u64, shard: ShardId, conn: u32) {
-        let place = Place {
+        let mut clients = self.clients();
+        let place = clients.places.entry(id).or_insert(Place {
             shard,
-            conn,
+            conn: None,
             is_needed: false,
-            is_away: false,
-        };
-        self.clients().places.insert(id, place);
+        });
+        assert!(
+            place.shard == shard && place.conn.is_none(),
+            "it was to come"
+        );
+        place.conn = Some(conn);
     }
 
     /// A client has gone.
@@ -214,23 +217,23 @@ impl Node {
 
     /// A client is about to move to another shard, where it will come; false, and it is still here, if
     /// somebody has asked where it is, or is going through all connections.
-    pub fn client_leaves(&self, id: u64) -> bool {
+    pub fn client_leaves(&self, id: u64, to: ShardId) -> bool {
         let mut clients = self.clients();
         let surveyed = clients.surveys > 0;
         let place = clients.places.get_mut(&id);
         let Some(place) = place.filter(|place| !surveyed && !place.is_needed) else {
             return false;
         };
-        place.is_away = true;
+        assert!(place.conn.is_some(), "it is here");
+        (place.shard, place.conn) = (to, None);
         true
     }
 
-    /// The shard of a client, and the connection's number there, where it stays from now on; None if
-    /// there is no such client, or it is between two shards.
-    pub fn find_client(&self, id: u64) -> Option<(ShardId, u32)> {
+    /// The shard of a client, where it stays from now on, and the connection's number there; it has none
+    /// before it has come there from another shard. None if there is no such client.
+    pub fn find_client(&self, id: u64) -> Option<(ShardId, Option<u32>)> {
         let mut clients = self.clients();
-        let place = clients.places.get_mut(&id);
-        let place = place.filter(|place| !place.is_away)?;
+        let place = clients.places.get_mut(&id)?;
         place.is_needed = true;
         Some((place.shard, place.conn))
     }

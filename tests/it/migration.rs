@@ -3,10 +3,12 @@
 use crate::Ctx;
 use ringdove_rig::{Conn, Rng, Server, Value, encode, eventually};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 crate::cases!(run:
     a_connection_is_what_it_was,
     whoever_is_more_than_plain_stays,
+    whoever_is_named_to_hear_hears_wherever_it_is,
     connections_and_slots_move_under_load,
 );
 
@@ -138,6 +140,60 @@ fn whoever_is_more_than_plain_stays(ctx: &Ctx) {
         }
     }
     assert_eq!(moved(&mut control), 0);
+}
+
+/// Connections are named as the ones that hear for others (CLIENT TRACKING REDIRECT) just when they
+/// move: each is found, and hears of the change, before it moves, after it, or in between.
+fn whoever_is_named_to_hear_hears_wherever_it_is(ctx: &Ctx) {
+    const TARGETS: usize = 300;
+    if ctx.is_redis() || ctx.shards == 1 {
+        return;
+    }
+    let server = ctx.start_with(ON);
+    let (mut control, mut writer) = (server.connect(), server.connect());
+    let mut rng = Rng::new(21);
+    let keys: Vec<String> = (0..ctx.shards).map(|at| key_of(&mut control, at)).collect();
+    for round in 0..TARGETS {
+        let (mut target, mut tracker) = (server.connect_resp3(), server.connect());
+        let id = target.run("CLIENT ID").int();
+        let there = (shard_of(&mut target) + 1 + round % (ctx.shards - 1)) % ctx.shards;
+        // Two windows and some more: it moves before all of them are answered, or soon after.
+        let many = 2100 + rng.below(200);
+        let gets = encode(&["GET", &keys[there]]).repeat(many);
+        let cut = rng.below(gets.len());
+        target.send_bytes(&gets[..cut]);
+        target.send_bytes(&gets[cut..]);
+        std::thread::sleep(Duration::from_micros(rng.below(8000) as u64));
+        let named = tracker.run(&format!("CLIENT TRACKING ON REDIRECT {id}"));
+        assert_eq!(named, Value::ok(), "{round}");
+        for change in 0..3 {
+            let key = format!("{}:{round}", keys[rng.below(ctx.shards)]);
+            tracker.run(&format!("GET {key}"));
+            writer.run_ok(&format!("SET {key} {change}"));
+            if change == 0 {
+                let mut pushed = None;
+                let mut replies = 0;
+                while replies < many || pushed.is_none() {
+                    match target.receive() {
+                        Value::Push(push) => pushed = Some(Value::Push(push)),
+                        reply => {
+                            assert!(!reply.is_error(), "{reply:?}");
+                            replies += 1;
+                        }
+                    }
+                }
+                assert_eq!(
+                    pushed.expect("it was told").items()[1].items()[0].text(),
+                    key
+                );
+                continue;
+            }
+            let told = target.receive();
+            assert_eq!(told.items()[1].items()[0].text(), key, "{told:?}");
+        }
+        assert_eq!(tracker.run("CLIENT GETREDIR"), Value::Int(id));
+    }
+    assert!(moved(&mut control) > 0);
 }
 
 /// Connections of whose keys most live together count in pipelines that are cut anywhere, while the
