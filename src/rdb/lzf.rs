@@ -16,7 +16,13 @@ const COPY_MAX: usize = 264;
 const COPY_MIN: usize = 3;
 /// How far back a copy reaches.
 const OFFSET_MAX: usize = 1 << 13;
-const HASH_BITS: u32 = 14;
+/// Places in the table of a string that is not short, and in that of a short one, which stays in the
+/// first-level cache: most strings are short, and most of those cannot be compressed.
+const PLACES: usize = 1 << 14;
+const PLACES_OF_SHORT: usize = 1 << 10;
+const SHORT_MAX: usize = 512;
+/// Where nothing is found the steps grow by a byte with so many in vain, as LZ4's do.
+const VAIN_BITS: u32 = 5;
 /// No byte of compressed input gives more: three bytes copy 264.
 const EXPANSION_MAX: u64 = 88;
 
@@ -76,7 +82,8 @@ fn copy(out: &mut Vec<u8>, back: usize, count: usize) {
 /// so that nothing has to be cleared.
 #[derive(Debug)]
 pub struct Compressor {
-    seen: Box<[u32]>,
+    seen: Box<[u32; PLACES]>,
+    seen_in_short: Box<[u32; PLACES_OF_SHORT]>,
     /// The position of the next string's first byte; what is below is another string's.
     base: u32,
 }
@@ -84,20 +91,18 @@ pub struct Compressor {
 impl Default for Compressor {
     fn default() -> Self {
         Self {
-            seen: vec![0; 1 << HASH_BITS].into_boxed_slice(),
+            seen: Box::new([0; PLACES]),
+            seen_in_short: Box::new([0; PLACES_OF_SHORT]),
             base: 1,
         }
     }
 }
 
+/// The three bytes at `at`, of at least four.
 #[inline]
-fn three(bytes: &[u8]) -> u32 {
-    u32::from_le_bytes([bytes[0], bytes[1], bytes[2], 0])
-}
-
-#[inline]
-fn slot(three: u32) -> usize {
-    (three.wrapping_mul(0x9e37_79b1) >> (32 - HASH_BITS)) as usize
+fn three(input: &[u8], at: usize) -> Option<u32> {
+    let four = input.get(at..)?.first_chunk::<4>()?;
+    Some(u32::from_le_bytes(*four) & 0x00FF_FFFF)
 }
 
 impl Compressor {
@@ -111,41 +116,61 @@ impl Compressor {
             *self = Self::default();
             return self.compress(input, most, out);
         };
-        let start = out.len();
-        let (mut at, mut run) = (0, 0);
-        while at + COPY_MIN < input.len() {
-            let wanted = three(&input[at..]);
-            let seen = &mut self.seen[slot(wanted)];
-            let earlier = seen.checked_sub(self.base).map(|at| at as usize);
-            *seen = self.base + at as u32;
-            let found =
-                earlier.filter(|from| at - from <= OFFSET_MAX && three(&input[*from..]) == wanted);
-            let Some(from) = found else {
-                at += 1;
-                continue;
-            };
-            let same = input[from..]
-                .iter()
-                .zip(&input[at..])
-                .take(COPY_MAX)
-                .take_while(|(a, b)| a == b)
-                .count();
-            put_run(&input[run..at], out);
-            put_copy(at - from, same, out);
-            at += same;
-            run = at;
-            if out.len() - start > most {
-                break;
-            }
+        let base = std::mem::replace(&mut self.base, next);
+        if input.len() <= SHORT_MAX {
+            compress(&mut self.seen_in_short, base, input, most, out)
+        } else {
+            compress(&mut self.seen, base, input, most, out)
         }
-        self.base = next;
-        put_run(&input[run..], out);
-        let fits = out.len() - start <= most;
-        if !fits {
-            out.truncate(start);
-        }
-        fits
     }
+}
+
+/// The same with a table of this size, in which what is below `base` is of other strings.
+fn compress<const PLACES: usize>(
+    seen: &mut [u32; PLACES],
+    base: u32,
+    input: &[u8],
+    most: usize,
+    out: &mut Vec<u8>,
+) -> bool {
+    let place = |three: u32| {
+        let bits = PLACES.trailing_zeros();
+        (three.wrapping_mul(0x9e37_79b1) >> (32 - bits)) as usize & (PLACES - 1)
+    };
+    let start = out.len();
+    // Where it stands, where the bytes begin that are in no copy, and how often nothing was found.
+    let (mut at, mut run, mut vain) = (0, 0, 0);
+    while let Some(wanted) = three(input, at) {
+        let earlier = std::mem::replace(&mut seen[place(wanted)], base + at as u32);
+        // Another string's comes out far behind.
+        let from = earlier.wrapping_sub(base) as usize;
+        if from >= at || at - from > OFFSET_MAX || three(input, from) != Some(wanted) {
+            at += 1 + (vain >> VAIN_BITS);
+            vain += 1;
+            continue;
+        }
+        let same = input[from..]
+            .iter()
+            .zip(&input[at..])
+            .take(COPY_MAX)
+            .take_while(|(a, b)| a == b)
+            .count();
+        put_run(&input[run..at], out);
+        put_copy(at - from, same, out);
+        at += same;
+        (run, vain) = (at, 0);
+        if out.len() - start > most {
+            break;
+        }
+    }
+    let rest = &input[run..];
+    let fits = out.len() - start + rest.len() + rest.len().div_ceil(RUN_MAX) <= most;
+    if fits {
+        put_run(rest, out);
+    } else {
+        out.truncate(start);
+    }
+    fits
 }
 
 fn put_run(run: &[u8], out: &mut Vec<u8>) {

@@ -105,7 +105,9 @@ pub struct Reader {
     needed: usize,
     /// Bytes before the buffer.
     before: u64,
+    /// The checksum of these bytes, and of so many of the buffer: it is taken of many items at once.
     crc: u64,
+    summed: usize,
     /// The key of the last entry.
     key: Vec<u8>,
     /// A string that does not stand in the buffer as it is.
@@ -150,6 +152,7 @@ impl Reader {
             needed: 0,
             before: 0,
             crc: 0,
+            summed: 0,
             key: Vec::new(),
             room: Vec::new(),
         }
@@ -157,10 +160,19 @@ impl Reader {
 
     /// The next bytes of the file.
     pub fn feed(&mut self, bytes: &[u8]) {
+        self.sum_up();
         self.before += self.used as u64;
         self.buffer.drain(..self.used);
-        self.used = 0;
+        (self.used, self.summed) = (0, 0);
         self.buffer.extend_from_slice(bytes);
+    }
+
+    /// Takes the checksum of what was used, up to where the stored one stands.
+    fn sum_up(&mut self) {
+        if self.verifies && !matches!(self.state, State::Checksum | State::Done) {
+            self.crc = crc64(self.crc, &self.buffer[self.summed..self.used]);
+            self.summed = self.used;
+        }
     }
 
     /// Bytes of the file that were used.
@@ -210,9 +222,6 @@ impl Reader {
             let mut input = Input::new(&buffer[self.used..]);
             let seen = self.look(&mut input);
             let used = input.at();
-            if self.verifies && !matches!(self.state, State::Checksum) {
-                self.crc = crc64(self.crc, &buffer[self.used..self.used + used]);
-            }
             self.buffer = buffer;
             let start = self.used;
             self.used += used;
@@ -235,6 +244,7 @@ impl Reader {
                     return Ok(Some(self.entry(about, Value::Built(value))));
                 }
                 Ok(Seen::End) if self.version >= VERSION_WITH_CHECKSUM => {
+                    self.sum_up();
                     self.state = State::Checksum;
                 }
                 Ok(Seen::End) => {
