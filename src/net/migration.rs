@@ -36,7 +36,7 @@
 //! was between two shards when it began may come to the other only after that has answered, so the shard
 //! that it has left answers for it, too: it keeps a [`Trace`] until it hears that the connection has
 //! arrived, and for as long as a survey lasts that may have begun before. Who is found twice counts once,
-//! by its id. To be killed, it is sent word on the lane that it has gone by.
+//! by its id, as it is where it is. To be killed, it is sent word on the lane that it has gone by.
 
 use super::engine::Engine;
 use super::errand::Errand;

@@ -44,7 +44,7 @@ pub(super) fn list(ctx: &mut HomeCtx<'_>) -> Outcome {
 }
 
 /// The lines of a shard's connections, those on their way to another one included, each behind its
-/// client's id and its length.
+/// client's id, a byte that says whether it has left, and its length.
 pub(super) fn list_part(ctx: &mut PartCtx<'_>) -> Outcome {
     let shard = &ctx.engine.shard;
     let filter = Filter::parse(&ctx.args[2..], Use::List, shard.keyspace.databases())?;
@@ -55,8 +55,9 @@ pub(super) fn list_part(ctx: &mut PartCtx<'_>) -> Outcome {
         row,
     };
     let mut line = Vec::new();
-    let here = ctx.engine.sessions().map(|(_, session)| session);
-    for session in here.chain(ctx.engine.departed()) {
+    let here = ctx.engine.sessions().map(|(_, session)| (session, false));
+    let departed = ctx.engine.departed().map(|session| (session, true));
+    for (session, has_left) in here.chain(departed) {
         if !session.is_alive() || !filter.matches(session, ctx.caller.client, now_ms) {
             continue;
         }
@@ -66,28 +67,30 @@ pub(super) fn list_part(ctx: &mut PartCtx<'_>) -> Outcome {
         put_shard(&mut line, shard);
         let out = &mut ctx.out.buf;
         out.extend_from_slice(&session.id.to_le_bytes());
+        out.push(u8::from(has_left));
         out.extend_from_slice(&(line.len() as u32).to_le_bytes());
         out.extend_from_slice(&line);
     }
     Ok(())
 }
 
-/// All lines, one for each client, by their ids.
+/// All lines, one for each client, by their ids: of two the one from where it is.
 pub(super) fn list_merge(ctx: &mut MergeCtx<'_>) -> Outcome {
     ctx.engine.shard.node.end_survey();
-    let mut lines: Vec<(u64, &[u8])> = Vec::new();
+    let mut lines: Vec<(u64, u8, &[u8])> = Vec::new();
     for part in ctx.parts.iter() {
         let mut rest = &part.buf[..];
         while let Some((id, after)) = rest.split_first_chunk::<8>() {
+            let ([has_left], after) = after.split_first_chunk::<1>().expect("a byte");
             let (length, after) = after.split_first_chunk::<4>().expect("a length");
             let (line, after) = after.split_at(u32::from_le_bytes(*length) as usize);
-            lines.push((u64::from_le_bytes(*id), line));
+            lines.push((u64::from_le_bytes(*id), *has_left, line));
             rest = after;
         }
     }
-    lines.sort_by_key(|(id, _)| *id);
-    lines.dedup_by_key(|(id, _)| *id);
-    let text: Vec<u8> = lines.iter().flat_map(|(_, line)| *line).copied().collect();
+    lines.sort_by_key(|(id, has_left, _)| (*id, *has_left));
+    lines.dedup_by_key(|(id, ..)| *id);
+    let text: Vec<u8> = lines.iter().flat_map(|(.., line)| *line).copied().collect();
     ctx.reply.verbatim("txt", &text);
     Ok(())
 }
