@@ -398,7 +398,7 @@ impl Server {
         }
         // What could not be kept when slots had moved may be now.
         if let Some(placement) = self.node.placement.get()
-            && let Err(why) = placement.write(&self.node.config())
+            && let Err(why) = placement.write_at_end(&self.node.config())
         {
             log::warning(format_args!("Where the slots are was not kept: {why}"));
         }

@@ -29,7 +29,7 @@ use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use super::config::{Config, as_path, reason};
 use super::log;
@@ -142,20 +142,17 @@ impl Placement {
     /// Writes where slots have moved to, if the next start would not find it. The error names the file and
     /// the reason.
     pub fn write(&self, config: &Config) -> Result<(), String> {
-        let mut state = self.state();
-        let path = path(config);
-        if state.is_kept(&path) {
-            return Ok(());
+        self.state().write(path(config))
+    }
+
+    /// The same when the server ends; where a write is still under way on a disk that does not answer,
+    /// nobody waits for it.
+    pub fn write_at_end(&self, config: &Config) -> Result<(), String> {
+        match self.state.try_lock() {
+            Ok(mut state) => state.write(path(config)),
+            Err(TryLockError::Poisoned(state)) => state.into_inner().write(path(config)),
+            Err(TryLockError::WouldBlock) => Err("it is still being written".into()),
         }
-        let Some(owners) = state.wanted.clone() else {
-            return Ok(());
-        };
-        // A write that fails may have replaced the file all the same.
-        state.kept = None;
-        let written = replace_file(&path, &beside(&path), owners.encode().as_bytes());
-        written.map_err(|error| described(&path, &error))?;
-        state.kept = Some((path, owners));
-        Ok(())
     }
 
     /// The same, on a thread of its own, which calls `wake` when it is done.
@@ -169,9 +166,6 @@ impl Placement {
         let started = thread.spawn(move || {
             let placement = node.placement.get();
             let written = placement.map_or(Ok(()), |p| p.write(&node.config()));
-            if let Err(why) = &written {
-                log::warning(format_args!("Where the slots are was not kept: {why}"));
-            }
             // Nobody listens where the server has ended meanwhile.
             let _ = told.send(written);
             wake();
@@ -190,6 +184,21 @@ impl State {
             (Some(wanted), Some((at, kept))) => at == path && kept == wanted,
             (Some(_), None) => false,
         }
+    }
+
+    fn write(&mut self, path: PathBuf) -> Result<(), String> {
+        if self.is_kept(&path) {
+            return Ok(());
+        }
+        let Some(owners) = self.wanted.clone() else {
+            return Ok(());
+        };
+        // A write that fails may have replaced the file all the same.
+        self.kept = None;
+        let written = replace_file(&path, &beside(&path), owners.encode().as_bytes());
+        written.map_err(|error| described(&path, &error))?;
+        self.kept = Some((path, owners));
+        Ok(())
     }
 }
 

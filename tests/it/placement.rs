@@ -2,11 +2,12 @@
 //! that does not find it says why, and serves the same dataset.
 use crate::Ctx;
 use crate::slots::slot_of;
-use ringdove_rig::{Conn, Options, Scratch, Server, Value, free_ports};
+use ringdove_rig::{Conn, Options, Scratch, Server, Value, eventually, free_ports};
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
+use std::process::Command;
 
 const SIGTERM: i32 = 15;
 const FILE: &str = "ringdove.slots";
@@ -19,6 +20,7 @@ crate::cases!(run:
     what_cannot_be_written_is_said,
     snapshots_are_loaded_to_where_slots_are,
     the_file_is_in_dir,
+    a_disk_that_hangs_holds_up_nobody_else,
 );
 
 /// A server in a folder that outlives it.
@@ -416,4 +418,32 @@ fn the_file_is_in_dir(ctx: &Ctx) {
         let (status, _) = options.run_to_end(free_ports(1));
         assert!(!status.success(), "{wrong:?}");
     }
+}
+
+fn a_disk_that_hangs_holds_up_nobody_else(ctx: &Ctx) {
+    if ctx.is_redis() || ctx.shards == 1 {
+        return;
+    }
+    let folder = Scratch::new();
+    let mut server = start(ctx, &folder, "--shutdown-timeout 1");
+    let (mut conn, mut other) = (server.connect(), server.connect());
+    // Opening it waits for somebody who reads.
+    let new = folder.path().join(format!("{FILE}.new"));
+    let made = Command::new("mkfifo").arg(&new).status();
+    assert!(made.expect("mkfifo").success());
+    conn.send(&["RINGDOVE", "SLOTS", "MOVE", "0-2000", "TO", "2"]);
+    eventually("all of them have", 20, || {
+        (map(&mut other)[0] == [0, 2000, 2]).then_some(())
+    });
+    let reply = other.run("RINGDOVE SLOTS MOVE 9 TO 1");
+    assert_eq!(reply.text(), "ERR slots are being moved already");
+    fill(&mut other);
+    check(&mut other);
+    assert!(other.run("BGSAVE").text().contains("Slots are being moved"));
+    server.signal(SIGTERM);
+    assert!(server.await_end().success(), "{}", server.log());
+    let said = server.log();
+    assert!(said.contains("it is still being written"), "{said}");
+    let server = start(ctx, &folder, "");
+    assert_eq!(map(&mut server.connect()).len(), ctx.shards);
 }

@@ -7,6 +7,7 @@ use super::Request;
 use crate::keyspace::cursor_slot;
 use crate::net::engine::Engine;
 use crate::resp::encode::Reply;
+use crate::server::log;
 use crate::server::placement::Placement;
 
 impl Engine {
@@ -54,6 +55,7 @@ impl Engine {
             ));
         }
         if let Err(why) = kept {
+            log::warning(format_args!("Where the slots are was not kept: {why}"));
             errors.push(format!(
                 "the slots have moved, but a restart would not find them there: {why}"
             ));
