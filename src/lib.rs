@@ -82,7 +82,8 @@
 //!
 //! With `core-direct` each shard also listens on a port of its own, as a node of a Redis Cluster
 //! ([`shard::cores`], [`net::cores`]): a cluster client then asks the owner itself. Slots move from
-//! shard to shard between two moments at which nothing is under way ([`net::slots`]).
+//! shard to shard between two moments at which nothing is under way ([`net::slots`]), and the next start
+//! finds them where they are ([`server::placement`]).
 //!
 //! # Snapshots
 //!
