@@ -59,7 +59,12 @@ impl Directory {
         for entry in fs::read_dir(path).map_err(Error::io("read", path))? {
             let entry = entry.map_err(Error::io("read", path))?.path();
             if entry.extension().is_some_and(|extension| extension == NEW) {
-                fs::remove_file(&entry).map_err(Error::io("remove", &entry))?;
+                // Where logs were closed just now a segment may still be being prepared for them, and be
+                // done at this very moment.
+                match fs::remove_file(&entry) {
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    removed => removed.map_err(Error::io("remove", &entry))?,
+                }
             }
         }
         let manifest = read_manifest(&path.join(MANIFEST))?;
@@ -371,21 +376,30 @@ pub fn prepare(
 ) -> Result<Segment, Error> {
     let name = segment_name(identity, segment);
     let bytes = u64::from(blocks) * BLOCK_BYTES as u64;
-    let made = match find_spare(path, bytes).map_err(Error::io("read", path))? {
-        Some(spare) => spare,
-        None => {
-            let new = path.join(format!("{name}.{NEW}"));
-            if let Err(source) = fill(&new, bytes) {
-                let _ = fs::remove_file(&new); // it is removed at the next start otherwise
-                return Err(Error::io("prepare", &new)(source));
+    let at = path.join(&name);
+    while let Some(spare) = find_spare(path, bytes).map_err(Error::io("read", path))? {
+        match fs::rename(&spare, &at) {
+            // It has been taken, for logs that were closed just now.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            renamed => {
+                renamed.map_err(Error::io("rename", &spare))?;
+                return opened(path, &at);
             }
-            new
         }
-    };
-    let at = path.join(name);
-    fs::rename(&made, &at).map_err(Error::io("rename", &made))?;
+    }
+    let new = path.join(format!("{name}.{NEW}"));
+    if let Err(source) = fill(&new, bytes) {
+        let _ = fs::remove_file(&new); // it is removed at the next start otherwise
+        return Err(Error::io("prepare", &new)(source));
+    }
+    fs::rename(&new, &at).map_err(Error::io("rename", &new))?;
+    opened(path, &at)
+}
+
+/// A segment whose file has got its name.
+fn opened(path: &Path, at: &Path) -> Result<Segment, Error> {
     sync_directory(path)?;
-    open_direct(&at).map_err(Error::io("open", &at))
+    open_direct(at).map_err(Error::io("open", at))
 }
 
 /// A spare file of so many bytes.
@@ -396,8 +410,14 @@ fn find_spare(path: &Path, bytes: u64) -> io::Result<Option<PathBuf>> {
         let is_spare = spare
             .extension()
             .is_some_and(|extension| extension == SPARE);
-        if is_spare && entry.metadata()?.len() == bytes {
-            return Ok(Some(spare));
+        if !is_spare {
+            continue;
+        }
+        match entry.metadata() {
+            Ok(metadata) if metadata.len() == bytes => return Ok(Some(spare)),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {} // it has just been taken
+            Err(error) => return Err(error),
         }
     }
     Ok(None)

@@ -39,6 +39,15 @@ type Told = Vec<(String, u64, Instant)>;
 /// The highest value that it sent, by key.
 type Sent = HashMap<String, u64>;
 
+/// Stops the clients when it goes.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 impl Load {
     pub fn new() -> Self {
         Self {
@@ -64,6 +73,8 @@ impl Load {
         let mut results = Vec::new();
         std::thread::scope(|scope| {
             let stopped = &stopped;
+            // Where `over` panics the clients stop, too: else the test would hang.
+            let _stop = Stop(stopped);
             let mut clients = Vec::new();
             for number in 0..WRITERS + TELLERS {
                 let conn = server.connect();
