@@ -15,6 +15,10 @@ in turn, so that whatever else the machine does hits all alike; then the median 
 hop costs (remote less local) and how direct compares with local. Server CPU per request does not
 depend on this program's own speed, unlike the throughput of one thread of Python, which is the
 client's; for that, see benches/compare.
+
+That one thread leaves the shards asleep between two batches, so that a hop wakes two of them. The last
+lines are of shards that are kept busy, at pipeline 16: by one redis-benchmark for each shard, with 25
+connections on its own port, which asks for keys of that shard (local) or of the other one (remote).
 """
 
 import os
@@ -39,6 +43,7 @@ def slot(key):
     return crc % 16384
 
 
+TAGS = [next(t for t in (b"t%d" % i for i in range(1000)) if slot(t) * 2 // 16384 == shard) for shard in (0, 1)]
 OWN = [[k for k in KEYS if slot(k) * 2 // 16384 == shard] for shard in (0, 1)]
 
 
@@ -143,6 +148,20 @@ def measure(server, mode, depth, seconds):
     return cpu / requests * 1e6, requests / took, loops / requests
 
 
+def measure_busy(server, mode, requests):
+    cpu, began = server.cpu(), time.monotonic()
+    clients = []
+    for shard in (0, 1):
+        tag = TAGS[1 - shard if mode == "remote" else shard].decode()
+        command = f"redis-benchmark -p {server.base + shard} -c 25 -P 16 -n {requests} -r 4000 -q"
+        command = command.split() + ["get", "{%s}:__rand_int__" % tag]
+        clients.append(subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+    if any([client.wait() for client in clients]):
+        raise SystemExit("redis-benchmark has failed")
+    cpu, took = server.cpu() - cpu, time.monotonic() - began
+    return cpu / requests / 2 * 1e6, 2 * requests / took
+
+
 def main():
     binary = sys.argv[1]
     seconds = float(sys.argv[2]) if len(sys.argv) > 2 else 2
@@ -165,6 +184,17 @@ def main():
                           f"({cpu[0]:.3f} to {cpu[-1]:.3f}), {loops:.3f} turns, {rate:.0f} requests a second")
                 hop, ratio = middle["remote"] - middle["local"], middle["direct"] / middle["local"]
                 print(f"pipeline {depth:2} hop    {hop:.3f} us CPU; direct is {ratio:.3f} of local", flush=True)
+            seen = {"local": [], "remote": []}
+            for _ in range(rounds):
+                for mode, results in seen.items():
+                    results.append(measure_busy(server, mode, int(seconds * 500_000)))
+            for mode, results in seen.items():
+                cpu = sorted(c for c, _ in results)
+                middle[mode] = statistics.median(cpu)
+                rate = statistics.median(r for _, r in results)
+                print(f"busy        {mode:6} {middle[mode]:.3f} us CPU a request "
+                      f"({cpu[0]:.3f} to {cpu[-1]:.3f}), {rate:.0f} requests a second")
+            print(f"busy        hop    {middle['remote'] - middle['local']:.3f} us CPU", flush=True)
         finally:
             server.process.kill()
             server.process.wait()
