@@ -163,6 +163,7 @@ fn whoever_is_named_to_hear_hears_wherever_it_is(ctx: &Ctx) {
         let cut = rng.below(gets.len());
         target.send_bytes(&gets[..cut]);
         target.send_bytes(&gets[cut..]);
+        // Nothing is waited for: the target is to be named at any moment of its move.
         std::thread::sleep(Duration::from_micros(rng.below(8000) as u64));
         let named = tracker.run(&format!("CLIENT TRACKING ON REDIRECT {id}"));
         assert_eq!(named, Value::ok(), "{round}");

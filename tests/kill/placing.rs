@@ -136,6 +136,7 @@ fn an_acknowledged_move_survives_without_a_log() {
             eventually("slots have moved", 30, || {
                 (moved.load(Ordering::Relaxed) > 2).then_some(())
             });
+            // Nothing is waited for: the kill is to come at another moment of a move each time.
             std::thread::sleep(Duration::from_micros(3700 * (round % 5)));
             server.signal(9);
             known = Some(mover.join().expect("it only stops"));
