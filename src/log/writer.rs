@@ -65,6 +65,9 @@ pub struct Flush {
     pub blocks: Vec<Block>,
     /// Segments to sync when all is written.
     pub syncs: SmallVec<[u64; 2]>,
+    /// Whether its own blocks are all that `syncs` has to make durable: no write before it waits for
+    /// a sync. What writes and syncs at once does as well then.
+    pub syncs_itself_only: bool,
     /// When it began, for who wants to know how long it takes: Unix time in microseconds.
     pub began_us: u64,
     number: u64,
@@ -330,6 +333,7 @@ impl Writer {
             extents: SmallVec::new(),
             blocks: Vec::new(),
             syncs: std::mem::take(&mut self.unsynced),
+            syncs_itself_only: false,
             began_us: 0,
             number: self.begins(how, self.begun),
         })
@@ -423,6 +427,7 @@ impl Writer {
             extents.push((0, count..count + 1));
             blocks.push(Block::header(self.identity, self.segment, header));
         }
+        let syncs_itself_only = self.unsynced.is_empty() && how == How::Sync;
         if self.unsynced.last() != Some(&self.segment) {
             self.unsynced.push(self.segment);
         }
@@ -436,6 +441,7 @@ impl Writer {
             extents,
             blocks,
             syncs,
+            syncs_itself_only,
             began_us: 0,
             number: self.begins(how, end),
         }

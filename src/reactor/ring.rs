@@ -319,11 +319,14 @@ impl Ring {
         chained: bool,
         user_data: u64,
     ) {
-        let bytes = (blocks.len() * BLOCK_BYTES) as u32;
-        let entry = opcode::Write::new(Fd(file), blocks.as_ptr().cast(), bytes)
-            .offset(offset)
-            .build();
+        let entry = write(file, blocks, offset).build();
         self.push(entry.flags(link(chained)).user_data(user_data));
+    }
+
+    /// The same for blocks that are durable when the operation completes.
+    pub fn write_durably(&mut self, file: RawFd, blocks: &[Block], offset: u64, user_data: u64) {
+        let entry = write(file, blocks, offset).rw_flags(libc::RWF_DSYNC);
+        self.push(entry.build().user_data(user_data));
     }
 
     /// Makes what has been written to a file durable; `chained` as above.
@@ -415,6 +418,11 @@ impl Ring {
         }
         quiet
     }
+}
+
+fn write(file: RawFd, blocks: &[Block], offset: u64) -> opcode::Write {
+    let bytes = (blocks.len() * BLOCK_BYTES) as u32;
+    opcode::Write::new(Fd(file), blocks.as_ptr().cast(), bytes).offset(offset)
 }
 
 fn link(chained: bool) -> squeue::Flags {
