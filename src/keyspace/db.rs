@@ -19,7 +19,7 @@ use super::lazy::Lazy;
 use super::segment::{self, NEVER};
 use super::slot::{SLOT_BITS, SLOTS, Slot};
 use super::table::{GROUP_BITS, Gone, Place, Span, Table};
-use super::tap::{Keeper, Tap};
+use super::tap::{Keeper, Places, Tap};
 use super::value::{Kind, NewValue, Object, Value};
 use crate::types::packed::Block;
 use std::cell::{Cell, RefCell};
@@ -654,6 +654,14 @@ impl Db {
         assert!(!self.is_tapped(), "one tap at a time");
         if !self.is_empty() {
             self.tap = Some(Box::new(Tap::new(number, keeper)));
+        }
+    }
+
+    /// Lends the tap an empty set with room ([`touched_places`](super::touched_places)) for what it has
+    /// to remember.
+    pub fn lend_places(&mut self, places: Places) {
+        if let Some(tap) = &mut self.tap {
+            tap.remember_in(places);
         }
     }
 

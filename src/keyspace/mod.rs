@@ -37,7 +37,7 @@ pub use node::prefetch;
 pub use slot::{SLOT_BITS, SLOTS, Slot, crc16, hash_tag};
 pub use supply::{Supplier, Supply, supply};
 pub use table::{Gone, Place};
-pub use tap::Keeper;
+pub use tap::{Keeper, Places, touched_places};
 pub use value::{Decimal, INLINE_BYTES_MAX, Kind, LargeString, NewValue, Object, Value, parse_int};
 
 #[cfg(test)]

@@ -17,7 +17,7 @@
 //! for so long.
 
 use super::entry::EntryRef;
-use rustc_hash::FxHashSet;
+use rustc_hash::{FxBuildHasher, FxHashSet};
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::fmt::Debug;
@@ -42,6 +42,17 @@ pub trait Keeper: Debug {
     }
 }
 
+/// Places that the walk has to pass over.
+pub type Places = FxHashSet<u64>;
+
+/// A set with room for so many places, all of its memory touched.
+pub fn touched_places(count: usize) -> Places {
+    let mut places = Places::with_capacity_and_hasher(count, FxBuildHasher);
+    places.extend(0..count as u64);
+    places.clear();
+    places
+}
+
 /// How many remembered places are looked through at most before the next time.
 const FORGET_MIN: usize = 1024;
 
@@ -53,7 +64,7 @@ pub(super) struct Tap {
     /// The walk's cursor: what is before it was told.
     pub(super) reached: u64,
     /// Places from there on that were told.
-    told: FxHashSet<u64>,
+    told: Places,
     forget_at: usize,
     /// Long entries at places that were told otherwise, with their places; part of the first one may be
     /// told. No more than the walk finds in one slice and somebody waits for: it stands still as long as
@@ -67,7 +78,7 @@ impl Tap {
             db,
             keeper,
             reached: 0,
-            told: FxHashSet::default(),
+            told: Places::default(),
             forget_at: FORGET_MIN,
             long: VecDeque::new(),
         }
@@ -93,6 +104,12 @@ impl Tap {
     /// A place was told.
     pub(super) fn note(&mut self, place: u64) {
         self.told.insert(place);
+    }
+
+    /// Goes on remembering places in this empty set, which has room.
+    pub(super) fn remember_in(&mut self, mut places: Places) {
+        places.extend(self.told.drain());
+        self.told = places;
     }
 
     /// The walk has come to a place.

@@ -4,9 +4,25 @@
     reason = "sched_setattr is a system call that std does not wrap"
 )]
 
-/// The weakest weight among ordinary threads: a seventieth of a shard's. Not SCHED_IDLE, under which
-/// a thread may not run for seconds while it holds the process's memory map.
-const NICE: i32 = 19;
+/// How much of a core that a shard wants all of a thread may have.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Share {
+    /// A tenth: nobody waits for the thread just now, but it has to get on.
+    Tenth,
+    /// A seventieth, the least that there is among ordinary threads. Not SCHED_IDLE, under which a
+    /// thread may not run for seconds while it holds the process's memory map.
+    Least,
+}
+
+impl Share {
+    fn nice(self) -> i32 {
+        match self {
+            Self::Tenth => 10,
+            Self::Least => 19,
+        }
+    }
+}
+
 /// Nanoseconds for which the thread may keep a core from a shard that wants it: the shortest slice
 /// that Linux has (6.12 and newer; older kernels go by the weight alone).
 const SLICE_NS: u64 = 100_000;
@@ -30,12 +46,12 @@ const _: () = assert!(size_of::<Attributes>() == 48);
 
 /// The calling thread gives way to all others, and for short pieces of time only takes a core from
 /// them. Whether the kernel lets it.
-pub fn give_way() -> bool {
+pub fn give_way(share: Share) -> bool {
     let attributes = Attributes {
         size: size_of::<Attributes>() as u32,
         policy: BATCH,
         flags: 0,
-        nice: NICE,
+        nice: share.nice(),
         priority: 0,
         runtime_ns: SLICE_NS,
         deadline_ns: 0,
@@ -52,13 +68,15 @@ mod tests {
 
     #[test]
     fn a_thread_gives_way() {
-        let thread = std::thread::spawn(|| {
-            assert!(give_way());
-            std::fs::read_to_string("/proc/thread-self/stat").expect("Linux")
-        });
-        let stat = thread.join().expect("it asserts what it must");
-        let after_name = stat.rsplit(')').next().expect("the name ends");
-        let nice = after_name.split_whitespace().nth(16);
-        assert_eq!(nice, Some("19"), "{stat}");
+        for (share, wanted) in [(Share::Tenth, "10"), (Share::Least, "19")] {
+            let thread = std::thread::spawn(move || {
+                assert!(give_way(share));
+                std::fs::read_to_string("/proc/thread-self/stat").expect("Linux")
+            });
+            let stat = thread.join().expect("it asserts what it must");
+            let after_name = stat.rsplit(')').next().expect("the name ends");
+            let nice = after_name.split_whitespace().nth(16);
+            assert_eq!(nice, Some(wanted), "{stat}");
+        }
     }
 }

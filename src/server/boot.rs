@@ -312,7 +312,7 @@ impl Seat {
         let supplied = thread::Builder::new()
             .name(format!("memory-{}", self.id.0))
             .spawn(|| {
-                background::give_way();
+                background::give_way(background::Share::Least);
                 supplier.run();
             });
         if let Some(id) = self.core {

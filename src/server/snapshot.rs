@@ -20,7 +20,8 @@ use std::time::{Duration, Instant};
 use super::config::{Config, as_path};
 use super::snapshot_file::Output;
 use super::transfer::Transfer;
-use super::{boot, log};
+use super::{background, boot, log};
+use crate::keyspace::{Places, touched_places};
 use crate::mesh::ShardId;
 use crate::rdb::crc64::crc64;
 use crate::rdb::encode::{put_aux, put_length, put_signature};
@@ -31,6 +32,12 @@ use crate::storage;
 
 /// Buffers that the shards may have on their way to the writing thread, all together.
 const BUFFERS_MAX: usize = 32;
+/// Buffers for each shard: what it fills while the disk is busy with others.
+const BUFFERS_OF_A_SHARD: usize = 6;
+/// Places that a shard may remember, changed ahead of its walk, before it needs more memory.
+const PLACES: usize = 56 * 1024;
+/// Bytes that fit into a buffer.
+pub const BUFFER_BYTES: usize = 256 * 1024;
 /// How often the writing thread looks whether it was cancelled.
 const LOOK: Duration = Duration::from_millis(50);
 /// Shards begin at once or, where the client that asked for it is gone meanwhile, not at all.
@@ -113,10 +120,43 @@ const FAILED: u8 = 2;
 /// It was written, and is nothing that counts as saved.
 const GIVEN_AWAY: u8 = 3;
 
+/// Memory that goes empty from the writing thread to the shards, and full back. The thread makes it
+/// and touches it first: the system may take milliseconds over that, since it clears 2 MiB at once,
+/// and a shard's clients would wait for them. It is kept for the next snapshot.
+#[derive(Debug, Default)]
+struct Buffers(Mutex<Vec<Vec<u8>>>);
+
+impl Buffers {
+    /// Makes what is missing of so many.
+    fn make(&self, wanted: usize) {
+        while locked(&self.0).len() < wanted {
+            let mut buffer = vec![0xFF; BUFFER_BYTES]; // not zeros, which the system has already
+            buffer.clear();
+            self.give_back(buffer);
+        }
+    }
+
+    fn give_back(&self, mut buffer: Vec<u8>) {
+        // One that an entry has made grow is not kept.
+        if buffer.capacity() == BUFFER_BYTES {
+            buffer.clear();
+            locked(&self.0).push(buffer);
+        }
+    }
+
+    /// An empty one, if one is there; never waits.
+    fn take(&self) -> Option<Vec<u8>> {
+        self.0.try_lock().ok()?.pop()
+    }
+}
+
 /// A snapshot that is being taken.
 #[derive(Debug)]
 pub struct Run {
     parts: SyncSender<Part>,
+    buffers: Arc<Buffers>,
+    /// One for each shard that has not taken it; the writing thread's memory, too.
+    places: Mutex<Vec<Places>>,
     /// Whether clients go on meanwhile: INFO tells of those alone.
     background: bool,
     purpose: Purpose,
@@ -129,6 +169,16 @@ impl Run {
     /// Where a shard tells its part.
     pub fn parts(&self) -> SyncSender<Part> {
         self.parts.clone()
+    }
+
+    /// An empty buffer of [`BUFFER_BYTES`] for a shard to tell in, if there is one now.
+    pub fn buffer(&self) -> Option<Vec<u8>> {
+        self.buffers.take()
+    }
+
+    /// What a shard may remember places in, if it is there already; one for each.
+    pub fn places(&self) -> Option<Places> {
+        self.places.try_lock().ok()?.pop()
     }
 
     /// Whether nobody wants it any more.
@@ -226,6 +276,7 @@ pub struct Saver {
     /// The start's reading.
     pub loading: Progress,
     running: Mutex<Option<Arc<Run>>>,
+    buffers: Arc<Buffers>,
     /// Whether the last one succeeded.
     saved: AtomicBool,
     ended: Condvar,
@@ -245,6 +296,7 @@ impl Saver {
         Self {
             loading: Progress::default(),
             running: Mutex::default(),
+            buffers: Arc::default(),
             saved: AtomicBool::new(true),
             ended: Condvar::new(),
             facts: Mutex::new(Facts {
@@ -354,6 +406,8 @@ impl Saver {
         let (parts, received) = sync_channel(BUFFERS_MAX);
         let run = Arc::new(Run {
             parts,
+            buffers: self.buffers.clone(),
+            places: Mutex::default(),
             background,
             purpose: target.purpose(),
             began: Instant::now(),
@@ -366,6 +420,13 @@ impl Saver {
         let (thread_node, thread_run) = (node.clone(), run.clone());
         let thread = std::thread::Builder::new().name("snapshot".into());
         thread.spawn(move || {
+            background::give_way(background::Share::Tenth);
+            for _ in 0..thread_node.shards {
+                locked(&thread_run.places).push(touched_places(PLACES));
+            }
+            thread_run
+                .buffers
+                .make(thread_node.shards * BUFFERS_OF_A_SHARD);
             take(&thread_node, &thread_run, &received, number, now, target);
         })?;
         *running = Some(run);
@@ -521,6 +582,15 @@ fn write_to(
     head: impl Fn(bool) -> Vec<u8>,
 ) -> io::Result<u64> {
     let mut output = Output::create(path, config.rdbchecksum)?;
+    let put = |output: &mut Output, part| match part {
+        Part::Bytes(bytes) => {
+            let put = output.put(&bytes);
+            run.buffers.give_back(bytes);
+            put
+        }
+        Part::Piece { of, bytes, last } => output.put_piece(of, bytes, last),
+        Part::Begin { .. } | Part::End { .. } => unreachable!("they bring nothing"),
+    };
     let until = Instant::now() + BEGIN_MAX;
     let (mut begun, mut ended, mut keys) = (0, 0, 0);
     // What comes before the last shard has begun, and so before the version is known.
@@ -545,7 +615,9 @@ fn write_to(
                 expires |= expires_inside;
                 if begun == shards {
                     output.put(&head(expires))?;
-                    early.drain(..).try_for_each(|part| output.take(part))?;
+                    early
+                        .drain(..)
+                        .try_for_each(|part| put(&mut output, part))?;
                 }
             }
             Part::End { keys: told } => {
@@ -553,7 +625,7 @@ fn write_to(
                 keys += told;
             }
             part if begun < shards => early.push(part),
-            part => output.take(part)?,
+            part => put(&mut output, part)?,
         }
     }
     output.finish()?;

@@ -9,7 +9,6 @@ use std::fs::{self, File};
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
-use super::snapshot::Part;
 use crate::mesh::ShardId;
 use crate::rdb::crc64::crc64;
 use crate::rdb::format::opcode;
@@ -49,21 +48,20 @@ impl Output {
         self.file.write(bytes)
     }
 
-    /// Takes what a shard has told.
-    pub(super) fn take(&mut self, part: Part) -> io::Result<()> {
-        match part {
-            Part::Bytes(bytes) => self.put(&bytes),
-            Part::Piece { of, bytes, last } => {
-                let mut spool = self.long.remove(&of).unwrap_or_default();
-                spool.put(bytes, &self.path)?;
-                if last {
-                    return spool.copy_to(self);
-                }
-                self.long.insert(of, spool);
-                Ok(())
-            }
-            Part::Begin { .. } | Part::End { .. } => unreachable!("they bring nothing"),
+    /// Takes a piece of a long entry: which one's, and whether it is the last.
+    pub(super) fn put_piece(
+        &mut self,
+        of: (ShardId, u32),
+        bytes: Vec<u8>,
+        last: bool,
+    ) -> io::Result<()> {
+        let mut spool = self.long.remove(&of).unwrap_or_default();
+        spool.put(bytes, &self.path)?;
+        if last {
+            return spool.copy_to(self);
         }
+        self.long.insert(of, spool);
+        Ok(())
     }
 
     /// Ends the file and makes it durable.

@@ -32,7 +32,7 @@ use crate::rdb::encode::put_select;
 use crate::rdb::long::{Progress, is_long};
 use crate::rdb::{Access, Encoder};
 use crate::server::config::MaxmemoryPolicy;
-use crate::server::snapshot::{Part, Run};
+use crate::server::snapshot::{BUFFER_BYTES, Part, Run};
 use crate::txn::{Claim, DbIndex, Mode, Position};
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -40,8 +40,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError};
 
-/// Bytes of a buffer that goes to the writing thread.
-const BUFFER_BYTES: usize = 256 * 1024;
+/// Bytes after which a buffer goes to the writing thread. Most entries that come last fit behind.
+const FULL_BYTES: usize = BUFFER_BYTES - 32 * 1024;
+/// The same for a buffer of the shard's own, while there is none of the writing thread's: larger ones
+/// would be memory that nobody has touched yet.
+const SMALL_BYTES: usize = 1024;
 /// Bytes that wait for the writing thread before the shard itself does.
 const BEHIND_BYTES_MAX: usize = 16 << 20;
 /// Entries told between two looks at the clock.
@@ -56,6 +59,7 @@ const SLICE_US: u64 = 200;
 #[derive(Debug)]
 struct Teller {
     encoder: Encoder,
+    /// One of the writing thread's, or what came before there was one.
     buffer: Vec<u8>,
     /// The database that the buffer is in.
     db: Option<u16>,
@@ -155,11 +159,23 @@ impl Teller {
 
     /// The buffer is full enough to go.
     fn turn_over(&mut self) {
-        let full = std::mem::replace(&mut self.buffer, Vec::with_capacity(BUFFER_BYTES));
+        let full = std::mem::take(&mut self.buffer);
         self.db = None;
         if !full.is_empty() {
             self.go(Part::Bytes(full));
         }
+    }
+
+    /// Whether there is a buffer to tell in; takes one of the writing thread's.
+    fn has_buffer(&mut self, run: &Run) -> bool {
+        if self.buffer.capacity() < BUFFER_BYTES {
+            let Some(mut buffer) = run.buffer() else {
+                return false;
+            };
+            buffer.append(&mut self.buffer);
+            self.buffer = buffer;
+        }
+        true
     }
 
     /// Something is to go; waits where too much is behind.
@@ -208,7 +224,7 @@ impl Teller {
             // It was not so long after all: it goes with the others.
             self.buffer.append(bytes);
             self.db = Some(long.db);
-        } else if last || bytes.len() >= BUFFER_BYTES {
+        } else if last || bytes.len() >= FULL_BYTES {
             long.in_pieces = true;
             let bytes = std::mem::take(bytes);
             self.go(Part::Piece {
@@ -226,7 +242,11 @@ impl Teller {
     /// An entry is told.
     fn told(&mut self) {
         self.keys += 1;
-        if self.buffer.len() >= BUFFER_BYTES {
+        let full = match self.buffer.capacity() {
+            ..BUFFER_BYTES => SMALL_BYTES,
+            _ => FULL_BYTES,
+        };
+        if self.buffer.len() >= full {
             self.turn_over();
         }
     }
@@ -296,6 +316,8 @@ pub struct Snapshot {
     not_before_ms: u64,
     /// Entries of the next step.
     step: usize,
+    /// Whether it has the memory for places that the writing thread lends.
+    has_places: bool,
 }
 
 impl Shard {
@@ -307,7 +329,7 @@ impl Shard {
         let lost = out.send(Part::Begin { expires_inside }).is_err();
         let teller = Teller {
             encoder: Encoder::new(self.config.rdbcompression),
-            buffer: Vec::with_capacity(BUFFER_BYTES),
+            buffer: Vec::new(),
             db: None,
             full: VecDeque::new(),
             full_bytes: 0,
@@ -333,6 +355,7 @@ impl Shard {
             told: false,
             not_before_ms: 0,
             step: STEP,
+            has_places: false,
         }));
         for (db, position) in self.txns.begin_to_tell() {
             self.tell_key_ahead(db, position);
@@ -427,15 +450,23 @@ impl Shard {
             self.end_taps();
             return false;
         }
-        if !snapshot.teller.borrow_mut().hand_over() {
+        let mut teller = snapshot.teller.borrow_mut();
+        if !teller.hand_over() || !teller.has_buffer(&snapshot.run) {
             return false;
         }
+        drop(teller);
         let databases = 0..self.keyspace.databases();
         let tapped = databases
             .into_iter()
             .find(|db| self.keyspace.db(*db).is_tapped());
         match tapped {
             Some(db) => {
+                if !snapshot.has_places
+                    && let Some(places) = snapshot.run.places()
+                {
+                    snapshot.has_places = true;
+                    self.keyspace.db_mut(db).lend_places(places);
+                }
                 let before = snapshot.teller.borrow().told_bytes;
                 self.keyspace.db_mut(db).tap_slice(snapshot.step);
                 let bytes = snapshot.teller.borrow().told_bytes - before;
@@ -473,7 +504,9 @@ impl Shard {
             if !self.snapshot_step()
                 && let Some(snapshot) = self.snapshot.as_ref().filter(|snapshot| !snapshot.told)
             {
-                snapshot.teller.borrow_mut().wait_for_room();
+                let mut teller = snapshot.teller.borrow_mut();
+                teller.wait_for_room();
+                teller.buffer.reserve_exact(BUFFER_BYTES); // or a buffer is what was missing
             }
         }
     }
