@@ -132,15 +132,16 @@ impl Buffers {
         while locked(&self.0).len() < wanted {
             let mut buffer = vec![0xFF; BUFFER_BYTES]; // not zeros, which the system has already
             buffer.clear();
-            self.give_back(buffer);
+            locked(&self.0).push(buffer);
         }
     }
 
-    fn give_back(&self, mut buffer: Vec<u8>) {
-        // One that an entry has made grow is not kept.
-        if buffer.capacity() == BUFFER_BYTES {
+    /// Takes one back, unless there are as many as are wanted, or an entry has made it grow.
+    fn give_back(&self, mut buffer: Vec<u8>, wanted: usize) {
+        let mut spare = locked(&self.0);
+        if buffer.capacity() == BUFFER_BYTES && spare.len() < wanted {
             buffer.clear();
-            locked(&self.0).push(buffer);
+            spare.push(buffer);
         }
     }
 
@@ -585,7 +586,7 @@ fn write_to(
     let put = |output: &mut Output, part| match part {
         Part::Bytes(bytes) => {
             let put = output.put(&bytes);
-            run.buffers.give_back(bytes);
+            run.buffers.give_back(bytes, shards * BUFFERS_OF_A_SHARD);
             put
         }
         Part::Piece { of, bytes, last } => output.put_piece(of, bytes, last),
