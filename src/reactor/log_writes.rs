@@ -7,10 +7,10 @@
 //! comes by to see that the write is done, and again it learns of the sync when it comes by; with
 //! much to flush it has much else to do. RWF_DSYNC goes on in the kernel, and needs no thread of
 //! io_uring's to wait in. 50 clients with 16 requests each at a time had 6 to 14 % more throughput by
-//! it and the machine 8 to 17 % less to do (three comparisons of 5 to 9 rounds, noisy). Small flushes keep to the chain, since the kernel's worker that
-//! ends a write with RWF_DSYNC waits for its turn where cores are busy: with 50 clients that wait for
-//! each answer the chain had a fifth to a half more throughput, and alone on a core it took 117 microseconds
-//! and RWF_DSYNC 134.
+//! it and the machine 8 to 17 % less to do (three comparisons of 5 to 9 rounds, noisy). Small flushes
+//! keep to the chain, since the kernel's worker that ends a write with RWF_DSYNC waits for its turn
+//! where cores are busy: with 50 clients that wait for each answer the chain had a fifth to a half more
+//! throughput, and alone on a core it took 117 microseconds and RWF_DSYNC 134.
 //!
 //! Its blocks stay in place until every operation has completed, whatever becomes of it. A write
 //! that was short is a failure like any other: the writer stops, see [`crate::log::writer`].

@@ -130,19 +130,28 @@ impl Buffers {
     /// Makes what is missing of so many.
     fn make(&self, wanted: usize) {
         while locked(&self.0).len() < wanted {
-            let mut buffer = vec![0xFF; BUFFER_BYTES]; // not zeros, which the system has already
-            buffer.clear();
+            let buffer = Self::touched();
             locked(&self.0).push(buffer);
         }
     }
 
-    /// Takes one back, unless there are as many as are wanted, or an entry has made it grow.
+    fn touched() -> Vec<u8> {
+        let mut buffer = vec![0xFF; BUFFER_BYTES]; // not zeros, which the system has already
+        buffer.clear();
+        buffer
+    }
+
+    /// Takes one back, unless there are as many as are wanted. Another one comes for one that an entry
+    /// has made grow: shards that wait for a buffer get one for each that they have told.
     fn give_back(&self, mut buffer: Vec<u8>, wanted: usize) {
-        let mut spare = locked(&self.0);
-        if buffer.capacity() == BUFFER_BYTES && spare.len() < wanted {
-            buffer.clear();
-            spare.push(buffer);
+        if buffer.capacity() < BUFFER_BYTES || locked(&self.0).len() >= wanted {
+            return; // a shard's own, from when there was none, or one too many
         }
+        if buffer.capacity() > BUFFER_BYTES {
+            buffer = Self::touched();
+        }
+        buffer.clear();
+        locked(&self.0).push(buffer);
     }
 
     /// An empty one, if one is there; never waits.

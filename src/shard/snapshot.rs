@@ -506,7 +506,11 @@ impl Shard {
             {
                 let mut teller = snapshot.teller.borrow_mut();
                 teller.wait_for_room();
-                teller.buffer.reserve_exact(BUFFER_BYTES); // or a buffer is what was missing
+                // Or a buffer is what was missing: then it is one of its own.
+                if teller.buffer.capacity() < BUFFER_BYTES {
+                    let told = teller.buffer.len();
+                    teller.buffer.reserve_exact(BUFFER_BYTES - told);
+                }
             }
         }
     }

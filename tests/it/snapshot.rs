@@ -13,6 +13,7 @@ crate::cases!(run:
     clients_are_told_of_loading,
     a_saved_dataset_is_there_after_the_start,
     files_go_to_redis_and_back,
+    values_larger_than_what_is_left_of_a_buffer_are_saved,
     a_snapshot_is_of_one_moment,
     what_is_flushed_meanwhile_is_saved,
     long_values_are_saved_while_they_change,
@@ -95,6 +96,27 @@ fn a_saved_dataset_is_there_after_the_start(ctx: &Ctx) {
     let left = std::fs::read_dir(folder.path()).expect("it is there");
     let names = left.map(|entry| entry.expect("a name").file_name());
     assert_eq!(names.collect::<Vec<_>>(), ["dump.rdb"]);
+}
+
+/// Every few of them make a buffer grow, more often than there are buffers.
+fn values_larger_than_what_is_left_of_a_buffer_are_saved(ctx: &Ctx) {
+    let folder = Scratch::new();
+    let first = server(ctx.shards, &folder);
+    let mut conn = first.connect();
+    conn.call(&["CONFIG", "SET", "rdbcompression", "no"]);
+    let value = "v".repeat(100_000);
+    for n in 0..150 {
+        assert_eq!(conn.call(&["SET", &n.to_string(), &value]), Value::ok());
+    }
+    let wanted = digest(&mut conn);
+    for _ in 0..2 {
+        let before = first.info_number("rdb_saves");
+        conn.run("BGSAVE");
+        first.await_info("rdb_saves", before + 1);
+    }
+    conn.run_ok("SAVE");
+    conn.run_ok("DEBUG RELOAD");
+    assert_eq!(digest(&mut conn), wanted);
 }
 
 fn files_go_to_redis_and_back(ctx: &Ctx) {
