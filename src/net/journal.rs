@@ -227,6 +227,13 @@ impl Engine {
         }
     }
 
+    /// The end of a turn: logs what it has left behind, and ends the log if it is to end. A turn may
+    /// have released what kept it open, and nothing else may happen to the log after that.
+    pub fn log_turn(&mut self) {
+        self.log_units();
+        self.mind_end_of_log();
+    }
+
     /// What the log wants written now.
     pub fn begin_flush(&mut self) -> Option<Flush> {
         let journal = self.journal.as_mut()?;

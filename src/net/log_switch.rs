@@ -116,3 +116,53 @@ impl Engine {
         std::mem::take(&mut self.log_closed)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use ringdove_rig::Scratch;
+
+    use super::*;
+    use crate::command::FAMILIES;
+    use crate::command::registry::Registry;
+    use crate::mesh::ShardId;
+    use crate::server::config::Config;
+    use crate::server::recovery;
+    use crate::shard::node::Node;
+    use crate::shard::{Shard, Ticks};
+
+    /// All is written out, and the shards are told that logs end while a transaction holds this one: it
+    /// is the last that happens to the log but that the transaction ends.
+    #[test]
+    fn a_log_ends_with_the_turn_that_releases_it() {
+        let folder = Scratch::new();
+        let mut config = Config {
+            shards: 1,
+            ..Config::default()
+        };
+        config.dir.0 = folder.path().to_owned();
+        let node = Node::new(config, [1, 2], String::new(), 0, vec![0; 1], |_| {});
+        let (node, registry) = (Arc::new(node), Arc::new(Registry::new(FAMILIES)));
+        let loading = recovery::begin(&node, &registry, 0).expect("a new folder");
+        assert!(loading.is_none(), "there is nothing");
+        let ticks = Ticks {
+            read: || 0,
+            per_us: 1,
+        };
+        let shard = Shard::new(ShardId(0), node.clone(), registry, ticks, None);
+        let mut engine = Engine::new(shard);
+        engine.take_up_log();
+        assert_eq!(node.logs.phase(), Phase::Kept);
+
+        engine.shard.effects.hold();
+        engine.stop_logs();
+        engine.mind_logs();
+        engine.log_turn();
+        assert_eq!(node.logs.phase(), Phase::Ending);
+        engine.shard.effects.release();
+        engine.log_turn();
+        assert_eq!(node.logs.phase(), Phase::Off);
+        assert!(engine.take_closed_log());
+    }
+}

@@ -226,7 +226,7 @@ impl Reactor {
         if self.engine.shard.now_ms >= self.next_tick_ms {
             self.tick();
         }
-        self.engine.log_units();
+        self.engine.log_turn();
         self.engine.hold_messages();
         let lanes_full = self.flush_lanes();
         self.flush_connections();

@@ -14,7 +14,7 @@ pub mod logs;
 pub mod migrate;
 pub mod placement;
 pub mod process;
-mod recovery;
+pub(crate) mod recovery;
 pub mod ring_probe;
 pub mod signals;
 pub mod snapshot;
