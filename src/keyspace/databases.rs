@@ -78,6 +78,12 @@ impl Keyspace {
         &mut self.dbs[index]
     }
 
+    /// Whether many more entries are to come, which room is made for ahead: while a log is read.
+    /// A database that is emptied forgets it.
+    pub fn set_growing(&mut self, grows: bool) {
+        self.dbs.iter_mut().for_each(|db| db.set_growing(grows));
+    }
+
     /// All databases, in order.
     pub fn iter(&self) -> impl Iterator<Item = &Db> {
         self.dbs.iter()

@@ -325,6 +325,11 @@ impl Db {
         self.table.reserve(positions)
     }
 
+    /// Whether many more entries are to come, which room is made for ahead.
+    pub(super) fn set_growing(&mut self, grows: bool) {
+        self.table.set_growing(grows);
+    }
+
     /// A key that has not expired, nearly evenly drawn; None if a fair number of draws found none.
     pub fn random(&self, now: u64, mut draw: impl FnMut() -> u64) -> Option<EntryRef<'_>> {
         /// Draws before giving up where (nearly) all keys have expired, as Redis's RANDOMKEY does.

@@ -30,6 +30,9 @@ const LOWER_BITS_MAX: u32 = 12;
 const LEVELS_MAX: usize = 4;
 /// Segments are not split beyond this: the positions' bits end 16 bits later.
 const DEPTH_MAX: u32 = SLOT_BITS + (LEVELS_MAX as u32 - 1) * LOWER_BITS_MAX - 2;
+/// Bits by which a full segment splits where many more entries are to come: a split looks at every key,
+/// and these would split again.
+const GROWTH_BITS: u32 = 4;
 /// Groups of slots that entries are counted in.
 pub(super) const GROUP_BITS: u32 = 8;
 /// Two neighbours of together no more entries than this become one: half of what splits, so that
@@ -102,6 +105,8 @@ pub(super) struct Table {
     len: usize,
     /// Entries in each group of 64 slots, for drawing evenly; empty until the first entry.
     groups: Vec<u32>,
+    /// Whether many more entries are to come, so that a split may do more than make room.
+    grows: bool,
     /// Where `free_some` goes on; None as long as the table is in use.
     freed_to: Option<u64>,
 }
@@ -114,6 +119,7 @@ impl Table {
             top: None,
             len: 0,
             groups: Vec::new(),
+            grows: false,
             freed_to: None,
         }
     }
@@ -463,9 +469,40 @@ impl Table {
         let segment = path.segment;
         if segment.lines() < LINES_MAX || segment.depth() >= DEPTH_MAX {
             self.resize(&path, pos.0, segment::lines_after(segment.lines()));
+        } else if self.grows {
+            let (_, used) = path.last();
+            let full = used + bits_max(used);
+            let depth = segment.depth() + GROWTH_BITS;
+            // A directory more is a line more for each lookup: not for entries that may not come.
+            let most = if segment.depth() < full {
+                full
+            } else {
+                DEPTH_MAX
+            };
+            self.spread(pos.0, depth.min(most));
         } else {
             self.halve(&path, pos.0);
         }
+    }
+
+    /// Splits the segment of a position down to this depth. Empty ones stay whole: nothing is ever
+    /// removed from them, so they would not become one again.
+    fn spread(&mut self, pos: u64, depth: u32) {
+        let path = self.path(pos);
+        let at = path.segment.depth();
+        // SAFETY: the segment is alive and not changed here.
+        let count = unsafe { path.segment.words() }[0];
+        if at < depth && count > 0 {
+            self.halve(&path, pos);
+            let bit = 1 << (u64::BITS - 1 - at);
+            self.spread(pos & !bit, depth);
+            self.spread(pos | bit, depth);
+        }
+    }
+
+    /// Whether many more entries are to come.
+    pub(super) fn set_growing(&mut self, grows: bool) {
+        self.grows = grows;
     }
 
     /// Gives the segment of a path that many lines.

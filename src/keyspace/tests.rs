@@ -148,7 +148,11 @@ fn run_model(name: &str, key: impl Fn(u64) -> Vec<u8>, keys: u64) {
         let mut model = Model::new();
         let mut now = 1;
         for n in 0..STEPS {
-            // Grows, shrinks and grows again, so that every size is crossed both ways.
+            // Grows, shrinks and grows again, so that every size is crossed both ways; with every other
+            // seed room is made ahead.
+            if n.is_multiple_of(STEPS / 12) {
+                space.set_growing(seed % 2 == 1 && n.is_multiple_of(STEPS / 6));
+            }
             let range = if (n / (STEPS / 6)).is_multiple_of(2) {
                 keys
             } else {
@@ -203,8 +207,18 @@ fn model_of_long_keys() {
 
 #[test]
 fn one_slot_of_many_keys_gets_directories_of_its_own() {
+    fill_one_slot(false);
+}
+
+#[test]
+fn one_slot_that_grows_splits_ahead() {
+    fill_one_slot(true);
+}
+
+fn fill_one_slot(grows: bool) {
     let keys = if cfg!(miri) { 2_000 } else { 300_000u64 };
     let mut space = keyspace(1);
+    space.set_growing(grows);
     let name = |n: u64| format!("{{x}}{n}").into_bytes();
     for n in 0..keys {
         let key = name(n);

@@ -20,6 +20,7 @@ use crate::command::registry::Registry;
 use crate::command::zset::view::View;
 use crate::keyspace::{CURSOR_END, EntryRef, Kind, SLOTS, Slot, Value};
 use crate::mesh::ShardId;
+use crate::resp::encode::Output;
 use crate::resp::number::I64_TEXT_MAX;
 use crate::server::config::Config;
 use crate::shard::effects::PartOf;
@@ -481,9 +482,21 @@ fn replay(
             let mut db = unit.db;
             let does = !unit.payload.is_empty() || unit.part_of.is_some();
             assert!(does, "only a part of a transaction may do nothing");
-            for args in InPayload::of(&unit.payload) {
+            let shown = || unit.payload.escape_ascii().to_string();
+            let mut effects = InPayload::of(&unit.payload);
+            loop {
+                if let Some((key, value)) = effects.next_string() {
+                    let slot = Slot::of(key);
+                    assert!(owned(slot), "it is of the recording shard");
+                    let at = shards[0].owner(slot).index();
+                    let ready = shards[at].ready_string(db, slot, key, value);
+                    let ready = ready.expect("the database exists");
+                    let done = shards[at].replay_ready(&ready, &mut Output::default());
+                    done.unwrap_or_else(|error| panic!("{error}: {}", shown()));
+                    continue;
+                }
+                let Some(args) = effects.next() else { break };
                 let args = args.expect("a request");
-                let shown = || unit.payload.escape_ascii().to_string();
                 match target(&shards[0].registry, &args).expect("an effect") {
                     Target::Select(other) => db = other,
                     Target::Slot(slot, _) => {

@@ -90,17 +90,30 @@ impl Effects {
         let mut from = 0;
         for &(db, end) in &self.runs {
             let mut db = db;
-            for effect in InPayload::of(&self.bytes[from..end]) {
-                let args = effect?;
+            let mut effects = InPayload::of(&self.bytes[from..end]);
+            loop {
+                if ready.len() == READY_MAX {
+                    run(shard, &mut ready, &mut out)?;
+                }
+                let is_stale = |slot: Slot| {
+                    let stale = |since: &Since| *since > recorder.since(slot);
+                    latest.get(slot.index()).is_some_and(stale)
+                };
+                if let Some((key, value)) = effects.next_string() {
+                    let slot = Slot::of(key);
+                    if !is_stale(slot) {
+                        ready.push(shard.ready_string(db, slot, key, value)?);
+                    }
+                    continue;
+                }
+                let Some(args) = effects.next().transpose()? else {
+                    break;
+                };
                 match target(&shard.registry, &args)? {
                     Target::Select(other) => db = other,
                     Target::Slot(slot, row) => {
-                        let stale = |since: &Since| *since > recorder.since(slot);
-                        if !latest.get(slot.index()).is_some_and(stale) {
+                        if !is_stale(slot) {
                             ready.push(shard.ready(db, row, |_| slot, args)?);
-                        }
-                        if ready.len() == READY_MAX {
-                            run(shard, &mut ready, &mut out)?;
                         }
                     }
                     Target::Database => {
@@ -232,13 +245,13 @@ impl Intake {
             match self.parts.recv_timeout(wait) {
                 Ok(part) => {
                     if let Err(why) = self.take(shard, part) {
-                        self.end(Err(why));
+                        self.end(shard, Err(why));
                         return false;
                     }
                 }
                 Err(RecvTimeoutError::Timeout) => return true,
                 Err(RecvTimeoutError::Disconnected) => {
-                    self.end(Ok(()));
+                    self.end(shard, Ok(()));
                     return false;
                 }
             }
@@ -251,14 +264,15 @@ impl Intake {
     pub fn drain(mut self, shard: &mut Shard) {
         while let Ok(part) = self.parts.recv() {
             if let Err(why) = self.take(shard, part) {
-                return self.end(Err(why));
+                return self.end(shard, Err(why));
             }
         }
-        self.end(Ok(()));
+        self.end(shard, Ok(()));
     }
 
     /// No more is taken: all of it was, or something was wrong.
-    fn end(&mut self, taken: Result<(), String>) {
+    fn end(&mut self, shard: &mut Shard, taken: Result<(), String>) {
+        shard.keyspace.set_growing(false);
         if self.failures > FAILURES_LOGGED_MAX {
             log::warning(format_args!(
                 "{} commands of the append only file have failed",
@@ -304,6 +318,7 @@ impl Intake {
             }
             Part::Back(key, entry) => shard.put_entries(&[key], &mut vec![entry]),
             Part::Effects(effects) => {
+                shard.keyspace.set_growing(true);
                 let replayed = effects.replay(shard, &mut self.latest);
                 return replayed.map_err(|why| format!("Reading the log: {why}"));
             }

@@ -11,8 +11,8 @@ use super::slots::{MovedIn, on_databases};
 use crate::command::context::{Caller, Ctx, OwnedArgs};
 use crate::command::keys::keys_of;
 use crate::command::registry::{Registry, Route, RowId};
-use crate::command::spec::{Run, Spec};
-use crate::keyspace::{CLOCK_OF_NEW, CURSOR_END, OwnedEntry, Pos, Slot};
+use crate::command::spec::Run;
+use crate::keyspace::{CLOCK_OF_NEW, CURSOR_END, Expiry, NewValue, OwnedEntry, Pos, Slot};
 use crate::resp::Version;
 use crate::resp::encode::{Output, Reply};
 use crate::resp::number::parse_i64;
@@ -83,6 +83,22 @@ impl<'a> InPayload<'a> {
         (self.payload.get(end..end.checked_add(2)?)? == b"\r\n").then_some(())?;
         self.at = end + 2;
         Some(word)
+    }
+
+    /// The key and the value of the next effect, if it stores a string and says nothing more of it.
+    /// Most logs consist of little else: such effects need no row, and no command runs for them.
+    pub fn next_string(&mut self) -> Option<(&'a [u8], &'a [u8])> {
+        const HEAD: &[u8] = b"*3\r\n$3\r\nSET\r\n";
+        let before = self.at;
+        if !self.payload[before..].starts_with(HEAD) {
+            return None;
+        }
+        self.at += HEAD.len();
+        let string = self.word().zip(self.word());
+        if string.is_none() {
+            self.at = before;
+        }
+        string
     }
 
     fn effect(&mut self) -> Option<Args<'a>> {
@@ -180,10 +196,15 @@ pub fn target(registry: &Registry, args: &[&[u8]]) -> Result<Target, ReplayError
 /// An effect that is about to be run.
 pub struct Ready<'a> {
     db: u16,
-    args: Args<'a>,
-    row: RowId,
     /// Its key's, if it has exactly one.
     pos: Option<Pos>,
+    what: What<'a>,
+}
+
+enum What<'a> {
+    /// See [`InPayload::next_string`].
+    String(&'a [u8], &'a [u8]),
+    Command(RowId, Args<'a>),
 }
 
 impl Ready<'_> {
@@ -224,7 +245,25 @@ impl Shard {
         if let Some(pos) = pos {
             self.keyspace.db(usize::from(db)).prefetch_room(pos);
         }
-        Ok(Ready { db, args, row, pos })
+        let what = What::Command(row, args);
+        Ok(Ready { db, pos, what })
+    }
+
+    /// The same for one that stores a [string](InPayload::next_string) under a key of this slot.
+    pub fn ready_string<'a>(
+        &self,
+        db: u16,
+        slot: Slot,
+        key: &'a [u8],
+        value: &'a [u8],
+    ) -> Result<Ready<'a>, ReplayError> {
+        if usize::from(db) >= self.keyspace.databases() {
+            return Err(unknown(&[b"SET", key, value]));
+        }
+        let pos = self.keyspace.hasher().pos_in(slot, key);
+        self.keyspace.db(usize::from(db)).prefetch_room(pos);
+        let (pos, what) = (Some(pos), What::String(key, value));
+        Ok(Ready { db, pos, what })
     }
 
     /// Runs an effect on keys of this shard, in a database that exists.
@@ -240,8 +279,18 @@ impl Shard {
         effect: &Ready<'_>,
         out: &mut Output,
     ) -> Result<(), ReplayError> {
-        let Ready { db, row, pos, .. } = *effect;
-        let args = &effect.args[..];
+        let (db, pos) = (effect.db, effect.pos);
+        let (row, args) = match &effect.what {
+            What::String(key, value) => {
+                let clock = self.access_clock() & !CLOCK_OF_NEW;
+                let pos = pos.expect("it has a key");
+                let value = NewValue::string(value);
+                let db = self.keyspace.db_mut(usize::from(db));
+                db.set(pos, key, value, Expiry::Clear, clock);
+                return Ok(());
+            }
+            What::Command(row, args) => (*row, &args[..]),
+        };
         let spec = self.registry.row(row).spec;
         let Run::Keyed(function) = spec.run else {
             return Err(unknown(args));
@@ -272,29 +321,30 @@ impl Shard {
         self.effects.on = recorded;
         self.replaying_at_ms = None;
         (self.now_ms, self.now_us, self.dirty) = now;
-        self.touch_replayed(spec, effect);
+        self.touch_replayed(row, db, pos, args);
         outcome.map_err(|error| {
             ReplayError::Failed(String::from_utf8_lossy(error.text()).into_owned())
         })
     }
 
     /// The keys of an effect were accessed now, and not at the time 0 at which it ran.
-    fn touch_replayed(&mut self, spec: &Spec, effect: &Ready<'_>) {
+    fn touch_replayed(&mut self, row: RowId, db: u16, pos: Option<Pos>, args: &[&[u8]]) {
         let clock = self.access_clock() & !CLOCK_OF_NEW;
         let hasher = *self.keyspace.hasher();
-        let db = self.keyspace.db_mut(usize::from(effect.db));
+        let db = self.keyspace.db_mut(usize::from(db));
         let mut touch = |pos, key: &[u8]| {
             if let Some(mut entry) = db.lookup_mut(pos, key, 0).live() {
                 entry.touch(clock);
             }
         };
-        if let (Some(pos), Route::OneKey(at)) = (effect.pos, self.registry.row(effect.row).route) {
-            return touch(pos, effect.args[usize::from(at)]);
+        let row = self.registry.row(row);
+        if let (Some(pos), Route::OneKey(at)) = (pos, row.route) {
+            return touch(pos, args[usize::from(at)]);
         }
         let mut keys = Vec::new();
-        keys_of(spec, &effect.args, &mut keys);
+        keys_of(row.spec, args, &mut keys);
         for at in keys {
-            let key = effect.args[at.index];
+            let key = args[at.index];
             touch(hasher.pos(key), key);
         }
     }
