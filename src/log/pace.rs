@@ -22,6 +22,9 @@ const SELDOM_MS: u64 = 30_000;
 /// With this much in whole blocks a write begins before the sync is due, so that the sync has
 /// little left to do and memory stays bounded: large enough that writes are cheap.
 pub const WRITE_BYTES: usize = 256 * 1024;
+/// A sync is due as well when so many such writes wait for one: 64 MiB. What no sync has covered a start
+/// after a crash keeps in memory until it knows where all logs end.
+const UNSYNCED_WRITES_MAX: usize = 256;
 
 impl Policy {
     fn pause_ms(self) -> u64 {
@@ -71,11 +74,17 @@ impl Pace {
     /// When the next sync is due, in Unix milliseconds.
     pub fn next_ms(&self, policy: Policy, writer: &Writer) -> Option<u64> {
         let due = writer.is_dirty() && !writer.is_flushing() && !writer.has_failed();
-        let pause_ms = match self.goes_on(writer) {
+        let pause_ms = match self.goes_on(writer) || self.is_behind(writer) {
             true => 0,
             false => policy.pause_ms(),
         };
         due.then_some(self.synced_ms + pause_ms)
+    }
+
+    /// Whether more waits for a sync than a start should have to keep in memory.
+    fn is_behind(&self, writer: &Writer) -> bool {
+        let unsynced = writer.end().since(writer.durable());
+        unsynced >= (self.write_bytes * UNSYNCED_WRITES_MAX) as u64 && !writer.is_starved()
     }
 
     /// Whether the sync that has begun last goes on: what is left of it waits for no other second.

@@ -586,4 +586,24 @@ mod tests {
         assert_eq!(released(&mut log), [1, 2]);
         assert_eq!(log.next_ms(), None, "nothing to do");
     }
+
+    /// A start after a crash has to keep in memory what no sync has covered.
+    #[test]
+    fn much_is_synced_before_its_time() {
+        let mut log = log(0, 1, Policy::No).with_write_bytes(64);
+        let mut flush = |at| {
+            write(&mut log, &Kind::Effects, 1, 1);
+            let flush = log.begin(at);
+            flush.map(|flush| {
+                let synced = !flush.syncs.is_empty();
+                log.ended(flush, Ok(()), at);
+                synced
+            })
+        };
+        let second = 1_000_000;
+        assert_eq!(flush(50 * second), Some(true), "the first in half a minute");
+        let early = (0..800).filter(|_| flush(51 * second) == Some(true));
+        let early = early.count();
+        assert!((1..=3).contains(&early), "{early} for some 25 KB");
+    }
 }
