@@ -298,20 +298,46 @@ mod tests {
 
     #[test]
     fn a_failed_write_cancels_the_sync_and_says_why() {
-        let folder = Folder::new("log-writes-fail");
+        let (operations, failed) = write_where_none_may(b"x");
+        assert_eq!((operations, failed), (2, true));
+    }
+
+    #[test]
+    fn a_large_flush_that_fails_says_why() {
+        let payload = vec![b'x'; DURABLY_BLOCKS_MIN * BLOCK_BYTES];
+        let (operations, failed) = write_where_none_may(&payload);
+        assert_eq!((operations, failed), (1, true));
+    }
+
+    /// Flushes a record to a file that may only be read: how many operations that takes, and whether the
+    /// writer has stopped.
+    fn write_where_none_may(payload: &[u8]) -> (usize, bool) {
+        let folder = Folder::new(&format!("log-writes-fail-{}", payload.len()));
         let mut ring = Ring::new().expect("io_uring");
         let mut writes = LogWrites::default();
         let mut writer = Writer::new(IDENTITY, BLOCKS, Lsn(0));
-        prepare(&folder.0, IDENTITY, 0, BLOCKS).expect("room");
-        let file = fs::File::open(folder.0.join("1-0-0.log")).expect("for reading only");
-        let direct = false;
-        writes.add(0, Segment { file, direct });
+        let segment = prepare(&folder.0, IDENTITY, 0, BLOCKS).expect("room");
+        writes.add(0, segment);
         writer.segment_prepared();
-        writer.append(0, &Kind::Effects, b"x").expect("short");
+        // The first flush of a segment writes its head besides.
+        writer.append(0, &Kind::Effects, b"first").expect("short");
         let flush = writer.begin(How::Sync, Lsn(0)).expect("due");
         let (flush, result) = carry_out(&mut writes, &mut ring, flush);
+        assert_eq!(result, Ok(()));
+        writer.ended(flush, Ok(()));
+        let file = fs::File::open(folder.0.join("1-0-0.log")).expect("for reading only");
+        writes.segments[0].1.file = file;
+        writer.append(0, &Kind::Effects, payload).expect("short");
+        let flush = writer.begin(How::Sync, Lsn(0)).expect("due");
+        writes.begin(&mut ring, flush, u64::from);
+        let operations = writes.under_way[0].as_ref().map_or(0, |flush| flush.left);
+        let (flush, result) = loop {
+            if let Some(end) = completed(&mut writes, &mut ring).pop() {
+                break end;
+            }
+        };
         assert_eq!(result, Err(Failure::System(libc::EBADF)));
         writer.ended(flush, Err(Failed));
-        assert!(writer.has_failed());
+        (operations, writer.has_failed())
     }
 }
