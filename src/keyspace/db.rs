@@ -468,13 +468,22 @@ impl Db {
         now: u64,
         visit: &mut impl FnMut(EntryRef<'_>),
     ) -> u64 {
+        /// Entries whose memory is on its way while one is visited: they stand anywhere.
+        const AHEAD: usize = 16;
         let span = self.span(cursor << CURSOR_SHIFT);
         let start = (cursor << CURSOR_SHIFT).max(span.first);
         let first_tag = span.segment.tag(start);
         let slots = self.table.slots(&span);
         let mut group = u64::MAX;
         let mut visited_to = cursor;
+        // A call that goes on where this one ends finds the first ones fetched.
+        let mut coming = segment::from_tag(slots, first_tag);
+        let first = coming.by_ref().take(AHEAD);
+        first.for_each(|word| self.table.prefetch_whole(word));
         for word in segment::from_tag(slots, first_tag) {
+            if let Some(next) = coming.next() {
+                self.table.prefetch_whole(next);
+            }
             let tag = segment::tag_of(word);
             let entry = self.table.entry_of(word);
             // A tag's group is never broken, unless it holds several cursors (or the end).

@@ -187,6 +187,16 @@ impl Table {
         }
     }
 
+    /// Prefetches the entry of a slot's word, and what of a short value lies behind its first line.
+    #[inline]
+    pub(super) fn prefetch_whole(&self, word: u64) {
+        let address = segment::address_of(word) as usize;
+        for line in 0..2 {
+            let at = address + line * LINE_WORDS * size_of::<u64>();
+            prefetch(std::ptr::with_exposed_provenance(at));
+        }
+    }
+
     #[inline]
     fn segment_of(&self, pos: Pos) -> Option<Node> {
         let mut node = self.top?;

@@ -29,7 +29,7 @@ use super::log;
 use super::logs::Seat;
 use super::snapshot;
 use crate::command::registry::Registry;
-use crate::keyspace::SLOTS;
+use crate::keyspace::{SLOTS, Slot};
 use crate::log::Lsn;
 use crate::log::block::BLOCK_BYTES;
 use crate::log::manifest::Generation;
@@ -384,6 +384,12 @@ impl<'a> Dealer<'a> {
         let mut effects = InPayload::of(record.payload);
         loop {
             let from = effects.at();
+            if let Some((key, _)) = effects.next_string() {
+                let owner = self.slot_map[Slot::of(key).index()];
+                let run = &record.payload[from..effects.at()];
+                self.put(&mut outbox, owner.index(), db, run);
+                continue;
+            }
             let Some(effect) = effects.next() else { return };
             let run = &record.payload[from..effects.at()];
             match effect.and_then(|args| target(self.registry, &args)) {

@@ -635,7 +635,11 @@ fn write_to(
                 keys += told;
             }
             part if begun < shards => early.push(part),
-            part => put(&mut output, part)?,
+            part => {
+                put(&mut output, part)?;
+                // A shard on the same core has its turn before the next one.
+                std::thread::yield_now();
+            }
         }
     }
     output.finish()?;
