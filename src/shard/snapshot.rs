@@ -53,7 +53,7 @@ const STEP: usize = 16;
 /// come in crowds, too.
 const STEP_BYTES_MAX: u64 = 32 * 1024;
 /// Ticks of a slice, in microseconds.
-const SLICE_US: u64 = 200;
+const SLICE_US: u64 = 100;
 
 /// What entries are told to.
 #[derive(Debug)]
