@@ -88,7 +88,7 @@ impl Encoder {
     }
 
     /// Appends what stands in front of an entry's value.
-    pub(super) fn head(&mut self, entry: &EntryRef<'_>, access: Access, out: &mut Vec<u8>) {
+    pub fn head(&mut self, entry: &EntryRef<'_>, access: Access, out: &mut Vec<u8>) {
         if let Some(ms) = entry.expiry() {
             out.push(opcode::EXPIRE_MS);
             out.extend_from_slice(&ms.to_le_bytes());
@@ -140,11 +140,18 @@ impl Encoder {
     /// Appends a string: as a number where it is short and the decimal of one, compressed where that
     /// pays.
     pub(super) fn string(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
+        let rest = self.begin_string(bytes, out);
+        out.extend_from_slice(rest);
+    }
+
+    /// The same in two pieces: what stands in front of the string's bytes is appended, and what is to
+    /// follow is returned.
+    pub fn begin_string<'a>(&'a mut self, bytes: &'a [u8], out: &mut Vec<u8>) -> &'a [u8] {
         if bytes.len() <= INT_TEXT_MAX
             && let Some(number) = crate::keyspace::parse_int(bytes)
             && put_int(number, out)
         {
-            return;
+            return &[];
         }
         if self.compresses && bytes.len() >= COMPRESSED_MIN {
             let compressor = self.compressor.get_or_insert_default();
@@ -153,12 +160,11 @@ impl Encoder {
                 out.push(0xc3);
                 put_length(self.packed.len() as u64, out);
                 put_length(bytes.len() as u64, out);
-                out.extend_from_slice(&self.packed);
-                return;
+                return &self.packed;
             }
         }
         put_length(bytes.len() as u64, out);
-        out.extend_from_slice(bytes);
+        bytes
     }
 
     fn int(&mut self, number: i64, out: &mut Vec<u8>) {

@@ -12,10 +12,12 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use bytes::Bytes;
 
 use super::config::{Config, as_path};
 use super::snapshot_file::Output;
@@ -23,6 +25,7 @@ use super::transfer::Transfer;
 use super::{background, boot, log};
 use crate::keyspace::{Places, touched_places};
 use crate::mesh::ShardId;
+use crate::rdb::Encoder;
 use crate::rdb::crc64::crc64;
 use crate::rdb::encode::{put_aux, put_length, put_signature};
 use crate::rdb::format::opcode;
@@ -36,6 +39,8 @@ const BUFFERS_MAX: usize = 32;
 const BUFFERS_OF_A_SHARD: usize = 6;
 /// Places that a shard may remember, changed ahead of its walk, before it needs more memory.
 const PLACES: usize = 56 * 1024;
+/// Longer strings are not compressed: it takes as much memory as is left of them.
+const COMPRESSED_MAX: usize = 16 << 20;
 /// Bytes that fit into a buffer.
 pub const BUFFER_BYTES: usize = 256 * 1024;
 /// How often the writing thread looks whether it was cancelled.
@@ -88,6 +93,13 @@ pub enum Part {
     },
     /// Entries, each buffer beginning with their database.
     Bytes(Vec<u8>),
+    /// A string, shared with the shard: to write it out, and to compress it, takes long.
+    String {
+        /// What stands in front of it, beginning with its database.
+        head: Vec<u8>,
+        /// The value.
+        value: Bytes,
+    },
     /// A piece of one long entry, which begins with its database; other parts may come in between.
     Piece {
         /// Which of its shard's long entries.
@@ -105,10 +117,11 @@ pub enum Part {
 }
 
 impl Part {
-    /// Bytes of the file that it brings.
+    /// Bytes that it holds by itself.
     pub fn bytes(&self) -> usize {
         match self {
             Self::Bytes(bytes) | Self::Piece { bytes, .. } => bytes.len(),
+            Self::String { head, .. } => head.len(),
             Self::Begin { .. } | Self::End { .. } => 0,
         }
     }
@@ -167,6 +180,8 @@ pub struct Run {
     buffers: Arc<Buffers>,
     /// One for each shard that has not taken it; the writing thread's memory, too.
     places: Mutex<Vec<Places>>,
+    /// Bytes of shared strings on their way to the writing thread.
+    shared: AtomicUsize,
     /// Whether clients go on meanwhile: INFO tells of those alone.
     background: bool,
     purpose: Purpose,
@@ -189,6 +204,17 @@ impl Run {
     /// What a shard may remember places in, if it is there already; one for each.
     pub fn places(&self) -> Option<Places> {
         self.places.try_lock().ok()?.pop()
+    }
+
+    /// A string of so many bytes is about to be shared.
+    pub fn shares(&self, bytes: usize) {
+        self.shared.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Bytes of shared strings on their way to the writing thread: memory of the snapshot's where the
+    /// shards have let go of them.
+    pub fn shared_bytes(&self) -> usize {
+        self.shared.load(Ordering::Relaxed)
     }
 
     /// Whether nobody wants it any more.
@@ -418,6 +444,7 @@ impl Saver {
             parts,
             buffers: self.buffers.clone(),
             places: Mutex::default(),
+            shared: AtomicUsize::new(0),
             background,
             purpose: target.purpose(),
             began: Instant::now(),
@@ -592,11 +619,17 @@ fn write_to(
     head: impl Fn(bool) -> Vec<u8>,
 ) -> io::Result<u64> {
     let mut output = Output::create(path, config.rdbchecksum)?;
-    let put = |output: &mut Output, part| match part {
+    let mut encoder = Encoder::new(config.rdbcompression);
+    let mut put = |output: &mut Output, part| match part {
         Part::Bytes(bytes) => {
             let put = output.put(&bytes);
             run.buffers.give_back(bytes, shards * BUFFERS_OF_A_SHARD);
             put
+        }
+        Part::String { mut head, value } => {
+            encoder.set_compression(config.rdbcompression && value.len() <= COMPRESSED_MAX);
+            let rest = encoder.begin_string(&value, &mut head);
+            output.put(&head).and_then(|()| output.put(rest))
         }
         Part::Piece { of, bytes, last } => output.put_piece(of, bytes, last),
         Part::Begin { .. } | Part::End { .. } => unreachable!("they bring nothing"),
@@ -618,6 +651,10 @@ fn write_to(
         };
         if run.is_cancelled() {
             return Err(io::Error::other("cancelled"));
+        }
+        if let Part::String { value, .. } = &part {
+            // Before it is written: a shard may wait for that, and others begin only then.
+            run.shared.fetch_sub(value.len(), Ordering::Relaxed);
         }
         match part {
             Part::Begin { expires_inside } => {

@@ -14,6 +14,9 @@
 //! ([`crate::txn`]) from the keys that [`Shard::tell_ahead`] has found to be told. What the server changes
 //! by itself comes later: expiry passes by, waiting clients are served when it is over.
 //!
+//! A large string goes as it is, shared with the thread, which compresses and writes it. Who changes it
+//! in place before that is done works on a copy.
+//!
 //! What holds up others all the same: a transaction that stands aside keeps what it holds at other shards.
 //! And where nobody looked, the rest of a collection is told at once, which is always right and takes a
 //! good part of a second for a million elements: commands of so many keys that they claim databases
@@ -26,7 +29,7 @@
 
 use super::Shard;
 use super::lfu::Lfu;
-use crate::keyspace::{CLOCK_BITS, EntryRef, Keeper, Pos};
+use crate::keyspace::{CLOCK_BITS, EntryRef, Keeper, Pos, Value};
 use crate::mesh::ShardId;
 use crate::rdb::encode::put_select;
 use crate::rdb::long::{Progress, is_long};
@@ -34,11 +37,13 @@ use crate::rdb::{Access, Encoder};
 use crate::server::config::MaxmemoryPolicy;
 use crate::server::snapshot::{BUFFER_BYTES, Part, Run};
 use crate::txn::{Claim, DbIndex, Mode, Position};
+use bytes::Bytes;
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError};
+use std::time::Duration;
 
 /// Bytes after which a buffer goes to the writing thread. Most entries that come last fit behind.
 const FULL_BYTES: usize = BUFFER_BYTES - 32 * 1024;
@@ -47,6 +52,15 @@ const FULL_BYTES: usize = BUFFER_BYTES - 32 * 1024;
 const SMALL_BYTES: usize = 1024;
 /// Bytes that wait for the writing thread before the shard itself does.
 const BEHIND_BYTES_MAX: usize = 16 << 20;
+/// Strings of so many bytes are shared with the writing thread instead.
+const SHARED_MIN: usize = 16 * 1024;
+/// Those of so many are told one by one, as long collections are.
+const LONG_STRING_MIN: usize = 256 * 1024;
+/// Bytes of shared strings on their way with which the walk goes on.
+const SHARED_BYTES_MAX: usize = 16 << 20;
+/// The same for what is told because it is about to change: then the shard waits. It is memory as soon
+/// as it has changed.
+const CHANGED_BYTES_MAX: usize = 64 << 20;
 /// Entries told between two looks at the clock.
 const STEP: usize = 16;
 /// Bytes of a step after which the next ones are of a single entry: collections that are not long
@@ -65,6 +79,7 @@ struct Teller {
     db: Option<u16>,
     full: VecDeque<Part>,
     full_bytes: usize,
+    run: Arc<Run>,
     out: SyncSender<Part>,
     keys: u64,
     access: AccessOf,
@@ -167,9 +182,9 @@ impl Teller {
     }
 
     /// Whether there is a buffer to tell in; takes one of the writing thread's.
-    fn has_buffer(&mut self, run: &Run) -> bool {
+    fn has_buffer(&mut self) -> bool {
         if self.buffer.capacity() < BUFFER_BYTES {
-            let Some(mut buffer) = run.buffer() else {
+            let Some(mut buffer) = self.run.buffer() else {
                 return false;
             };
             buffer.append(&mut self.buffer);
@@ -197,6 +212,32 @@ impl Teller {
             self.full_bytes -= part.bytes();
             self.lost |= self.out.send(part).is_err();
         }
+    }
+
+    /// Waits until no more than so many bytes of shared strings are on their way.
+    fn wait_for_strings(&mut self, most: usize) {
+        /// How long a string may take to be written.
+        const MOMENT: Duration = Duration::from_millis(1);
+        while self.run.shared_bytes() > most && !self.lost && self.run.outcome().is_none() {
+            self.hand_over();
+            std::thread::sleep(MOMENT);
+        }
+    }
+
+    /// Tells a string without a copy.
+    fn share(&mut self, db: u16, entry: &EntryRef<'_>, value: Bytes) {
+        if self.lost {
+            return;
+        }
+        self.wait_for_strings(CHANGED_BYTES_MAX);
+        let mut head = Vec::new();
+        put_select(db.into(), &mut head);
+        let access = self.access.tell(entry.clock());
+        self.encoder.head(entry, access, &mut head);
+        self.told_bytes += (head.len() + value.len()) as u64;
+        self.run.shares(value.len());
+        self.go(Part::String { head, value });
+        self.keys += 1;
     }
 
     fn begin_long(&mut self, db: u16, entry: &EntryRef<'_>) -> Long {
@@ -261,10 +302,21 @@ impl Teller {
     }
 }
 
+/// A string of at least so many bytes, if that is what an entry holds.
+fn shared_string(entry: &EntryRef<'_>, least: usize) -> Option<Bytes> {
+    match entry.value() {
+        Value::Large(string) if string.as_slice().len() >= least => Some(string.share()),
+        _ => None,
+    }
+}
+
 impl Keeper for Teller {
     fn keep(&mut self, db: u16, entry: EntryRef<'_>) {
         if self.lost {
             return;
+        }
+        if let Some(value) = shared_string(&entry, SHARED_MIN) {
+            return self.share(db, &entry, value);
         }
         if self.db != Some(db) {
             put_select(db.into(), &mut self.buffer);
@@ -278,11 +330,15 @@ impl Keeper for Teller {
     }
 
     fn is_long(&self, entry: &EntryRef<'_>) -> bool {
-        is_long(entry)
+        is_long(entry) || shared_string(entry, LONG_STRING_MIN).is_some()
     }
 
     fn keep_part(&mut self, db: u16, entry: EntryRef<'_>) -> bool {
         if self.lost {
+            return true;
+        }
+        if let Some(value) = shared_string(&entry, SHARED_MIN) {
+            self.share(db, &entry, value);
             return true;
         }
         let begun = |long: &Long| long.db == db && *long.key == *entry.key();
@@ -298,7 +354,7 @@ impl Keeper for Teller {
     }
 
     fn keep_rest(&mut self, db: u16, entry: EntryRef<'_>) {
-        self.at_once += 1;
+        self.at_once += u64::from(is_long(&entry));
         while !self.keep_part(db, entry) {}
     }
 }
@@ -333,6 +389,7 @@ impl Shard {
             db: None,
             full: VecDeque::new(),
             full_bytes: 0,
+            run: run.clone(),
             out,
             keys: 0,
             access: AccessOf::of(self),
@@ -451,7 +508,8 @@ impl Shard {
             return false;
         }
         let mut teller = snapshot.teller.borrow_mut();
-        if !teller.hand_over() || !teller.has_buffer(&snapshot.run) {
+        let has_room = teller.hand_over() && teller.run.shared_bytes() <= SHARED_BYTES_MAX;
+        if !has_room || !teller.has_buffer() {
             return false;
         }
         drop(teller);
@@ -506,6 +564,7 @@ impl Shard {
             {
                 let mut teller = snapshot.teller.borrow_mut();
                 teller.wait_for_room();
+                teller.wait_for_strings(SHARED_BYTES_MAX);
                 // Or a buffer is what was missing: then it is one of its own.
                 if teller.buffer.capacity() < BUFFER_BYTES {
                     let told = teller.buffer.len();

@@ -2,7 +2,7 @@
 //! Ringdove or redis-server; taken while clients write.
 use crate::Ctx;
 use crate::start_stop::free_port;
-use ringdove_rig::{Conn, Options, Scratch, Server, Value, eventually};
+use ringdove_rig::{Conn, Options, Rng, Scratch, Server, Value, eventually};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 const SIGTERM: i32 = 15;
@@ -17,6 +17,7 @@ crate::cases!(run:
     a_snapshot_is_of_one_moment,
     what_is_flushed_meanwhile_is_saved,
     long_values_are_saved_while_they_change,
+    large_strings_are_saved_while_they_change,
     changes_are_counted_from_the_save,
     one_at_a_time_and_cancelled,
     a_failed_save_says_so,
@@ -106,7 +107,8 @@ fn values_larger_than_what_is_left_of_a_buffer_are_saved(ctx: &Ctx) {
     conn.call(&["CONFIG", "SET", "rdbcompression", "no"]);
     let value = "v".repeat(100_000);
     for n in 0..150 {
-        assert_eq!(conn.call(&["SET", &n.to_string(), &value]), Value::ok());
+        let key = n.to_string();
+        assert_eq!(conn.call(&["HSET", &key, "field", &value]), Value::Int(1));
     }
     let wanted = digest(&mut conn);
     for _ in 0..2 {
@@ -281,6 +283,48 @@ fn long_values_are_saved_while_they_change(ctx: &Ctx) {
     let left = std::fs::read_dir(folder.path()).expect("it is there");
     let names = left.map(|entry| entry.expect("a name").file_name());
     assert_eq!(names.collect::<Vec<_>>(), ["dump.rdb"]);
+}
+
+/// Strings that are shared with the thread that writes them: compressed, not to be compressed, and too
+/// long for that.
+fn large_strings_are_saved_while_they_change(ctx: &Ctx) {
+    let folder = Scratch::new();
+    let first = server(ctx.shards, &folder);
+    let mut conn = first.connect();
+    let mut rng = Rng::new(7);
+    let noise: String = (0..17_000_000)
+        .map(|_| char::from(b' ' + rng.below(95) as u8))
+        .collect();
+    let sizes = [17_000, 200_000, 300_000, 3_000_000, 17_000_000];
+    for (at, size) in sizes.into_iter().enumerate() {
+        for n in 0..4 {
+            let value = match n % 2 {
+                0 => &noise[..size],
+                _ => &"value ".repeat(size / 6),
+            };
+            assert_eq!(
+                conn.call(&["SET", &format!("{at}:{n}"), value]),
+                Value::ok()
+            );
+        }
+    }
+    let wanted = digest(&mut conn);
+    let mut lines = String::from("BGSAVE\r\n");
+    for at in 0..sizes.len() {
+        lines.push_str(&format!("APPEND {at}:0 x\r\nSETRANGE {at}:1 9 x\r\n"));
+        lines.push_str(&format!("DEL {at}:2\r\nSET {at}:3 x EX 1000\r\n"));
+    }
+    conn.send_bytes(lines.as_bytes());
+    (0..=4 * sizes.len()).for_each(|_| assert!(!conn.receive().is_error()));
+    first.await_info("rdb_saves", 1);
+    assert_eq!(first.info_number("rdb_values_told_at_once"), 0);
+    let changed = digest(&mut conn);
+    for other in [server(2, &folder), redis(&folder)] {
+        assert_eq!(digest(&mut other.connect()), wanted);
+    }
+    conn.run_ok("SAVE");
+    conn.run_ok("DEBUG RELOAD");
+    assert_eq!(digest(&mut conn), changed);
 }
 
 fn changes_are_counted_from_the_save(ctx: &Ctx) {

@@ -114,14 +114,19 @@ fn begin_part(ctx: &mut PartCtx<'_>) -> Outcome {
     Ok(())
 }
 
+/// The home goes on until all have begun: what is told before would have to be kept in memory.
 fn save_part(ctx: &mut PartCtx<'_>) -> Outcome {
     begin_part(ctx)?;
-    ctx.engine.shard.finish_snapshot();
+    let shard = &mut ctx.engine.shard;
+    if shard.id != ctx.caller.home {
+        shard.finish_snapshot();
+    }
     Ok(())
 }
 
 fn save_merge(ctx: &mut MergeCtx<'_>) -> Outcome {
     let shard = &mut ctx.engine.shard;
+    shard.finish_snapshot();
     let saver = &shard.node.saver;
     let saved = match saver.running() {
         Some(run) => saver.wait(&run),
