@@ -15,7 +15,7 @@ use crate::types::hash::HashRef;
 use crate::types::list::List;
 use crate::types::packed::{self, Element, HEAD_BYTES, Packed};
 use crate::types::set::{Set, intset::Intset};
-use crate::types::stream::{Group, Node as StreamNode, Stream, StreamId};
+use crate::types::stream::{Consumer, Group, Node as StreamNode, Pending, Stream, StreamId};
 use crate::types::zset::SortedSet;
 use crate::types::zset::small::Small as SmallZSet;
 
@@ -302,42 +302,57 @@ impl Encoder {
     }
 
     /// What stands behind a stream's blocks.
-    pub(super) fn stream_tail(&mut self, stream: &Stream, out: &mut Vec<u8>) {
-        let log = &stream.log;
-        put_length(log.len(), out);
-        for id in [log.last_id(), log.first_id(), log.max_deleted_id()] {
-            put_length(id.ms, out);
-            put_length(id.seq, out);
-        }
-        put_length(log.entries_added(), out);
-        put_length(stream.groups().len() as u64, out);
+    fn stream_tail(&mut self, stream: &Stream, out: &mut Vec<u8>) {
+        put_stream_counts(stream, out);
         for group in stream.groups() {
-            self.group(group, out);
+            self.group_head(group, out);
+            for (id, pending) in group.pending() {
+                put_pending(*id, pending, out);
+            }
+            put_length(group.consumers().len() as u64, out);
+            for consumer in group.consumers() {
+                self.consumer_head(consumer, out);
+                for id in consumer.pending() {
+                    out.extend_from_slice(&raw(*id));
+                }
+            }
         }
     }
 
-    fn group(&mut self, group: &Group, out: &mut Vec<u8>) {
+    /// A group up to what was delivered of it.
+    pub(super) fn group_head(&mut self, group: &Group, out: &mut Vec<u8>) {
         self.string(&group.name, out);
         put_length(group.last_id.ms, out);
         put_length(group.last_id.seq, out);
         put_length(group.entries_read.unwrap_or(u64::MAX), out);
         put_length(group.pending().len() as u64, out);
-        for (id, pending) in group.pending() {
-            out.extend_from_slice(&raw(*id));
-            out.extend_from_slice(&pending.delivered_ms.to_le_bytes());
-            put_length(pending.deliveries, out);
-        }
-        let consumers = group.consumers();
-        put_length(consumers.len() as u64, out);
-        for consumer in consumers {
-            self.string(&consumer.name, out);
-            out.extend_from_slice(&consumer.seen_ms.to_le_bytes());
-            put_length(consumer.pending().len() as u64, out);
-            for id in consumer.pending() {
-                out.extend_from_slice(&raw(*id));
-            }
-        }
     }
+
+    /// A consumer up to what it has not acknowledged.
+    pub(super) fn consumer_head(&mut self, consumer: &Consumer, out: &mut Vec<u8>) {
+        self.string(&consumer.name, out);
+        out.extend_from_slice(&consumer.seen_ms.to_le_bytes());
+        put_length(consumer.pending().len() as u64, out);
+    }
+}
+
+/// What stands between a stream's blocks and its groups.
+pub(super) fn put_stream_counts(stream: &Stream, out: &mut Vec<u8>) {
+    let log = &stream.log;
+    put_length(log.len(), out);
+    for id in [log.last_id(), log.first_id(), log.max_deleted_id()] {
+        put_length(id.ms, out);
+        put_length(id.seq, out);
+    }
+    put_length(log.entries_added(), out);
+    put_length(stream.groups().len() as u64, out);
+}
+
+/// An entry that was delivered to a group.
+pub(super) fn put_pending(id: StreamId, pending: &Pending, out: &mut Vec<u8>) {
+    out.extend_from_slice(&raw(id));
+    out.extend_from_slice(&pending.delivered_ms.to_le_bytes());
+    put_length(pending.deliveries, out);
 }
 
 /// Appends when the first field of a hash expires, if any does.
@@ -392,7 +407,8 @@ fn score_element(score: f64, text: &mut [u8; F64_TEXT_MAX]) -> Element<'_> {
     Element::of(format_f64(score, text))
 }
 
-fn raw(id: StreamId) -> [u8; 16] {
+/// An ID as sixteen bytes, big-endian.
+pub(super) fn raw(id: StreamId) -> [u8; 16] {
     (u128::from(id.ms) << 64 | u128::from(id.seq)).to_be_bytes()
 }
 

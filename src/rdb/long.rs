@@ -3,13 +3,16 @@
 //! Put together, the parts of an entry are the entry as [`Encoder::entry`] writes it, but for the order
 //! of what has none. The value must not change between the first part and the last.
 
-use super::encode::{Access, Encoder, put_earliest, put_length, put_ttl};
+use super::encode::{
+    Access, Encoder, put_earliest, put_length, put_pending, put_stream_counts, put_ttl, raw,
+};
 use crate::keyspace::{EntryRef, Kind, Value};
 use crate::types::hash::HashRef;
 use crate::types::list::List;
 use crate::types::set::Set;
-use crate::types::stream::{Stream, StreamId};
+use crate::types::stream::{Group, Stream, StreamId};
 use crate::types::zset::SortedSet;
+use std::ops::Bound;
 
 /// Elements, and blocks of elements, of a part.
 const PART_ELEMENTS: usize = 32;
@@ -35,6 +38,36 @@ enum At {
     Cursor(u64),
     /// The last block of a stream that is written.
     Node(Option<StreamId>),
+    /// A place among a stream's groups.
+    Group(InGroups),
+}
+
+/// A place among the groups of a stream.
+#[derive(Clone, Copy, Debug)]
+struct InGroups {
+    /// The group, by its place.
+    group: usize,
+    at: InGroup,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum InGroup {
+    /// In front of it.
+    Head,
+    /// The last entry that was delivered and is written.
+    Pending(Option<StreamId>),
+    /// In front of a consumer, by its place.
+    Consumer(usize),
+    /// The last of its entries that is written.
+    Owned(usize, Option<StreamId>),
+}
+
+/// What of a tree stands behind an element.
+fn behind(last: Option<StreamId>) -> (Bound<StreamId>, Bound<StreamId>) {
+    (
+        last.map_or(Bound::Unbounded, Bound::Excluded),
+        Bound::Unbounded,
+    )
 }
 
 /// Whether an entry is to be written in parts.
@@ -57,7 +90,16 @@ pub fn is_long(entry: &EntryRef<'_>) -> bool {
             _ => return false,
         },
         Kind::ZSet => (sorted_set(&value).len(), PART_ELEMENTS),
-        Kind::Stream => (stream(&value).log.nodes().len(), PART_BLOCKS),
+        Kind::Stream => {
+            let stream = stream(&value);
+            // Each stands there twice: what was delivered, and to whom.
+            let pending = stream
+                .groups()
+                .iter()
+                .map(|group| group.pending().len() * 2);
+            let parts = pending.sum::<usize>() / PART_ELEMENTS;
+            (stream.log.nodes().len() + parts * PART_BLOCKS, PART_BLOCKS)
+        }
         Kind::String => return false,
     };
     count > part * PARTS_MIN
@@ -158,14 +200,83 @@ impl Encoder {
                 let stream = stream(value);
                 for _ in 0..PART_BLOCKS {
                     let Some(node) = stream.log.node_after(*last) else {
-                        self.stream_tail(stream, out);
-                        return true;
+                        put_stream_counts(stream, out);
+                        progress.at = At::Group(InGroups {
+                            group: 0,
+                            at: InGroup::Head,
+                        });
+                        return stream.groups().is_empty();
                     };
                     self.stream_node(&node, out);
                     *last = Some(node.first);
                 }
                 false
             }
+            At::Group(place) => {
+                let groups = stream(value).groups();
+                let mut left = PART_ELEMENTS;
+                while left > 0 && place.group < groups.len() {
+                    left -= self.go_on_in_groups(groups, place, left, out);
+                }
+                place.group == groups.len()
+            }
         }
+    }
+
+    /// Appends what stands next among the groups of a stream, up to `most` elements; how many it was, at
+    /// least one.
+    fn go_on_in_groups(
+        &mut self,
+        groups: &[Group],
+        place: &mut InGroups,
+        most: usize,
+        out: &mut Vec<u8>,
+    ) -> usize {
+        let group = &groups[place.group];
+        match &mut place.at {
+            InGroup::Head => {
+                self.group_head(group, out);
+                place.at = InGroup::Pending(None);
+            }
+            InGroup::Pending(last) => {
+                let from = *last;
+                let mut written = 0;
+                for (id, pending) in group.pending().range(behind(from)).take(most) {
+                    put_pending(*id, pending, out);
+                    *last = Some(*id);
+                    written += 1;
+                }
+                if written < most {
+                    put_length(group.consumers().len() as u64, out);
+                    place.at = InGroup::Consumer(0);
+                }
+                return written.max(1);
+            }
+            InGroup::Consumer(at) => match group.consumers().nth(*at) {
+                Some(consumer) => {
+                    self.consumer_head(consumer, out);
+                    place.at = InGroup::Owned(*at, None);
+                }
+                None => {
+                    place.group += 1;
+                    place.at = InGroup::Head;
+                }
+            },
+            InGroup::Owned(at, last) => {
+                let consumer = group.consumers().nth(*at).expect("it has begun");
+                let from = *last;
+                let mut written = 0;
+                for id in consumer.pending().range(behind(from)).take(most) {
+                    out.extend_from_slice(&raw(*id));
+                    *last = Some(*id);
+                    written += 1;
+                }
+                if written < most {
+                    place.at = InGroup::Consumer(*at + 1);
+                }
+                return written.max(1);
+            }
+        }
+        1
     }
 }

@@ -273,6 +273,62 @@ fn long_values(rng: &mut Rng) -> Vec<Built> {
     built
 }
 
+/// A stream of a few entries of which many groups know, some of them a lot.
+fn stream_with_groups(rng: &mut Rng) -> Built {
+    let mut stream = Stream::default();
+    let blocks = BlockLimits {
+        bytes: 4096,
+        entries: 100,
+    };
+    for ms in 1..=5 {
+        let id = NewId::Given(StreamId { ms, seq: 0 });
+        let appended = stream.log.append(id, &[b"field", b"value"], blocks);
+        appended.expect("later");
+    }
+    for (name, most) in [("a", 0), ("b", 3000), ("c", 32), ("d", 64), ("e", 1)] {
+        let read = rng.bool().then_some(7);
+        let mut group = Group::new(name.as_bytes(), StreamId { ms: 9, seq: 9 }, read);
+        let consumers: Vec<_> = (0..rng.usize(1..6))
+            .map(|n| group.create(n.to_string().as_bytes(), 5).expect("new"))
+            .collect();
+        for ms in 0..most {
+            let pending = Pending {
+                consumer: consumers[rng.usize(..consumers.len())],
+                delivered_ms: rng.u64(..1 << 40),
+                deliveries: rng.u64(..1 << 20),
+            };
+            group.set_pending(StreamId { ms, seq: 1 }, pending);
+        }
+        assert!(stream.add_group(group));
+    }
+    Built::Object(Box::new(stream))
+}
+
+#[test]
+fn the_groups_of_a_stream_come_in_parts() {
+    let mut rng = Rng::with_seed(22);
+    for _ in 0..20 {
+        let entry = entry_of(b"key", stream_with_groups(&mut rng));
+        let entry = entry.entry();
+        assert!(long::is_long(&entry), "for its groups");
+        let mut encoder = Encoder::new(true);
+        let (mut wanted, mut bytes) = (Vec::new(), Vec::new());
+        encoder.entry(&entry, Access::Unknown, &mut wanted);
+        let mut progress = encoder.begin_long(&entry, Access::Unknown, &mut bytes);
+        let mut longest = 0;
+        loop {
+            let before = bytes.len();
+            let last = encoder.go_on(&entry.value(), &mut progress, &mut bytes);
+            longest = longest.max(bytes.len() - before);
+            if last {
+                break;
+            }
+        }
+        assert!(bytes == wanted, "the parts are not the whole");
+        assert!(longest < 3000, "{longest}");
+    }
+}
+
 #[test]
 fn long_values_come_back_from_parts() {
     let mut rng = Rng::with_seed(21);
