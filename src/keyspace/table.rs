@@ -5,7 +5,8 @@
 //! directory of its own, of up to 12 bits, whose words may be directories again. A directory grows by
 //! doubling, so the largest move is 128 KiB of words; a segment is at most some 7 KiB. No operation
 //! moves more than one directory or one segment (a split and a merge: two), whatever the number of
-//! keys. Several neighbouring words of a directory may name one segment (its depth says how many).
+//! keys; but while a log is read, and nobody is served, a segment splits into up to sixteen. Several
+//! neighbouring words of a directory may name one segment (its depth says how many).
 //!
 //! A lookup touches a directory's word, one or two lines of a segment, and the entry.
 //!
