@@ -477,7 +477,8 @@ impl Db {
         let mut group = u64::MAX;
         let mut visited_to = cursor;
         // A call that goes on where this one ends finds the first ones fetched.
-        let mut coming = segment::from_tag(slots, first_tag);
+        let is_asked_for = |word: &u64| span.pos_of(segment::tag_of(*word)) >> CURSOR_SHIFT < end;
+        let mut coming = segment::from_tag(slots, first_tag).take_while(is_asked_for);
         let first = coming.by_ref().take(AHEAD);
         first.for_each(|word| self.table.prefetch_whole(word));
         for word in segment::from_tag(slots, first_tag) {

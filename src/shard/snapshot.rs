@@ -503,7 +503,9 @@ impl Shard {
         let Some(snapshot) = self.snapshot.as_mut().filter(|snapshot| !snapshot.told) else {
             return false;
         };
-        if snapshot.run.is_cancelled() || snapshot.teller.borrow().lost {
+        // A thread that has failed takes nothing any more, nor what was shared with it.
+        let run = &snapshot.run;
+        if run.is_cancelled() || run.outcome().is_some() || snapshot.teller.borrow().lost {
             self.end_taps();
             return false;
         }
