@@ -23,12 +23,13 @@ fn stopping_set() -> libc::sigset_t {
 }
 
 /// To be called before any thread is started: they inherit the mask. SIGHUP and SIGPIPE are
-/// ignored, as on Redis.
+/// ignored, as on Redis; and SIGXFSZ, so that a write beyond the file size that the process is allowed
+/// fails as one to a full disk does.
 pub fn block() {
     let set = stopping_set();
     // SAFETY: a valid set; the old mask is not wanted.
     unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()) };
-    for signal in [libc::SIGHUP, libc::SIGPIPE] {
+    for signal in [libc::SIGHUP, libc::SIGPIPE, libc::SIGXFSZ] {
         // SAFETY: ignoring a signal runs no code.
         unsafe { libc::signal(signal, libc::SIG_IGN) };
     }

@@ -21,15 +21,20 @@ crate::cases!(run:
     changes_are_counted_from_the_save,
     one_at_a_time_and_cancelled,
     a_failed_save_says_so,
+    a_file_that_may_not_grow_fails_the_save,
     a_damaged_file_stops_the_start,
     a_file_is_checked,
 );
 
 /// A server of so many shards in a folder that outlives it.
 fn server(shards: usize, folder: &Scratch) -> Server {
+    Server::start(&options(shards, folder))
+}
+
+fn options(shards: usize, folder: &Scratch) -> Options {
     let dir = folder.path().display();
     let options = Options::new(env!("CARGO_BIN_EXE_ringdove"), shards);
-    Server::start(&options.with(&format!("--dir {dir}")))
+    options.with(&format!("--dir {dir}"))
 }
 
 fn redis(folder: &Scratch) -> Server {
@@ -388,6 +393,33 @@ fn a_failed_save_says_so(ctx: &Ctx) {
     assert_eq!(first.info("rdb_last_bgsave_status"), "ok");
     let taken = || (conn.run("SET a 2") == Value::ok()).then_some(());
     eventually("writes are taken again", 10, taken);
+}
+
+/// As on a full disk: files may only grow so far. What is on its way to the thread that writes is given
+/// back, and shards that wait for that go on.
+fn a_file_that_may_not_grow_fails_the_save(ctx: &Ctx) {
+    let folder = Scratch::new();
+    let blocks_of_512 = "ulimit -f 60000; exec \"$0\" \"$@\"";
+    let options = options(ctx.shards, &folder).inside(&["sh", "-c", blocks_of_512]);
+    let first = Server::start(&options);
+    let mut conn = first.connect();
+    let mut rng = Rng::new(8);
+    let noise: String = (0..6_000_000)
+        .map(|_| char::from(b' ' + rng.below(95) as u8))
+        .collect();
+    for n in 0..30 {
+        assert_eq!(conn.call(&["SET", &n.to_string(), &noise]), Value::ok());
+    }
+    for _ in 0..2 {
+        assert!(conn.run("SAVE").is_error());
+        conn.run("BGSAVE");
+        let ended = || (first.info_number("rdb_bgsave_in_progress") == 0).then_some(());
+        eventually("the snapshot ends", 20, ended);
+        assert_eq!(first.info("rdb_last_bgsave_status"), "err");
+        conn.run_ok("SET small x");
+    }
+    conn.run_ok("FLUSHALL");
+    conn.run_ok("SAVE");
 }
 
 fn a_damaged_file_stops_the_start(ctx: &Ctx) {
