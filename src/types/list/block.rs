@@ -3,7 +3,7 @@
 //! | bytes | what |
 //! | --- | --- |
 //! | ..start | free |
-//! | start..end | a [packed](crate::types::packed) block, head and elements |
+//! | start..end | a [packed] block, head and elements |
 //! | end.. | free |
 //!
 //! What changes at an end moves nothing but the head's two bytes; in the middle, the shorter side

@@ -2,7 +2,7 @@
 //!
 //! | form | where | OBJECT ENCODING |
 //! | --- | --- | --- |
-//! | [packed](super::packed) block of elements | in the entry | `listpack` |
+//! | [packed] block of elements | in the entry | `listpack` |
 //! | [`LargeList`] | blocks of 4 KiB, numbered through in two levels | `quicklist` |
 //!
 //! A large list is a sequence of chunks, each a sequence of at most `CHUNK_BLOCKS_MAX` blocks with

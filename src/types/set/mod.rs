@@ -3,7 +3,7 @@
 //! | form | where | OBJECT ENCODING |
 //! | --- | --- | --- |
 //! | [`intset`] | in the entry | `intset` |
-//! | [packed](super::packed) block of members | in the entry | `listpack` |
+//! | [packed] block of members | in the entry | `listpack` |
 //! | [`LargeSet`] | a table of members | `hashtable` |
 //!
 //! A set changes its form at the limits of the configuration and never goes back by itself. A set
