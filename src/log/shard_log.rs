@@ -239,7 +239,7 @@ impl<W> ShardLog<W> {
         if matches!(self.refusal, Some(Refusal::Failed(_))) {
             return None;
         }
-        let how = self.pace.due(self.policy, &self.writer, now_us / 1000)?;
+        let how = self.pace.due(self.policy, &self.writer, now_us)?;
         let mut flush = self.writer.begin(how, self.commit.watermark())?;
         flush.began_us = now_us;
         Some(flush)
@@ -403,11 +403,12 @@ mod tests {
         let flushes: Vec<Flush> = (1..=4)
             .map(|waiter| {
                 write_much(&mut log, waiter);
-                log.begin(u64::from(waiter)).expect("enough for another")
+                log.begin(u64::from(waiter) * 1000)
+                    .expect("enough for another")
             })
             .collect();
         write_much(&mut log, 5);
-        assert!(log.begin(10).is_none(), "as many as may be");
+        assert!(log.begin(10_000).is_none(), "as many as may be");
         let mut flushes = flushes.into_iter();
         let first = flushes.next().expect("four");
         flushes.for_each(|flush| log.ended(flush, Ok(()), 20));
@@ -415,7 +416,7 @@ mod tests {
         assert_eq!(log.stats().durable, Lsn(0));
         log.ended(first, Ok(()), 30);
         assert_eq!(released(&mut log), [1, 2, 3, 4]);
-        let flush = log.begin(40).expect("due");
+        let flush = log.begin(40_000).expect("due");
         log.ended(flush, Ok(()), 50);
         assert_eq!(released(&mut log), [5]);
         assert!(log.is_drained());
@@ -426,7 +427,8 @@ mod tests {
         let mut log = log(0, 1, Policy::Always);
         let mut begin = |waiter| {
             write_much(&mut log, waiter);
-            log.begin(u64::from(waiter)).expect("enough for another")
+            log.begin(u64::from(waiter) * 1000)
+                .expect("enough for another")
         };
         let (first, second, third) = (begin(1), begin(2), begin(3));
         log.ended(first, Ok(()), 20);
@@ -437,6 +439,27 @@ mod tests {
         lost.sort_unstable();
         assert_eq!(lost, [2, 3]);
         assert!(log.is_over() && log.begin(30).is_none());
+    }
+
+    #[test]
+    fn a_flush_beside_another_begins_after_a_moment_or_with_much() {
+        let identity = log(0, 1, Policy::Always).writer.identity();
+        let mut log = ShardLog::new(identity, 64, Lsn(0), Policy::Always);
+        log.segment_prepared();
+        write_much(&mut log, 1);
+        let first = log.begin(1000).expect("due");
+        write_much(&mut log, 2);
+        assert!(log.begin(1200).is_none(), "the first has just begun");
+        let second = log.begin(1300).expect("the device takes its time");
+        for waiter in 3..25 {
+            assert!(log.begin(1301).is_none(), "there is not much yet");
+            write_much(&mut log, waiter);
+        }
+        let third = log.begin(1301).expect("64 KiB");
+        for flush in [first, second, third] {
+            log.ended(flush, Ok(()), 1400);
+        }
+        assert!(log.is_drained());
     }
 
     #[test]
