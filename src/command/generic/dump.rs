@@ -101,7 +101,8 @@ pub(super) fn restore(ctx: &mut Ctx<'_>) -> Outcome {
     let expiry = match (ttl, options.absolute) {
         (0, _) => Expiry::Clear,
         (at, true) => Expiry::At(at),
-        (ms, false) => Expiry::At(ctx.now_ms().saturating_add(ms)),
+        // Not beyond what the log can say of it.
+        (ms, false) => Expiry::At(ctx.now_ms().saturating_add(ms).min(i64::MAX as u64)),
     };
     if matches!(expiry, Expiry::At(at) if at <= ctx.now_ms()) {
         if is_taken {
