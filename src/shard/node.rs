@@ -132,11 +132,13 @@ impl Node {
         self.wake_all();
     }
 
-    /// Whether logs that were turned on are given their first base: an end of the server now would
-    /// lose the dataset.
+    /// Whether logs that were turned on are given their first base, or soon will be: an end of the server
+    /// now would lose the dataset. Not where that has failed and is to be tried again.
     pub fn writes_first_base(&self) -> bool {
-        let running = self.saver.running();
-        self.logs.is_without_base() && running.is_some_and(|run| run.is_for_logs())
+        let runs = || self.saver.running().is_some_and(|run| run.is_for_logs());
+        let rewriting = self.logs.rewriting();
+        let is_first_try = rewriting.scheduled && rewriting.failures == 0;
+        self.logs.is_without_base() && (is_first_try || runs())
     }
 
     /// Has a shard look at what has come for it.

@@ -247,6 +247,28 @@ fn a_folder_that_cannot_be_used_is_named() {
 }
 
 /// Without its first base the server would come back without its dataset.
+/// From when the client is told that the log is on, not only from when its base is being written.
+#[test]
+fn a_first_base_that_has_not_begun_is_waited_for() {
+    for shards in [1, 3] {
+        let folder = Scratch::new();
+        let server = without(shards, &folder);
+        let mut conn = server.connect();
+        fill(&mut conn, 0);
+        let before = digest(&mut conn);
+        conn.send_bytes(b"CONFIG SET appendonly yes\r\nSHUTDOWN\r\n");
+        assert_eq!(conn.receive(), Value::ok());
+        let answer = conn.receive().text();
+        assert!(answer.contains("Errors trying to SHUTDOWN"), "{answer}");
+        server.signal(SIGTERM);
+        server.await_log("can't exit: SIGTERM received");
+        certain(&mut conn);
+        drop(server); // kills it
+        let server = start(shards, &folder, "");
+        assert_eq!(digest(&mut server.connect()), before, "{}", server.log());
+    }
+}
+
 #[test]
 fn the_first_base_is_waited_for() {
     let folder = Scratch::new();
