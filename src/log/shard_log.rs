@@ -11,6 +11,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::arbiter::Arbiter;
+use super::block::BLOCK_BYTES;
 use super::commit::{Commit, Part};
 use super::in_flight::InFlight;
 use super::manifest::Mark;
@@ -27,6 +28,9 @@ pub const ARBITER: ShardId = ShardId(0);
 /// Bytes that wait for a flush, at most: far above what comes in one. A disk that does not keep up
 /// holds back the connections that write.
 pub const WAITING_BYTES_MAX: u64 = 64 << 20;
+/// Room for what comes before writes are refused for want of space, or a quarter of a segment if that
+/// is less.
+const SPARE_BYTES: u64 = 1 << 20;
 
 /// What one atomic unit did to this shard.
 #[derive(Clone, Copy, Debug)]
@@ -95,6 +99,10 @@ pub struct ShardLog<W> {
     /// At the shard that is the arbiter.
     arbiter: Option<Arbiter>,
     refusal: Option<Refusal>,
+    /// Why there is no segment behind the one written to, since it was last tried.
+    no_segment: Option<i32>,
+    /// With so much room left, bytes, writes are refused where there is no such segment.
+    spare_bytes: u64,
     stats: Stats,
 }
 
@@ -113,6 +121,8 @@ impl<W> ShardLog<W> {
             messages: VecDeque::new(),
             arbiter: (identity.shard == ARBITER).then(|| Arbiter::new(shards)),
             refusal: None,
+            no_segment: None,
+            spare_bytes: SPARE_BYTES.min(u64::from(segment_blocks) * BLOCK_BYTES as u64 / 4),
             stats: Stats::default(),
         }
     }
@@ -215,16 +225,36 @@ impl<W> ShardLog<W> {
     /// The segment that was wanted is there.
     pub fn segment_prepared(&mut self) {
         self.writer.segment_prepared();
+        self.no_segment = None;
         if matches!(self.refusal, Some(Refusal::NoSegment(_))) {
             self.refusal = None;
         }
     }
 
-    /// The segment that was wanted could not be prepared. Writes are refused as soon as there is no
+    /// The segment that was wanted could not be prepared. Writes are refused as soon as there is little
     /// room in what is left.
     pub fn segment_failed(&mut self, error: i32) {
-        if self.writer.is_starved() && self.refusal.is_none() {
+        self.no_segment = Some(error);
+        self.mind_room();
+    }
+
+    /// Refuses writes before the last segment is full: what a turn brings before that is known still
+    /// has room, so that nobody waits for space who was not refused.
+    fn mind_room(&mut self) {
+        if let Some(error) = self.no_segment
+            && self.refusal.is_none()
+            && self.writer.is_nearly_full(self.spare_bytes)
+        {
             self.refusal = Some(Refusal::NoSegment(error));
+        }
+    }
+
+    /// Whether what was logged will not be written before there is space, or never.
+    pub fn is_stuck(&self) -> bool {
+        match self.refusal {
+            Some(Refusal::Failed(_)) => true,
+            Some(Refusal::NoSegment(_)) => self.writer.is_starved(),
+            None => false,
         }
     }
 
@@ -239,6 +269,7 @@ impl<W> ShardLog<W> {
         if matches!(self.refusal, Some(Refusal::Failed(_))) {
             return None;
         }
+        self.mind_room();
         let how = self.pace.due(self.policy, &self.writer, now_us)?;
         let mut flush = self.writer.begin(how, self.commit.watermark())?;
         flush.began_us = now_us;
@@ -548,23 +579,31 @@ mod tests {
     fn without_space_writes_are_refused_until_there_is_some() {
         let mut log = log(0, 1, Policy::Always);
         assert_eq!(log.wants_segment(), Some(1));
-        let unit = Unit {
+        let unit = |payload| Unit {
             db: 0,
             kind: &Kind::Effects,
             keys: Keys::Any,
-            payload: &[0; 40_000],
+            payload,
         };
-        log.append(&unit).expect("short");
-        let flush = log.begin(0).expect("due");
         log.segment_failed(libc::ENOSPC);
         assert_eq!(log.refusal(), None, "there is room in the first segment");
-        log.ended(flush, Ok(()), 0);
-        log.segment_failed(libc::ENOSPC);
+        log.append(&unit(&[0; 21_000])).expect("short");
+        let flush = log.begin(0).expect("due");
         assert_eq!(log.refusal(), Some(Refusal::NoSegment(libc::ENOSPC)));
-        log.segment_prepared();
-        assert_eq!(log.refusal(), None);
-        let flush = log.begin(0).expect("it goes on");
         log.ended(flush, Ok(()), 0);
+        assert!(
+            log.is_drained() && !log.is_stuck(),
+            "nobody waits for space"
+        );
+        // What came before that was known, and was more.
+        log.append(&unit(&[0; 21_000])).expect("short");
+        let flush = log.begin(1000).expect("due");
+        log.ended(flush, Ok(()), 1000);
+        assert!(log.begin(1000).is_none() && log.is_stuck());
+        log.segment_prepared();
+        assert!(log.refusal().is_none() && !log.is_stuck());
+        let flush = log.begin(2000).expect("it goes on");
+        log.ended(flush, Ok(()), 2000);
         assert!(log.is_drained());
     }
 

@@ -231,6 +231,18 @@ impl Writer {
         !self.is_flushing() && self.waiting_bytes() > 0 && !self.has_room()
     }
 
+    /// Whether what waits and `bytes` more do not fit into the segments that there are.
+    pub fn is_nearly_full(&self, bytes: u64) -> bool {
+        let blocks = match self.prepared.saturating_sub(self.segment) {
+            0 => 0,
+            count => {
+                let others = (count - 1) * u64::from(self.segment_blocks - 1);
+                u64::from(self.segment_blocks - self.fresh) + others
+            }
+        };
+        blocks * (PAYLOAD_BYTES as u64) < self.waiting_bytes() + bytes
+    }
+
     fn has_room(&self) -> bool {
         self.segment < self.prepared
             && (self.fresh < self.segment_blocks

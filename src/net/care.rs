@@ -301,6 +301,7 @@ impl Engine {
 
     /// Ends all connections once what they asked for is answered.
     pub fn stop_serving(&mut self) {
+        self.fail_stuck_log();
         let all: Vec<ConnId> = self.sessions().map(|(conn, _)| conn).collect();
         for conn in all {
             let session = self.session(conn);

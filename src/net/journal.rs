@@ -237,7 +237,12 @@ impl Engine {
     /// What the log wants written now.
     pub fn begin_flush(&mut self) -> Option<Flush> {
         let journal = self.journal.as_mut()?;
-        journal.log.begin(self.shard.now_us)
+        let before = journal.log.refusal();
+        let flush = journal.log.begin(self.shard.now_us);
+        if journal.log.refusal() != before {
+            self.log_changed();
+        }
+        flush
     }
 
     /// It has been written, or an error of the system has prevented it.
@@ -284,7 +289,7 @@ impl Engine {
         };
         journal.log.set_policy(Policy::Always);
         let stats = journal.log.stats();
-        stats.durable == stats.lsn || journal.log.refusal().is_some()
+        stats.durable == stats.lsn || journal.log.is_stuck()
     }
 
     /// For INFO.

@@ -58,14 +58,9 @@ impl Engine {
         if self.shard.node.logs.phase() != Phase::Ending {
             return;
         }
+        self.fail_stuck_log();
         let node = self.shard.node.clone();
         if let Some(journal) = &mut self.journal {
-            if let Some(Refusal::NoSegment(error)) = journal.log.refusal() {
-                // Nobody waits for space here, as Redis does not.
-                journal.log.fail(error);
-                node.logs.say(self.shard.id, journal.log.refusal(), false);
-                node.wake_all();
-            }
             if !journal.ending || self.shard.effects.is_on() || !journal.log.is_over() {
                 return;
             }
@@ -78,6 +73,19 @@ impl Engine {
             if node.logs.has_closed(self.shard.id) {
                 node.wake_all();
             }
+        }
+    }
+
+    /// Where a log is to end that waits for space, nobody waits for that, as on Redis.
+    pub(super) fn fail_stuck_log(&mut self) {
+        if let Some(journal) = &mut self.journal
+            && let Some(Refusal::NoSegment(error)) = journal.log.refusal()
+            && journal.log.is_stuck()
+        {
+            journal.log.fail(error);
+            let node = &self.shard.node;
+            node.logs.say(self.shard.id, journal.log.refusal(), false);
+            node.wake_all();
         }
     }
 

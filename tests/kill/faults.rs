@@ -45,6 +45,70 @@ fn a_full_disk_stops_writes_until_there_is_space() {
     assert_eq!(conn.run("GET third"), Value::bulk("x"));
 }
 
+/// Who writes one by one is refused while there is still room for what was taken: nothing waits for
+/// space, nobody is kept from reading or from the remedy, and the server stops when it is told to.
+#[test]
+fn a_disk_that_fills_up_keeps_nobody_waiting() {
+    for (shards, policy, segment) in [
+        (1, "always", "256kb"),
+        (3, "always", "256kb"),
+        (1, "everysec", "4mb"), // more than what waits before it is written
+    ] {
+        let folder = Scratch::new();
+        let more = format!("--appendfsync {policy} --log-segment-size {segment}");
+        let mut server = start(shards, &folder, &more);
+        let mut conn = server.connect();
+        conn.run_ok("DEBUG LOG-FAULT SPACE 1");
+        let long = "x".repeat(10_000);
+        let taken = (0..10_000).find(|n| {
+            let answer = conn.call(&["SET", &format!("fill:{n}"), &long]);
+            let refused = answer.is_error();
+            assert!(!refused || answer == Value::error(MISCONF_SPACE));
+            refused
+        });
+        let taken = taken.expect("it is refused in the end");
+        assert!(taken > 10, "{taken}");
+        assert_eq!(conn.run("DBSIZE"), Value::Int(taken));
+        assert_eq!(conn.run("KEYS *").items().len(), taken as usize);
+        assert_eq!(conn.run("MULTI"), Value::ok());
+        conn.run("GET fill:0");
+        assert_eq!(conn.run("EXEC").items(), [Value::bulk(&long)]);
+        assert!(!conn.run("BGREWRITEAOF").is_error());
+        server.signal(crate::SIGTERM);
+        assert!(server.await_end().success(), "{}", server.log());
+        let server = start(2, &folder, "");
+        assert_eq!(server.connect().run("DBSIZE"), Value::Int(taken));
+    }
+}
+
+/// What was taken before it was known that there is no space waits for that, but does not keep the
+/// server from its end.
+#[test]
+fn a_write_that_waits_for_space_does_not_hold_up_the_end() {
+    for shards in [1, 3] {
+        let folder = Scratch::new();
+        let mut server = start(shards, &folder, "--appendfsync always");
+        let mut conn = server.connect();
+        conn.run_ok("DEBUG LOG-FAULT SPACE 1");
+        conn.run_ok("SET before x");
+        let mut waits = server.connect();
+        waits.send(&["SET", "large", &"x".repeat(2_000_000)]);
+        eventually("writes are refused", 20, || {
+            (conn.run("SET other x") == Value::error(MISCONF_SPACE)).then_some(())
+        });
+        let began = std::time::Instant::now();
+        server.signal(crate::SIGTERM);
+        server.await_end();
+        assert!(began.elapsed().as_secs() < 8, "{}", server.log());
+        assert!(
+            waits.is_closed(),
+            "it is never told that the write succeeded"
+        );
+        let server = start(shards, &folder, "");
+        assert_eq!(server.connect().run("GET before"), Value::bulk("x"));
+    }
+}
+
 /// After a failed write none is taken until the next start, and nobody who waits is answered.
 #[test]
 fn a_failed_write_stops_writes_for_good() {
