@@ -131,7 +131,7 @@ impl Engine {
         }
     }
 
-    /// Begins a snapshot where a save point (`save`) is reached. One shard looks, for all of them.
+    /// Begins a snapshot where one was scheduled or a save point (`save`) is reached. One shard looks, for all of them.
     fn save_if_due(&mut self) {
         /// After a failure the next attempt waits, as on Redis.
         const RETRY_SECONDS: u64 = 5;
@@ -139,8 +139,11 @@ impl Engine {
         let (node, now) = (&shard.node, shard.now_ms / 1000);
         node.report_changes(shard.id, shard.dirty);
         let loading = self.slow & slow::LOADING != 0;
-        if shard.id.0 != 0 || shard.config.save.0.is_empty() || loading {
+        if shard.id.0 != 0 || loading {
             return;
+        }
+        if node.saver.is_scheduled() && node.saver.running().is_none() {
+            return self.run_own(b"BGSAVE\r\n");
         }
         let (facts, changes) = (node.saver.facts(), node.changes());
         let since = now.saturating_sub(facts.last_save);

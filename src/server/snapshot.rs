@@ -320,6 +320,10 @@ pub struct Saver {
     /// Libraries of functions that the start has read: they are kept as they are.
     functions: Mutex<Vec<Vec<u8>>>,
     numbers: AtomicU64,
+    /// The client whose BGSAVE has begun the last one.
+    by: AtomicU64,
+    /// Whether one is to begin when the logs have been rewritten.
+    scheduled: AtomicBool,
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -345,6 +349,8 @@ impl Saver {
             }),
             functions: Mutex::default(),
             numbers: AtomicU64::new(0),
+            by: AtomicU64::new(0),
+            scheduled: AtomicBool::new(false),
         }
     }
 
@@ -401,7 +407,29 @@ impl Saver {
         if let Some(run) = &running {
             run.cancelled.store(true, Ordering::Relaxed);
         }
-        running.is_some()
+        self.scheduled.swap(false, Ordering::Relaxed) || running.is_some()
+    }
+
+    /// One is to begin when the logs have been rewritten.
+    pub fn schedule(&self) {
+        self.by.store(0, Ordering::Relaxed);
+        self.scheduled.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether one is to begin.
+    pub fn is_scheduled(&self) -> bool {
+        self.scheduled.load(Ordering::Relaxed)
+    }
+
+    /// A client's BGSAVE has begun the one that is being taken: none is to begin any more.
+    pub fn begun_by(&self, client: u64) {
+        self.by.store(client, Ordering::Relaxed);
+        self.scheduled.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether that client was the last whose BGSAVE has begun one, and none was scheduled since.
+    pub fn is_by(&self, client: u64) -> bool {
+        self.by.load(Ordering::Relaxed) == client
     }
 
     /// Ends the base that is being written: the logs that were to build on it are turned off.

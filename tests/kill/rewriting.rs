@@ -122,3 +122,49 @@ fn it_waits_for_a_snapshot_and_holds_off_another() {
     let server = Server::start(&options);
     assert!(server.connect().run("BGREWRITEAOF").is_error());
 }
+
+/// BGSAVE is refused meanwhile, and with SCHEDULE begins behind it.
+#[test]
+fn a_snapshot_is_scheduled_behind_a_rewriting() {
+    for shards in [1, 3] {
+        let folder = Scratch::new();
+        let server = start(shards, &folder, "--appendfsync no");
+        let mut conn = server.connect();
+        conn.run_ok("DEBUG POPULATE 300000");
+        conn.send_bytes(
+            b"BGREWRITEAOF\r\nBGSAVE\r\nBGSAVE SCHEDULE\r\nBGSAVE CANCEL\r\nBGSAVE SCHEDULE\r\n",
+        );
+        assert_eq!(conn.receive(), Value::simple(STARTED));
+        let refused = conn.receive().text();
+        assert!(refused.contains("Use BGSAVE SCHEDULE"), "{refused}");
+        let scheduled = Value::simple("Background saving scheduled");
+        assert_eq!(conn.receive(), scheduled);
+        assert_eq!(conn.receive(), Value::simple("Background saving cancelled"));
+        assert_eq!(conn.receive(), scheduled);
+        server.await_info("rdb_saves", 1);
+        assert_eq!(server.info_number("aof_rewrites"), 1);
+        assert!(folder.path().join("dump.rdb").exists());
+    }
+}
+
+/// An expiry far beyond what the log can say is the last that it can.
+#[test]
+fn a_restored_key_may_expire_in_any_time() {
+    let folder = Scratch::new();
+    let server = start(2, &folder, "--appendfsync always");
+    let mut conn = server.connect();
+    conn.run_ok("SET a x");
+    let payload = conn.run("DUMP a");
+    let Value::Bulk(payload) = payload else {
+        panic!("{payload:?}");
+    };
+    let ttl = i64::MAX.to_string();
+    assert_eq!(
+        conn.call(&[&b"RESTORE"[..], b"b", ttl.as_bytes(), &payload]),
+        Value::ok()
+    );
+    let before = digest(&mut conn);
+    drop(server);
+    let server = start(1, &folder, "");
+    assert_eq!(digest(&mut server.connect()), before, "{}", server.log());
+}

@@ -63,6 +63,8 @@ const REWRITING: Error = Error::fixed(
     "ERR Another child process is active (AOF?): can't BGSAVE right now. Use BGSAVE SCHEDULE in order \
      to schedule a BGSAVE whenever possible.",
 );
+const NOT_IN_PROGRESS: Error =
+    Error::fixed("ERR Background saving is currently not in progress or scheduled");
 const SLOTS_MOVE: Error = Error::fixed("ERR Slots are being moved: try again when they have");
 /// Redis says no more; the log says why.
 const FAILED: Error = Error::fixed("ERR");
@@ -96,13 +98,24 @@ pub fn is_cancel(args: &[&[u8]]) -> bool {
 }
 
 fn begin_or_cancel(ctx: &mut HomeCtx<'_>) -> Outcome {
-    match ctx.args {
-        // Nothing else is ever under way that it would have to wait for.
-        [_, option] if option.eq_ignore_ascii_case(b"schedule") => begin(ctx, true),
-        [_] => begin(ctx, true),
-        args if is_cancel(args) => Ok(()),
-        _ => Err(Error::SYNTAX),
+    let args = ctx.args;
+    let may_wait = match args {
+        [_] => false,
+        [_, option] if option.eq_ignore_ascii_case(b"schedule") => true,
+        _ if is_cancel(args) => {
+            let cancelled = ctx.shard().node.saver.cancel();
+            return cancelled.then_some(()).ok_or(NOT_IN_PROGRESS);
+        }
+        _ => return Err(Error::SYNTAX),
+    };
+    let client = ctx.session().id;
+    let result = begin(ctx, true);
+    let saver = &ctx.shard().node.saver;
+    if result == Err(REWRITING) && may_wait {
+        saver.schedule();
+        return Ok(());
     }
+    result.map(|()| saver.begun_by(client))
 }
 
 /// Begins a shard's part.
@@ -140,24 +153,26 @@ fn save_merge(ctx: &mut MergeCtx<'_>) -> Outcome {
     Ok(())
 }
 
+/// What has come before it in a pipeline may still be under way, and what comes after it may have
+/// happened: it may be cancelled already.
 fn bgsave_part(ctx: &mut PartCtx<'_>) -> Outcome {
-    if is_cancel(ctx.args) {
+    let saver = &ctx.engine.shard.node.saver;
+    let run = saver.running().filter(|run| !run.is_for_logs());
+    if is_cancel(ctx.args) || run.is_none() || !saver.is_by(ctx.caller.client) {
         return Ok(());
     }
     begin_part(ctx)
 }
 
 fn bgsave_merge(ctx: &mut MergeCtx<'_>) -> Outcome {
-    if !is_cancel(ctx.args) {
-        ctx.reply.simple("Background saving started");
-        return Ok(());
-    }
-    if !ctx.engine.shard.node.saver.cancel() {
-        return Err(Error::new(
-            "ERR Background saving is currently not in progress or scheduled",
-        ));
-    }
-    ctx.reply.simple("Background saving cancelled");
+    let client = ctx.engine.session(ctx.conn).id;
+    ctx.reply.simple(if is_cancel(ctx.args) {
+        "Background saving cancelled"
+    } else if ctx.engine.shard.node.saver.is_by(client) {
+        "Background saving started"
+    } else {
+        "Background saving scheduled"
+    });
     Ok(())
 }
 
