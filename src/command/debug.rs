@@ -134,7 +134,10 @@ const HELP: &[&str] = &[
 
 /// Subcommands that need what is not there yet, and what that is.
 const WAITING: &[(&[u8], &str)] = &[
-    (b"loadaof", "the rewriting of the append-only log"),
+    (
+        b"loadaof",
+        "reading the append-only log again while it runs",
+    ),
     (b"aof-flush-sleep", "the append-only log"),
     (b"replicate", "replication"),
 ];

@@ -60,10 +60,10 @@ impl Engine {
         }
         self.fail_stuck_log();
         let node = self.shard.node.clone();
-        if let Some(journal) = &mut self.journal {
-            if !journal.ending || self.shard.effects.is_on() || !journal.log.is_over() {
-                return;
-            }
+        if let Some(journal) = &self.journal
+            && (!journal.ending || self.shard.effects.is_on() || !journal.log.is_over())
+        {
+            return;
         }
         if node.logs.has_written_out(self.shard.id) && node.logs.have_all_written_out() {
             node.wake_all();

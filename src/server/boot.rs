@@ -109,7 +109,8 @@ fn run(mut launch: Launch) -> ExitCode {
     allocator::purge_only_when_asked();
     signals::block();
     match start(&mut launch, supervisor) {
-        Ok(server) => server.wait(supervisor),
+        Ok(Some(server)) => server.wait(supervisor),
+        Ok(None) => ExitCode::SUCCESS,
         Err(why) => {
             log::warning(format_args!("{why}"));
             ExitCode::FAILURE
@@ -125,7 +126,8 @@ struct Server {
     pidfile: Vec<u8>,
 }
 
-fn start(launch: &mut Launch, supervisor: Supervisor) -> Result<Server, String> {
+/// Starts a server. None: it was told to stop before its dataset was loaded.
+fn start(launch: &mut Launch, supervisor: Supervisor) -> Result<Option<Server>, String> {
     let registry = registry(launch)?;
     let config = &mut launch.config;
     for warning in &launch.warnings {
@@ -185,7 +187,14 @@ fn start(launch: &mut Launch, supervisor: Supervisor) -> Result<Server, String> 
     )?;
     signals::serve(node.clone());
     if let Some(loading) = loading {
-        if let Some(logs) = loading.end(&node)? {
+        let loaded = loading.end(&node);
+        if let Err(why) = &loaded
+            && node.stopping.load(Ordering::Relaxed)
+        {
+            log::warning(format_args!("{why}"));
+            return Ok(None);
+        }
+        if let Some(logs) = loaded? {
             logs.begin(&node)?;
         }
         node.saver.loading.end();
@@ -197,12 +206,12 @@ fn start(launch: &mut Launch, supervisor: Supervisor) -> Result<Server, String> 
     }
     announce(&node, &ports, config);
     process::tell_supervisor(supervisor, true);
-    Ok(Server {
+    Ok(Some(Server {
         node,
         shards,
         ports,
         pidfile,
-    })
+    }))
 }
 
 /// The command table, with what `rename-command` has changed.

@@ -11,6 +11,7 @@ crate::cases!(run:
     save_points_save,
     the_end_saves,
     clients_are_told_of_loading,
+    a_start_ends_in_order_while_it_loads,
     a_saved_dataset_is_there_after_the_start,
     files_go_to_redis_and_back,
     values_larger_than_what_is_left_of_a_buffer_are_saved,
@@ -548,4 +549,25 @@ fn clients_are_told_of_loading(ctx: &Ctx) {
     eventually("it is loaded", 20, ready);
     assert_eq!(second.info("loading"), "0");
     assert_eq!(digest(&mut second.connect()), wanted);
+}
+
+fn a_start_ends_in_order_while_it_loads(ctx: &Ctx) {
+    let folder = Scratch::new();
+    let first = server(ctx.shards, &folder);
+    first.connect().run_ok("DEBUG POPULATE 2000");
+    first.connect().run_ok("SAVE");
+    drop(first);
+    let slow = format!("--dir {} --key-load-delay 5000", folder.path().display());
+    let mut second = Server::spawn(&ctx.options().with(&slow), free_port());
+    let loads = || {
+        let mut conn = Conn::tcp(second.address()).ok()?;
+        conn.try_send_bytes(b"PING\r\n").ok()?;
+        let told = conn.try_receive().ok()?.text();
+        told.starts_with("LOADING").then_some(())
+    };
+    eventually("it says that it is loading", 20, loads);
+    second.signal(SIGTERM);
+    assert!(second.await_end().success(), "{}", second.log());
+    let third = server(ctx.shards, &folder);
+    assert_eq!(third.connect().run("DBSIZE"), Value::Int(2000));
 }
