@@ -131,7 +131,8 @@ impl Engine {
         }
     }
 
-    /// Begins a snapshot where one was scheduled or a save point (`save`) is reached. One shard looks, for all of them.
+    /// Begins a snapshot where one was scheduled or a save point (`save`) is reached. One shard looks, for
+    /// all of them.
     fn save_if_due(&mut self) {
         /// After a failure the next attempt waits, as on Redis.
         const RETRY_SECONDS: u64 = 5;
