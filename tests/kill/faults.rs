@@ -93,9 +93,11 @@ fn a_write_that_waits_for_space_does_not_hold_up_the_end() {
         conn.run_ok("SET before x");
         let mut waits = server.connect();
         waits.send(&["SET", "large", &"x".repeat(2_000_000)]);
-        eventually("writes are refused", 20, || {
-            (conn.run("SET other x") == Value::error(MISCONF_SPACE)).then_some(())
+        // Another write would wait behind it until that is known.
+        eventually("there is no space", 20, || {
+            (server.info("aof_last_write_status") == "err").then_some(())
         });
+        assert_eq!(conn.run("SET other x"), Value::error(MISCONF_SPACE));
         let began = std::time::Instant::now();
         server.signal(crate::SIGTERM);
         server.await_end();
