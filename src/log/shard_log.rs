@@ -216,10 +216,13 @@ impl<W> ShardLog<W> {
         waiter
     }
 
-    /// The segment that is to be prepared, if one is: always one ahead of the one written to.
+    /// The segment that is to be prepared, if one is: always one ahead of the one written to, and of those
+    /// that what waits will take.
     pub fn wants_segment(&self) -> Option<u64> {
         let next = self.writer.next_segment();
-        (next <= self.writer.segment() + 1 && !self.writer.has_failed()).then_some(next)
+        let wanted =
+            next <= self.writer.segment() + 1 || self.writer.is_nearly_full(self.spare_bytes);
+        (wanted && !self.writer.has_failed()).then_some(next)
     }
 
     /// The segment that was wanted is there.

@@ -538,6 +538,7 @@ impl Reactor {
             let token = |number: u32| op::with(op::LOG, number.into());
             self.log_writes.begin(&mut self.ring, flush, token);
         }
+        self.want_segment();
     }
 
     /// An operation of a flush has completed.
