@@ -129,6 +129,15 @@ impl Block {
         block
     }
 
+    /// What stands in the header's place of a segment that has been prepared: in the first one of a log
+    /// the header, in the others zeros, since nobody knows yet what they begin with.
+    pub fn prepared(identity: Identity, segment: u64, header: Header) -> Self {
+        match segment {
+            0 => Self::header(identity, segment, header),
+            _ => Self::ZERO,
+        }
+    }
+
     fn put(&mut self, at: usize, bytes: &[u8]) {
         self.0[at..at + bytes.len()].copy_from_slice(bytes);
     }

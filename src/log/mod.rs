@@ -29,7 +29,8 @@
 //! ## Segment
 //!
 //! Block 0 is the header; it is written with the first data of the segment, so it is there when
-//! anything in the segment is durable.
+//! anything in the segment is durable. That of segment 0 is there before the manifest names the log:
+//! where it is missing, a start knows that it is. Until they get theirs, segments have zeros there.
 //!
 //! | bytes | field | why |
 //! | --- | --- | --- |
@@ -96,6 +97,10 @@
 //! - bytes missing above everything that was known to be durable: the torn end. It is cut off, and
 //!   recovery says how much;
 //! - bytes missing below: damage. Recovery stops with file, offset and LSN;
+//! - a file gone or cut short, the first header of a log gone, or another segment in the place of one:
+//!   damage as well, since no crash does that;
+//! - a block torn where the last flush went: the torn end, though nobody can tell it from a block that
+//!   was damaged later;
 //! - a write or sync that fails: the writer stops for good. Nobody knows what is on the disk then,
 //!   and a second sync that succeeds would not mean that the first one's bytes are there.
 //!

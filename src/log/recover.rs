@@ -66,12 +66,21 @@ impl fmt::Display for Damage {
 pub struct Torn {
     /// Where the log ends.
     pub lsn: Lsn,
-    /// Bytes of the log behind it that were found and are given up.
+    /// Bytes of the log behind it that were found and are given up. 0 where nothing of it can be read.
     pub bytes: u64,
     /// What stands where it ends.
     pub place: Place,
     /// What that is.
     pub what: &'static str,
+}
+
+impl fmt::Display for Torn {
+    /// What stands there, and where.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Place { segment, position } = self.place;
+        let offset = u64::from(position) * BLOCK_BYTES as u64;
+        write!(f, "{} in segment {segment} at offset {offset}", self.what)
+    }
 }
 
 /// Why the stream of a log goes no further.
@@ -81,17 +90,36 @@ struct Hole {
     what: &'static str,
 }
 
+/// Said of a file that is shorter than it was.
+const CUT_OFF: &str = "the end of the file";
+
+fn start_of(segment: u64) -> Place {
+    Place {
+        segment,
+        position: 0,
+    }
+}
+
 /// Reads the segments of one shard's log.
 #[derive(Debug)]
 pub struct Reader {
     identity: Identity,
+    /// Blocks of a segment.
+    segment_blocks: u32,
     /// Where the log ends, if that is settled.
     sealed: Option<Lsn>,
+    first_segment: u64,
     next_segment: u64,
+    /// The last segment that was read is nothing but a header so far.
+    unfilled: bool,
     /// Bytes of the log from `from` on that are not replayed yet.
     bytes: Vec<u8>,
     from: Lsn,
     hole: Option<Hole>,
+    /// What no crash leaves: see [`super`], faults.
+    lost: Option<Hole>,
+    /// A block that was being written when the log ended.
+    torn: Option<Hole>,
     /// The last place that was read with success.
     last: Place,
     /// Bytes of blocks behind the hole.
@@ -103,16 +131,21 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// The log of a shard in an epoch, which begins at `first`. It ends at `sealed`, or where its
-    /// bytes end.
-    pub fn new(identity: Identity, first: Lsn, sealed: Option<Lsn>) -> Self {
+    /// The log of a shard in an epoch, which begins at `first`, in segments of so many blocks. It ends
+    /// at `sealed`, or where its bytes end.
+    pub fn new(identity: Identity, segment_blocks: u32, first: Lsn, sealed: Option<Lsn>) -> Self {
         Self {
             identity,
+            segment_blocks,
             sealed,
+            first_segment: 0,
             next_segment: 0,
+            unfilled: false,
             bytes: Vec::new(),
             from: first,
             hole: None,
+            lost: None,
+            torn: None,
             last: Place {
                 segment: 0,
                 position: 0,
@@ -132,6 +165,7 @@ impl Reader {
             position: 0,
         };
         Self {
+            first_segment: segment,
             next_segment: segment,
             last,
             ..self
@@ -139,11 +173,12 @@ impl Reader {
     }
 
     /// Every record up to the first damage, whether it is certain or not.
-    pub fn salvage(identity: Identity, first: Lsn, sealed: Option<Lsn>) -> Self {
+    #[must_use]
+    pub fn salvaging(self) -> Self {
         Self {
-            committed: sealed.unwrap_or(Lsn(u64::MAX)),
+            committed: self.sealed.unwrap_or(Lsn(u64::MAX)),
             salvaging: true,
-            ..Self::new(identity, first, sealed)
+            ..self
         }
     }
 
@@ -159,13 +194,10 @@ impl Reader {
         replay: &mut impl FnMut(&Record<'_>),
     ) -> Result<(), Damage> {
         if number != self.next_segment {
-            self.stop(
-                Place {
-                    segment: self.next_segment,
-                    position: 0,
-                },
-                "no file",
-            );
+            self.lose(start_of(self.next_segment), "no file");
+        }
+        if self.unfilled {
+            self.lose(start_of(self.first_segment), CUT_OFF); // the next one came after it was filled
         }
         self.next_segment = number.saturating_add(1);
         let (mut heads, obstacle) = self.survey(number, bytes);
@@ -176,6 +208,7 @@ impl Reader {
                 self.replay(replay)?;
             }
         }
+        self.check_size(number, bytes.len());
         self.replay(replay)
     }
 
@@ -183,37 +216,79 @@ impl Reader {
     fn survey(&mut self, number: u64, bytes: &[u8]) -> (Vec<(Head, u32)>, Option<Hole>) {
         let mut heads = Vec::new();
         let mut obstacle = None;
-        for (position, block) in bytes.chunks_exact(BLOCK_BYTES).enumerate() {
+        let mut torn: Option<Hole> = None;
+        // The position up to which the segment has been written, if it has been.
+        let mut written = None;
+        for (position, block) in (0..).zip(bytes.chunks_exact(BLOCK_BYTES)) {
             let place = Place {
                 segment: number,
-                position: position as u32,
+                position,
             };
             let found = examine(block, self.identity, place);
+            let hole = Hole {
+                place,
+                what: found.name(),
+            };
+            if found == Found::Torn {
+                torn = torn.or(Some(hole));
+            }
             match found {
                 Found::Data(head) => {
                     if self.sealed.is_none() && !self.salvaging {
                         self.durable = self.durable.max(head.durable);
                         self.committed = self.committed.max(head.committed);
                     }
-                    heads.push((head, position as u32));
+                    heads.push((head, position));
+                    written = Some(position);
                 }
                 Found::Header(header) => {
                     if header.first > self.end() {
                         self.stop(place, "a segment that begins later");
                     }
                     self.last = place;
+                    written = Some(position);
                 }
-                _ if position == 0 => self.stop(place, found.name()),
+                Found::Zero | Found::Torn if position == 0 => {
+                    self.stop(place, hole.what);
+                    if number == self.first_segment {
+                        self.lose(place, hole.what);
+                    }
+                }
+                Found::Stale | Found::Misplaced | Found::Foreign if position == 0 => {
+                    self.lose(place, hole.what);
+                }
                 Found::Torn | Found::Misplaced | Found::Foreign => {
-                    obstacle = obstacle.or(Some(Hole {
-                        place,
-                        what: found.name(),
-                    }));
+                    obstacle = obstacle.or(Some(hole));
                 }
                 Found::Zero | Found::Stale => {}
             }
         }
+        // Further behind it may have been left by an earlier use of the file.
+        let next = written.map_or(0, |position| position + 1);
+        let torn = torn.filter(|torn| torn.place.position <= next);
+        if written.is_some() || torn.is_some() {
+            self.torn = torn;
+        }
         (heads, obstacle)
+    }
+
+    /// A segment gets its name when all of it is there; the first one begins as a header.
+    fn check_size(&mut self, number: u64, bytes: usize) {
+        let whole = self.segment_blocks as usize * BLOCK_BYTES;
+        self.unfilled = number == self.first_segment && bytes == BLOCK_BYTES;
+        if bytes < whole && !self.unfilled {
+            let place = Place {
+                segment: number,
+                position: (bytes / BLOCK_BYTES) as u32,
+            };
+            self.lose(place, CUT_OFF);
+        }
+    }
+
+    /// What a crash does not take away is not there.
+    fn lose(&mut self, place: Place, what: &'static str) {
+        self.stop(place, what);
+        self.lost = self.lost.or(Some(Hole { place, what }));
     }
 
     /// The stream goes no further than this.
@@ -294,14 +369,21 @@ impl Reader {
     }
 
     /// All segments are read. What is left is what only all shards together can decide on.
-    pub fn finish(self) -> Result<Tail, Damage> {
+    pub fn finish(mut self) -> Result<Tail, Damage> {
         let end = self.end();
         if self.salvaging {
             return Ok(self.into_tail());
         }
+        if self.next_segment == self.first_segment {
+            self.lose(start_of(self.first_segment), "no file");
+        }
         if end < self.durable {
             let what = self.hole.map_or("the end of the file", |hole| hole.what);
             return Err(self.damage(end, what));
+        }
+        if let (Some(Hole { place, what }), None) = (self.lost, self.sealed) {
+            let damage = self.damage(end, what);
+            return Err(Damage { place, ..damage });
         }
         if self.sealed.is_some_and(|sealed| self.from != sealed) {
             return Err(self.damage(self.from, "a record that goes on"));
@@ -346,13 +428,18 @@ impl Reader {
         }
         let lsn = self.from.plus(at);
         let rest = self.end().since(lsn) + self.behind;
-        let torn = (open && rest > 0).then(|| Torn {
-            lsn,
-            bytes: rest,
-            place: self.hole.map_or(self.last, |hole| hole.place),
-            what: self
-                .hole
-                .map_or("the beginning of a record", |hole| hole.what),
+        let torn = (open && (rest > 0 || self.torn.is_some())).then(|| {
+            let begun = Hole {
+                place: self.last,
+                what: "the beginning of a record",
+            };
+            let Hole { place, what } = self.torn.or(self.hole).unwrap_or(begun);
+            Torn {
+                lsn,
+                bytes: rest,
+                place,
+                what,
+            }
         });
         Tail {
             identity: self.identity,

@@ -370,8 +370,8 @@ impl<W> ShardLog<W> {
     pub fn mark(&self) -> Mark {
         Mark {
             lsn: self.writer.end(),
-            // What waits is written to this segment or a later one.
-            segment: self.writer.segment(),
+            // What waits is written to this segment or a later one; and it is there after a crash.
+            segment: self.writer.durable_segment(),
         }
     }
 

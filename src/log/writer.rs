@@ -78,6 +78,7 @@ pub struct Flush {
 struct UnderWay {
     number: u64,
     how: How,
+    segment: u64,
     /// Where the log ends that is on the disk then.
     end: Lsn,
     /// Whether it has ended; those before it have not.
@@ -100,7 +101,7 @@ pub struct Writer {
     segment: u64,
     /// Segments that may be written to: below this number.
     prepared: u64,
-    /// Whether the segment's header has been given to a flush.
+    /// Whether the segment's header has been given to a flush, or was written before.
     opened: bool,
     fresh: u32,
     spare: Option<u32>,
@@ -118,6 +119,8 @@ pub struct Writer {
     /// Up to where it has been given to a flush.
     begun: Lsn,
     durable: Lsn,
+    /// The last segment whose header is durable.
+    durable_segment: u64,
     /// Segments with bytes that no sync has covered yet.
     unsynced: SmallVec<[u64; 2]>,
     /// Flushes that have begun, in their order, from the first on that has not ended.
@@ -130,7 +133,7 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// The writer of a log that begins at `first` with segment 0.
+    /// The writer of a log that begins at `first` with segment 0, whose header is there already.
     pub fn new(identity: Identity, segment_blocks: u32, first: Lsn) -> Self {
         assert!(segment_blocks >= SEGMENT_BLOCKS_MIN, "room for a tail");
         Self {
@@ -138,7 +141,7 @@ impl Writer {
             segment_blocks,
             segment: 0,
             prepared: 0,
-            opened: false,
+            opened: true,
             fresh: 1,
             spare: None,
             retired: None,
@@ -149,6 +152,7 @@ impl Writer {
             end: first,
             begun: first,
             durable: first,
+            durable_segment: 0,
             unsynced: SmallVec::new(),
             under_way: VecDeque::with_capacity(FLUSHES_MAX),
             flushes: 0,
@@ -215,13 +219,19 @@ impl Writer {
         self.segment
     }
 
+    /// The last segment whose header is durable: all that is not durable goes there or further.
+    pub fn durable_segment(&self) -> u64 {
+        self.durable_segment
+    }
+
     /// The number of the segment that is to be prepared next.
     pub fn next_segment(&self) -> u64 {
         self.prepared
     }
 
     /// The segment [`next_segment`](Self::next_segment) is there: a file of the right size, of
-    /// zeros or of blocks of an earlier use.
+    /// zeros or of blocks of an earlier use, with zeros in the header's place, or, in segment 0, with
+    /// the header.
     pub fn segment_prepared(&mut self) {
         self.prepared += 1;
     }
@@ -357,6 +367,7 @@ impl Writer {
         self.under_way.push_back(UnderWay {
             number: self.flushes,
             how,
+            segment: self.segment,
             end,
             ended: false,
         });
@@ -469,6 +480,7 @@ impl Writer {
         while let Some(first) = self.under_way.front().copied().filter(|first| first.ended) {
             self.under_way.pop_front();
             if first.how == How::Sync && !self.failed {
+                self.durable_segment = first.segment;
                 self.made_durable(first.end);
             }
         }
@@ -506,10 +518,18 @@ mod tests {
         epoch: 4,
     };
 
+    fn prepared(segment: u64, blocks: u32) -> Vec<u8> {
+        let first = Lsn(0);
+        let block = Block::prepared(IDENTITY, segment, Header { first, blocks });
+        let mut file = vec![0; blocks as usize * BLOCK_BYTES];
+        file[..BLOCK_BYTES].copy_from_slice(&block.0);
+        file
+    }
+
     fn write_to(files: &mut Vec<Vec<u8>>, blocks: u32, flush: &Flush) {
         let at = flush.segment as usize;
-        if files.len() <= at {
-            files.resize(at + 1, vec![0; blocks as usize * BLOCK_BYTES]);
+        for segment in files.len()..=at {
+            files.push(prepared(segment as u64, blocks));
         }
         for (position, range) in &flush.extents {
             for (index, block) in flush.blocks[range.clone()].iter().enumerate() {
@@ -520,7 +540,8 @@ mod tests {
     }
 
     fn read(files: &[Vec<u8>]) -> (Vec<Vec<u8>>, Lsn) {
-        let mut reader = Reader::new(IDENTITY, Lsn(0), None);
+        let blocks = files.first().map_or(0, |file| file.len() / BLOCK_BYTES) as u32;
+        let mut reader = Reader::new(IDENTITY, blocks, Lsn(0), None);
         let mut payloads = Vec::new();
         for (number, bytes) in (0..).zip(files) {
             reader
@@ -594,7 +615,7 @@ mod tests {
         let mut rng = fastrand::Rng::with_seed(5);
         let blocks = 24;
         let mut writer = Writer::new(IDENTITY, blocks, Lsn(0));
-        let (mut files, mut ends) = (Vec::<Vec<u8>>::new(), Vec::new());
+        let (mut files, mut ends) = (vec![prepared(0, blocks)], Vec::new());
         for _ in 0..3000 {
             let largest = [60, 900, 9000][rng.usize(..3)];
             let payload = vec![7; rng.usize(..largest)];
@@ -619,7 +640,7 @@ mod tests {
                     file[from..from + range.len() * BLOCK_BYTES].fill(0xAA);
                 }
             }
-            let mut reader = Reader::new(IDENTITY, Lsn(0), None);
+            let mut reader = Reader::new(IDENTITY, blocks, Lsn(0), None);
             for (number, bytes) in (0..).zip(&torn) {
                 reader.segment(number, bytes, &mut |_| {}).expect("whole");
             }

@@ -153,6 +153,7 @@ impl LogWrites {
 mod tests {
     use super::super::ring::Completion;
     use super::*;
+    use crate::log::block::Header;
     use crate::log::record::Kind;
     use crate::log::recover::Reader;
     use crate::log::writer::{Failed, How, Writer};
@@ -167,6 +168,11 @@ mod tests {
         shard: ShardId(0),
         shards: 1,
         epoch: 1,
+    };
+
+    const HEADER: Header = Header {
+        first: Lsn(0),
+        blocks: BLOCKS,
     };
 
     struct Folder(PathBuf);
@@ -222,7 +228,7 @@ mod tests {
             wanted.push(payload);
             while writer.next_segment() < writer.segment() + 2 {
                 let number = writer.next_segment();
-                let segment = prepare(&folder.0, IDENTITY, number, BLOCKS).expect("room");
+                let segment = prepare(&folder.0, IDENTITY, number, HEADER).expect("room");
                 writes.add(number, segment);
                 writer.segment_prepared();
             }
@@ -255,7 +261,7 @@ mod tests {
         }
         assert!(writer.segment() > 1, "more than one segment");
         let mut payloads = Vec::new();
-        let mut reader = Reader::new(IDENTITY, Lsn(0), None);
+        let mut reader = Reader::new(IDENTITY, BLOCKS, Lsn(0), None);
         for number in 0..=writer.segment() {
             let bytes = fs::read(folder.0.join(format!("1-0-{number}.log"))).expect("there");
             let mut replay = |r: &crate::log::record::Record<'_>| payloads.push(r.payload.to_vec());
@@ -276,7 +282,7 @@ mod tests {
         let mut writes = LogWrites::default();
         let mut writer = Writer::new(IDENTITY, BLOCKS, Lsn(0));
         for number in 0..3 {
-            let segment = prepare(&folder.0, IDENTITY, number, BLOCKS).expect("room");
+            let segment = prepare(&folder.0, IDENTITY, number, HEADER).expect("room");
             writes.add(number, segment);
             writer.segment_prepared();
         }
@@ -316,7 +322,7 @@ mod tests {
         let mut ring = Ring::new().expect("io_uring");
         let mut writes = LogWrites::default();
         let mut writer = Writer::new(IDENTITY, BLOCKS, Lsn(0));
-        let segment = prepare(&folder.0, IDENTITY, 0, BLOCKS).expect("room");
+        let segment = prepare(&folder.0, IDENTITY, 0, HEADER).expect("room");
         writes.add(0, segment);
         writer.segment_prepared();
         // The first flush of a segment writes its head besides.

@@ -19,6 +19,7 @@ use super::log_writes::{Failure, LogWrites};
 use super::ports::{Port, Ports};
 use super::ring::{Completion, Ring, Space};
 use super::{clock, socket};
+use crate::log::block::Header;
 use crate::mesh::{Endpoint, ShardId};
 use crate::net::ebb::Ebb;
 use crate::net::engine::{Engine, WAITING_OUTPUT_MAX};
@@ -530,8 +531,11 @@ impl Reactor {
             self.log_writes = LogWrites::default();
         }
         if let Some(seat) = self.engine.take_log_seat() {
-            let orders = Orders::new(seat.preparer, seat.identity, seat.segment_blocks);
-            self.orders = Some(orders);
+            let header = Header {
+                first: seat.first,
+                blocks: seat.segment_blocks,
+            };
+            self.orders = Some(Orders::new(seat.preparer, seat.identity, header));
             self.want_segment();
         }
         if let Some(flush) = self.engine.begin_flush() {

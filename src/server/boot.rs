@@ -69,7 +69,8 @@ pub fn main(args: &[OsString]) -> ExitCode {
 }
 
 fn check_log(path: &Path, fix: bool) -> ExitCode {
-    match check::check(path, fix, &mut io::stdout().lock()) {
+    let check_base = |path: &Path| check_rdb::check(path).map(drop);
+    match check::check(path, fix, check_base, &mut io::stdout().lock()) {
         Ok(Verdict::Whole | Verdict::Fixed) => ExitCode::SUCCESS,
         Ok(Verdict::Damaged) => ExitCode::FAILURE,
         Err(error) => {

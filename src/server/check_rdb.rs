@@ -35,7 +35,8 @@ fn type_name(value: &Value<'_>) -> &'static str {
     }
 }
 
-fn check(path: &Path) -> Result<String, String> {
+/// What a file holds, or what is wrong with it.
+pub fn check(path: &Path) -> Result<String, String> {
     let mut file = File::open(path).map_err(|error| error.to_string())?;
     // Positions are not looked at, so any seed will do.
     let limits = Limits::of(&Config::default(), Hasher::new([1, 2]));

@@ -120,8 +120,9 @@ pub fn look(
 ) -> Result<Option<Loading>, String> {
     let config = node.config();
     let path = log_path(&config);
-    if config.appendonly && Directory::is_in(&path) {
-        let directory = Directory::open(&path).map_err(|error| error.to_string())?;
+    let failed = |error: crate::storage::Error| error.to_string();
+    if config.appendonly && Directory::is_in(&path).map_err(failed)? {
+        let directory = Directory::open(&path).map_err(failed)?;
         if !directory.manifest().generations.is_empty() {
             return replay(node, registry, now_ms, directory).map(Some);
         }
@@ -239,9 +240,9 @@ fn recover(
 fn say_what_was_cut(config: &Config, path: &Path, loaded: &Loaded) -> Result<(), String> {
     for (shard, torn) in &loaded.torn {
         log::warning(format_args!(
-            "The log of shard {} ends at LSN {}: {} bytes behind it, of which nobody was told that \
-             they are durable, are given up ({})",
-            shard.0, torn.lsn, torn.bytes, torn.what
+            "The log of shard {} ends at LSN {}, where a write was cut off: {torn} and {} bytes of the \
+             log behind it are given up",
+            shard.0, torn.lsn, torn.bytes
         ));
     }
     for (shard, bytes) in &loaded.unfinished {

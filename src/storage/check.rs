@@ -1,15 +1,15 @@
 //! `ringdove --check-aof [--fix] DIRECTORY`: looks at the logs of a server that is not running, says
-//! what is in them, and cuts off what is damaged.
+//! what is in them, and cuts off what is damaged. Where there is a base, that is looked at first.
 //!
 //! A repair ends each log before its first damage, gives up what depends on something behind that,
 //! and everything that later processes wrote. It changes the manifest alone: the files stay as they
-//! are.
+//! are. Neither a base nor a manifest can be repaired.
 
 use std::io::{self, Write};
 use std::path::Path;
 
 use super::Error;
-use super::directory::Directory;
+use super::directory::{Directory, directory_of};
 use crate::log::Lsn;
 use crate::log::manifest::{Generation, Manifest};
 use crate::log::record::{Kind, Record};
@@ -27,9 +27,16 @@ pub enum Verdict {
     Fixed,
 }
 
-/// Checks the logs in a directory, and with `fix` repairs them. Says what it finds on `out`.
-pub fn check(path: &Path, fix: bool, out: &mut impl Write) -> Result<Verdict, Error> {
+/// Checks the logs in a directory, which may be named by the manifest in it, and with `fix` repairs
+/// them. Says what it finds on `out`; `check_base` tells what is wrong with a base.
+pub fn check(
+    path: &Path,
+    fix: bool,
+    check_base: impl Fn(&Path) -> Result<(), String>,
+    out: &mut impl Write,
+) -> Result<Verdict, Error> {
     let say = |result: io::Result<()>| result.map_err(Error::io("write to", Path::new("output")));
+    let path = directory_of(path);
     if !path.is_dir() {
         let missing = io::Error::from(io::ErrorKind::NotFound);
         return Err(Error::io("read", path)(missing));
@@ -38,6 +45,18 @@ pub fn check(path: &Path, fix: bool, out: &mut impl Write) -> Result<Verdict, Er
     let generations = directory.manifest().generations.clone();
     if generations.is_empty() {
         say(writeln!(out, "No log in {}", path.display()))?;
+    }
+    if let Some(number) = directory.manifest().base {
+        let path = directory.base_path(number);
+        if let Err(why) = check_base(&path) {
+            say(writeln!(
+                out,
+                "{}: {why}\nThe base, on which the log builds, cannot be repaired.",
+                path.display()
+            ))?;
+            return Ok(Verdict::Damaged);
+        }
+        say(writeln!(out, "Base {number} is whole."))?;
     }
     for (index, generation) in generations.iter().enumerate() {
         match examine(&directory, generation) {
@@ -119,9 +138,9 @@ fn report(generation: &Generation, findings: &Findings, out: &mut impl Write) ->
         if let Some(torn) = tail.torn() {
             writeln!(
                 out,
-                "  shard {shard}: the end is torn at LSN {}: {} bytes that nobody was told to be \
-                 durable, then {}",
-                torn.lsn, torn.bytes, torn.what
+                "  shard {shard}: a write was cut off at LSN {}: {torn}, and {} bytes of the log \
+                 behind it",
+                torn.lsn, torn.bytes
             )?;
         }
         if *cut < tail.end() {
@@ -204,7 +223,7 @@ mod tests {
 
     fn run(path: &Path, fix: bool) -> (Verdict, String) {
         let mut out = Vec::new();
-        let verdict = check(path, fix, &mut out).expect("it can be read");
+        let verdict = check(path, fix, |_| Ok(()), &mut out).expect("it can be read");
         (verdict, String::from_utf8(out).expect("text"))
     }
 
@@ -272,9 +291,31 @@ mod tests {
     }
 
     #[test]
+    fn a_base_is_looked_at_and_never_repaired() {
+        let folder = Folder::new("check-base");
+        let mut directory = Directory::open(&folder.0).expect("a new directory");
+        let begun = directory.begin_from(Some(3), &[], 1, BLOCKS, false);
+        begun.expect("it can be written");
+        drop(directory);
+        for (fix, right) in [(false, true), (false, false), (true, false)] {
+            let base = |path: &Path| match right {
+                true => Ok(()),
+                false => Err(format!("no {}", path.display())),
+            };
+            let mut out = Vec::new();
+            let manifest = folder.0.join("ringdove.manifest"); // it stands for its directory
+            let verdict = check(&manifest, fix, base, &mut out).expect("it can be read");
+            assert_eq!(verdict == Verdict::Whole, right);
+            let text = String::from_utf8(out).expect("text");
+            assert_eq!(text.contains("Base 3 is whole."), right, "{text}");
+            assert_eq!(text.contains("cannot be repaired"), !right, "{text}");
+        }
+    }
+
+    #[test]
     fn there_has_to_be_a_directory() {
         let missing = std::env::temp_dir().join("ringdove-check-missing");
-        assert!(check(&missing, false, &mut Vec::new()).is_err());
+        assert!(check(&missing, false, |_| Ok(()), &mut Vec::new()).is_err());
         assert!(!missing.exists());
     }
 }

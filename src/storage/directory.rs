@@ -5,14 +5,14 @@
 )]
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::sequential::SequentialFile;
 use super::{Error, NEW, replace_file, sync_directory};
-use crate::log::block::{BLOCK_BYTES, Found, Place, examine};
+use crate::log::block::{BLOCK_BYTES, Block, Found, Header, Place, examine};
 use crate::log::manifest::{Extent, Generation, Manifest, Mark};
 use crate::log::record::Record;
 use crate::log::recover::{Reader, Tail};
@@ -61,16 +61,17 @@ impl Directory {
             if entry.extension().is_some_and(|extension| extension == NEW) {
                 // Where logs were closed just now a segment may still be being prepared for them, and be
                 // done at this very moment.
-                match fs::remove_file(&entry) {
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                    removed => removed.map_err(Error::io("remove", &entry))?,
-                }
+                remove(&entry)?;
             }
         }
         let manifest = read_manifest(&path.join(MANIFEST))?;
+        if manifest.is_none() && has_segments(path)? {
+            let path = path.join(MANIFEST);
+            return Err(Error::NoManifest { path });
+        }
         Ok(Self {
             path: path.to_owned(),
-            manifest,
+            manifest: manifest.unwrap_or_default(),
             beside: None,
             _lock: lock,
         })
@@ -92,8 +93,8 @@ impl Directory {
     }
 
     /// Whether a folder has been used for logs.
-    pub fn is_in(path: &Path) -> bool {
-        path.join(MANIFEST).exists()
+    pub fn is_in(path: &Path) -> Result<bool, Error> {
+        Ok(path.join(MANIFEST).exists() || path.is_dir() && has_segments(path)?)
     }
 
     /// Bytes of a log that may have to be read.
@@ -152,12 +153,9 @@ impl Directory {
     ) -> Result<Tail, Error> {
         let identity = generation.identity(shard);
         let log = generation.logs[shard.index()];
-        self.read_with(
-            generation,
-            Reader::new(identity, log.from, log.to).starting_in(log.segment),
-            identity,
-            &mut replay,
-        )
+        let reader = Reader::new(identity, generation.segment_blocks, log.from, log.to);
+        let reader = reader.starting_in(log.segment);
+        self.read_with(generation, reader, identity, &mut replay)
     }
 
     /// The same, with the first damage as the end of the log and every record before it as certain.
@@ -169,12 +167,9 @@ impl Directory {
     ) -> Result<Tail, Error> {
         let identity = generation.identity(shard);
         let log = generation.logs[shard.index()];
-        self.read_with(
-            generation,
-            Reader::salvage(identity, log.from, log.to).starting_in(log.segment),
-            identity,
-            &mut replay,
-        )
+        let reader = Reader::new(identity, generation.segment_blocks, log.from, log.to);
+        let reader = reader.starting_in(log.segment).salvaging();
+        self.read_with(generation, reader, identity, &mut replay)
     }
 
     fn read_with(
@@ -230,9 +225,32 @@ impl Directory {
         manifest.base = base;
         manifest.seal(cuts);
         manifest.begin(shards, segment_blocks, moved);
+        let begun = manifest.generations.last().expect("it was just begun");
+        self.begin_segments(begun)?;
         self.store_manifest(manifest)?;
         self.recycle()?;
         Ok(self.manifest.generations.last().expect("it was just begun"))
+    }
+
+    /// Makes the first segment of each log, as far as its header: so a start knows that something is
+    /// missing where it is not there. They are durable before a manifest names the logs.
+    fn begin_segments(&mut self, generation: &Generation) -> Result<(), Error> {
+        if !self.path.join(MANIFEST).exists() {
+            self.store_manifest(self.manifest.clone())?; // segments without one are an error
+        }
+        for (shard, log) in (0..).map(ShardId).zip(&generation.logs) {
+            let header = Header {
+                first: log.from,
+                blocks: generation.segment_blocks,
+            };
+            let identity = generation.identity(shard);
+            let path = self.segment_path(identity, 0);
+            let block = Block::header(identity, 0, header);
+            File::create(&path)
+                .and_then(|mut file| file.write_all(&block.0).and_then(|()| file.sync_all()))
+                .map_err(Error::io("create", &path))?;
+        }
+        sync_directory(&self.path)
     }
 
     /// Ends the logs of this process at `cuts`. When this returns, that is durable.
@@ -252,19 +270,25 @@ impl Directory {
 
     /// Begins logs that count only when they have a base ([`rebase`](Self::rebase)): until then a
     /// start reads those that are named. `firsts` are their first LSNs.
-    pub fn begin_beside(&mut self, firsts: &[Lsn], segment_blocks: u32) -> &Generation {
+    pub fn begin_beside(
+        &mut self,
+        firsts: &[Lsn],
+        segment_blocks: u32,
+    ) -> Result<&Generation, Error> {
         assert!(self.manifest.used > 0, "an epoch was reserved");
         let log = |&from| Extent {
             from,
             segment: 0,
             to: None,
         };
-        self.beside.insert(Generation {
+        let generation = Generation {
             epoch: self.manifest.used,
             segment_blocks,
             moved: false,
             logs: firsts.iter().map(log).collect(),
-        })
+        };
+        self.begin_segments(&generation)?;
+        Ok(self.beside.insert(generation))
     }
 
     /// Lets the running logs build on a base that is there and durable, and holds everything that the
@@ -283,16 +307,27 @@ impl Directory {
 
     /// Segments of which no log uses anything become spare: those prepared ahead, those behind a cut,
     /// and those whose effects are in the base. Their blocks tell their epoch, so nobody takes them
-    /// for new ones. More than the shards may soon want are removed, and bases that are not used.
+    /// for new ones. More than the shards may soon want are removed, those of another size than now,
+    /// and bases that are not used.
     fn recycle(&self) -> Result<(), Error> {
-        let mut spare = 0;
+        let last = self.manifest.generations.last();
+        let bytes = last.map_or(0, |last| {
+            u64::from(last.segment_blocks) * BLOCK_BYTES as u64
+        });
+        let mut room = last.map_or(0, |last| last.logs.len()) * SPARES_A_SHARD;
         let mut unused = Vec::new();
         for entry in fs::read_dir(&self.path).map_err(Error::io("read", &self.path))? {
-            let path = entry.map_err(Error::io("read", &self.path))?.path();
+            let entry = entry.map_err(Error::io("read", &self.path))?;
+            let path = entry.path();
             let name = path.file_name().and_then(|name| name.to_str());
             let Some(name) = name else { continue };
+            let is_segment_size = || entry.metadata().is_ok_and(|facts| facts.len() == bytes);
             if name.ends_with(SPARE) {
-                spare += 1;
+                if is_segment_size() && room > 0 {
+                    room -= 1;
+                } else {
+                    remove(&path)?; // it may have been taken just now
+                }
             } else if let Some(number) = name.strip_suffix(".base.rdb") {
                 let number: Option<u64> = number.parse().ok();
                 if number.is_some() && number != self.manifest.base {
@@ -301,13 +336,11 @@ impl Directory {
             } else if let Some((epoch, shard, segment)) = parts_of(name)
                 && !self.is_used(&path, epoch, shard, segment)?
             {
-                unused.push(path);
+                unused.push((path, is_segment_size()));
             }
         }
-        let shards = self.manifest.generations.last().map_or(0, |g| g.logs.len());
-        let mut room = (shards * SPARES_A_SHARD).saturating_sub(spare);
-        for path in unused {
-            if room > 0 {
+        for (path, is_segment_size) in unused {
+            if is_segment_size && room > 0 {
                 room -= 1;
                 fs::rename(&path, added(&path, SPARE)).map_err(Error::io("rename", &path))?;
             } else {
@@ -332,6 +365,35 @@ impl Directory {
             Some(end) => begins_before(path, generation.identity(ShardId(shard)), segment, end),
         }
     }
+}
+
+/// The directory that a path means: itself, or where the manifest is that it names.
+pub fn directory_of(path: &Path) -> &Path {
+    let is_manifest = path.file_name().is_some_and(|name| name == MANIFEST);
+    let parent = path.parent().filter(|_| is_manifest && path.is_file());
+    match parent {
+        Some(parent) if parent == Path::new("") => Path::new("."),
+        parent => parent.unwrap_or(path),
+    }
+}
+
+/// Removes a file that may be gone already.
+fn remove(path: &Path) -> Result<(), Error> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed.map_err(Error::io("remove", path)),
+    }
+}
+
+/// Whether there are segments of any log.
+fn has_segments(path: &Path) -> Result<bool, Error> {
+    for entry in fs::read_dir(path).map_err(Error::io("read", path))? {
+        let name = entry.map_err(Error::io("read", path))?.file_name();
+        if name.to_str().and_then(parts_of).is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Epoch, shard and number of a segment, of its name.
@@ -365,41 +427,66 @@ fn added(path: &Path, extension: &str) -> PathBuf {
     name.into()
 }
 
-/// Prepares a segment in the directory `path`: a spare file of the right size, or a new one with zeros
-/// written to all of it, so that a write to it later changes nothing but data. Durable when this
-/// returns; what was made is removed when it fails, for want of space for example.
+/// Prepares a segment of a log that begins at `first`, in the directory `path`: a spare file of the
+/// right size, or a new one with zeros written to all of it, so that a write to it later changes
+/// nothing but data. Whatever a spare file holds, its first block is as [`Block::prepared`] says.
+/// Durable when this returns; what was made is removed when it fails, for want of space for example.
 pub fn prepare(
     path: &Path,
     identity: Identity,
     segment: u64,
-    blocks: u32,
+    header: Header,
 ) -> Result<Segment, Error> {
     let name = segment_name(identity, segment);
-    let bytes = u64::from(blocks) * BLOCK_BYTES as u64;
     let at = path.join(&name);
-    while let Some(spare) = find_spare(path, bytes).map_err(Error::io("read", path))? {
-        match fs::rename(&spare, &at) {
+    let new = path.join(format!("{name}.{NEW}"));
+    let made = make(
+        path,
+        &new,
+        Block::prepared(identity, segment, header),
+        header.blocks,
+    )
+    .and_then(|segment| {
+        fs::rename(&new, &at)?;
+        Ok(segment)
+    });
+    match made {
+        Ok(segment) => {
+            sync_directory(path)?;
+            Ok(segment)
+        }
+        Err(source) => {
+            let _ = fs::remove_file(&new); // it is removed at the next start otherwise
+            Err(Error::io("prepare", &new)(source))
+        }
+    }
+}
+
+/// Makes the file `new` a segment that begins with the block `first`.
+fn make(path: &Path, new: &Path, first: Block, blocks: u32) -> io::Result<Segment> {
+    let bytes = u64::from(blocks) * BLOCK_BYTES as u64;
+    if !take_spare(path, bytes, new)? {
+        fill(new, bytes)?;
+    }
+    let segment = open_direct(new)?;
+    segment.file.write_all_at(&first.0, 0)?;
+    segment.file.sync_data()?;
+    Ok(segment)
+}
+
+/// Gives a spare file of so many bytes the name `new`; whether there was one.
+fn take_spare(path: &Path, bytes: u64, new: &Path) -> io::Result<bool> {
+    while let Some(spare) = find_spare(path, bytes)? {
+        match fs::rename(&spare, new) {
             // It has been taken, for logs that were closed just now.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             renamed => {
-                renamed.map_err(Error::io("rename", &spare))?;
-                return opened(path, &at);
+                renamed?;
+                return Ok(true);
             }
         }
     }
-    let new = path.join(format!("{name}.{NEW}"));
-    if let Err(source) = fill(&new, bytes) {
-        let _ = fs::remove_file(&new); // it is removed at the next start otherwise
-        return Err(Error::io("prepare", &new)(source));
-    }
-    fs::rename(&new, &at).map_err(Error::io("rename", &new))?;
-    opened(path, &at)
-}
-
-/// A segment whose file has got its name.
-fn opened(path: &Path, at: &Path) -> Result<Segment, Error> {
-    sync_directory(path)?;
-    open_direct(at).map_err(Error::io("open", at))
+    Ok(false)
 }
 
 /// A spare file of so many bytes.
@@ -471,20 +558,21 @@ fn lock(directory: &Path) -> Result<File, Error> {
     })
 }
 
-fn read_manifest(path: &Path) -> Result<Manifest, Error> {
+fn read_manifest(path: &Path) -> Result<Option<Manifest>, Error> {
     let file = match File::open(path) {
         Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Manifest::default()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(Error::io("open", path)(error)),
     };
     let mut bytes = Vec::new();
     file.take(MANIFEST_BYTES_MAX)
         .read_to_end(&mut bytes)
         .map_err(Error::io("read", path))?;
-    Manifest::decode(&bytes).map_err(|wrong| Error::Manifest {
+    let manifest = Manifest::decode(&bytes).map_err(|wrong| Error::Manifest {
         path: path.to_owned(),
         wrong,
-    })
+    })?;
+    Ok(Some(manifest))
 }
 
 #[cfg(test)]
@@ -531,6 +619,10 @@ pub(super) mod tests {
         let generation = directory.manifest().generations.last().expect("begun");
         let identity = generation.identity(shard);
         let from = generation.logs[shard.index()].from;
+        let header = Header {
+            first: from,
+            blocks: BLOCKS,
+        };
         let mut writer = Writer::new(identity, BLOCKS, from);
         let mut files = Vec::new();
         let mut mark = None;
@@ -540,7 +632,7 @@ pub(super) mod tests {
                 if at == marked {
                     mark = Some(Mark {
                         lsn: writer.end(),
-                        segment: writer.segment(),
+                        segment: writer.durable_segment(),
                     });
                 }
                 writer.append(0, kind, payload).expect("short");
@@ -549,7 +641,7 @@ pub(super) mod tests {
             }
             if writer.next_segment() < writer.segment() + 2 {
                 let next = writer.next_segment();
-                let segment = prepare(&directory.path, identity, next, BLOCKS).expect("room");
+                let segment = prepare(&directory.path, identity, next, header).expect("room");
                 files.push(segment.file);
                 writer.segment_prepared();
             }
@@ -681,6 +773,158 @@ pub(super) mod tests {
         assert_eq!(segments.first(), Some(&marks[0].segment));
     }
 
+    /// Three logs of one epoch: the first two have a few segments, the last one is empty.
+    fn logs(name: &str) -> Folder {
+        let folder = Folder::new(name);
+        let mut directory = Directory::open(&folder.0).expect("a new directory");
+        directory.begin(&[], 3, BLOCKS).expect("it can be written");
+        for shard in 0..2 {
+            let records: Vec<_> = (0..20).map(|_| effects(&"x".repeat(3000))).collect();
+            write_log(&directory, ShardId(shard), &records);
+        }
+        folder
+    }
+
+    /// What reading the three logs gives: why not, or whether an end is torn.
+    fn reading(folder: &Folder) -> Result<bool, String> {
+        let told = |error: Error| error.to_string();
+        let directory = Directory::open(&folder.0).map_err(told)?;
+        let generation = &directory.manifest().generations[0];
+        let mut torn = false;
+        for shard in (0..3).map(ShardId) {
+            let tail = directory.read_log(generation, shard, |_| {});
+            torn |= tail.map_err(told)?.torn().is_some();
+        }
+        Ok(torn)
+    }
+
+    fn last_segment(folder: &Folder, shard: u16) -> (u64, PathBuf) {
+        let used = (0..).map(|n| (n, folder.0.join(format!("1-{shard}-{n}.log"))));
+        let used = used.take_while(|(_, path)| {
+            fs::read(path).is_ok_and(|bytes| bytes[BLOCK_BYTES..].iter().any(|byte| *byte != 0))
+        });
+        used.last().expect("there is something")
+    }
+
+    #[test]
+    fn what_no_crash_takes_away_is_missed() {
+        assert_eq!(reading(&logs("directory-whole")), Ok(false));
+        type Harm = fn(&Folder);
+        let cases: [(&str, Harm, &str); 9] = [
+            (
+                "first",
+                |f| remove_it(f, "1-0-0.log"),
+                "1-0-0.log: the log of shard 0 (epoch 1) is damaged in segment 0 at offset 0: no file",
+            ),
+            (
+                "empty log",
+                |f| remove_it(f, "1-2-0.log"),
+                "1-2-0.log: the log of shard 2 (epoch 1) is damaged in segment 0 at offset 0: no file",
+            ),
+            (
+                "all",
+                |f| {
+                    let (last, _) = last_segment(f, 1);
+                    (0..=last + 1).for_each(|n| remove_it(f, &format!("1-1-{n}.log")));
+                },
+                "1-1-0.log: the log of shard 1 (epoch 1) is damaged in segment 0 at offset 0: no file",
+            ),
+            (
+                "emptied",
+                |f| cut(&f.0.join("1-2-0.log"), 0),
+                "in segment 0 at offset 0: the end of the file",
+            ),
+            (
+                "cut to its header",
+                |f| cut(&f.0.join("1-0-0.log"), 1),
+                "in segment 0 at offset 0: the end of the file",
+            ),
+            (
+                "last one cut",
+                |f| cut(&last_segment(f, 0).1, 3),
+                "offset 12288: the end of the file",
+            ),
+            (
+                "last one gone",
+                |f| fs::remove_file(last_segment(f, 0).1).expect("there"),
+                "no file",
+            ),
+            (
+                "exchanged",
+                |f| exchange(&f.0.join("1-0-0.log"), &f.0.join("1-1-0.log")),
+                "in segment 0 at offset 0: a block that belongs elsewhere",
+            ),
+            (
+                "last ones exchanged",
+                |f| exchange(&last_segment(f, 0).1, &last_segment(f, 1).1),
+                "at offset 0: a block that belongs elsewhere",
+            ),
+        ];
+        for (name, harm, wanted) in cases {
+            let folder = logs("directory-lost");
+            harm(&folder);
+            let found = reading(&folder);
+            let told = found.as_ref().is_err_and(|why| why.contains(wanted));
+            assert!(told, "{name}: {found:?}");
+        }
+    }
+
+    fn remove_it(folder: &Folder, name: &str) {
+        fs::remove_file(folder.0.join(name)).expect("it is there");
+    }
+
+    fn cut(path: &Path, blocks: u64) {
+        let file = OpenOptions::new().write(true).open(path);
+        let cut = file.and_then(|file| file.set_len(blocks * BLOCK_BYTES as u64));
+        cut.expect("it can be cut");
+    }
+
+    fn exchange(one: &Path, other: &Path) {
+        let between = one.with_extension("between");
+        for (from, to) in [(one, between.as_path()), (other, one), (&between, other)] {
+            fs::rename(from, to).expect("it is there");
+        }
+    }
+
+    #[test]
+    fn logs_without_a_manifest_are_an_error() {
+        let folder = logs("directory-no-manifest");
+        remove_it(&folder, MANIFEST);
+        assert!(Directory::is_in(&folder.0).expect("readable"));
+        let why = reading(&folder).expect_err("no manifest");
+        assert!(why.contains("ringdove.manifest is missing"), "{why}");
+    }
+
+    #[test]
+    fn a_crash_before_logs_are_named_leaves_nothing() {
+        let folder = Folder::new("directory-unnamed");
+        for shards in [3, 2] {
+            // As far as it comes before the manifest names them.
+            let mut directory = Directory::open(&folder.0).expect("a new directory");
+            let mut manifest = directory.manifest().clone();
+            manifest.begin(shards, BLOCKS, false);
+            let begun = directory.begin_segments(&manifest.generations[0]);
+            begun.expect("it can be written");
+        }
+        let mut directory = Directory::open(&folder.0).expect("nothing is missing");
+        directory.begin(&[], 1, BLOCKS).expect("it can be written");
+        assert_eq!(read(&directory, 0), (Vec::new(), vec![Lsn(0)]));
+        let left = directory.segments(directory.manifest().generations[0].identity(ShardId(1)));
+        assert_eq!(left.expect("readable"), [] as [u64; 0]);
+    }
+
+    /// It looks as if a crash had torn it, even where it is alone.
+    #[test]
+    fn a_last_block_that_is_torn_is_told() {
+        let folder = logs("directory-torn");
+        let (_, path) = last_segment(&folder, 1);
+        let mut bytes = fs::read(&path).expect("it is there");
+        let last = bytes.iter().rposition(|byte| *byte != 0).expect("written");
+        bytes[last] ^= 1;
+        fs::write(&path, bytes).expect("writable");
+        assert_eq!(reading(&folder), Ok(true));
+    }
+
     #[test]
     fn two_servers_do_not_share_a_directory() {
         let folder = Folder::new("directory-lock");
@@ -713,8 +957,12 @@ pub(super) mod tests {
             shards: 1,
             epoch: 1,
         };
-        assert!(prepare(&missing, identity, 0, BLOCKS).is_err());
-        let segment = prepare(&folder.0, identity, 0, BLOCKS).expect("room");
+        let header = Header {
+            first: Lsn(0),
+            blocks: BLOCKS,
+        };
+        assert!(prepare(&missing, identity, 0, header).is_err());
+        let segment = prepare(&folder.0, identity, 0, header).expect("room");
         let size = segment.file.metadata().expect("open").len();
         assert_eq!(size, u64::from(BLOCKS) * BLOCK_BYTES as u64);
         let names: Vec<_> = fs::read_dir(&folder.0).expect("a folder").collect();

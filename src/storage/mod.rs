@@ -55,6 +55,11 @@ pub enum Error {
         /// What is wrong with it.
         wrong: manifest::Wrong,
     },
+    /// There are logs, and no manifest.
+    NoManifest {
+        /// The file that is missing.
+        path: PathBuf,
+    },
     /// Something that was certain to survive is not there.
     Damage {
         /// The segment.
@@ -120,6 +125,12 @@ impl fmt::Display for Error {
             Self::Manifest { path, wrong } => {
                 write!(f, "{} is damaged: {wrong}", path.display())
             }
+            Self::NoManifest { path } => write!(
+                f,
+                "{} is missing, without which the logs beside it cannot be read. Bring it back, or \
+                 move them away to begin without them.",
+                path.display()
+            ),
             Self::Damage { path, damage } => write!(f, "{}: {damage}", path.display()),
         }
     }

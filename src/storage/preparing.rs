@@ -9,6 +9,7 @@ use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use super::Error;
 use super::directory::{Segment, prepare};
 use crate::log::Identity;
+use crate::log::block::Header;
 
 /// After a failure it is tried again so much later: space comes back when somebody makes some.
 const RETRY_MS: u64 = 1000;
@@ -17,7 +18,7 @@ const RETRY_MS: u64 = 1000;
 struct Request {
     identity: Identity,
     segment: u64,
-    blocks: u32,
+    header: Header,
     done: Sender<(u64, Result<Segment, Error>)>,
     wake: Box<dyn Fn() + Send>,
 }
@@ -39,10 +40,10 @@ impl Preparer {
                     let Request {
                         identity,
                         segment,
-                        blocks,
+                        header,
                         ..
                     } = request;
-                    let prepared = prepare(&path, identity, segment, blocks);
+                    let prepared = prepare(&path, identity, segment, header);
                     // Nobody listens when the shard has ended.
                     if request.done.send((segment, prepared)).is_ok() {
                         (request.wake)();
@@ -57,7 +58,8 @@ impl Preparer {
 pub struct Orders {
     preparer: Preparer,
     identity: Identity,
-    blocks: u32,
+    /// Of the first segment.
+    header: Header,
     inbox: Receiver<(u64, Result<Segment, Error>)>,
     outbox: Sender<(u64, Result<Segment, Error>)>,
     /// What was asked for and has not come.
@@ -67,13 +69,13 @@ pub struct Orders {
 }
 
 impl Orders {
-    /// The orders of a shard whose segments have so many blocks.
-    pub fn new(preparer: Preparer, identity: Identity, blocks: u32) -> Self {
+    /// The orders of a shard whose log begins with this header.
+    pub fn new(preparer: Preparer, identity: Identity, header: Header) -> Self {
         let (outbox, inbox) = channel();
         Self {
             preparer,
             identity,
-            blocks,
+            header,
             inbox,
             outbox,
             asked: None,
@@ -90,7 +92,7 @@ impl Orders {
         let request = Request {
             identity: self.identity,
             segment,
-            blocks: self.blocks,
+            header: self.header,
             done: self.outbox.clone(),
             wake: Box::new(wake),
         };
@@ -124,6 +126,7 @@ impl Orders {
 mod tests {
     use super::super::directory::tests::{BLOCKS, Folder};
     use super::*;
+    use crate::log::Lsn;
     use crate::mesh::ShardId;
 
     fn orders(path: PathBuf) -> Orders {
@@ -133,7 +136,11 @@ mod tests {
             epoch: 5,
         };
         let preparer = Preparer::start(path).expect("a thread");
-        Orders::new(preparer, identity, BLOCKS)
+        let header = Header {
+            first: Lsn(0),
+            blocks: BLOCKS,
+        };
+        Orders::new(preparer, identity, header)
     }
 
     /// Waits for the wake, and takes.

@@ -33,8 +33,15 @@ pub(crate) struct Disk {
 }
 
 impl Disk {
-    /// A new file, durable at once, of so many blocks: zeros, or a copy of an older file.
-    pub(crate) fn create(&mut self, name: Name, blocks: u32, rng: &mut fastrand::Rng) {
+    /// A new file, durable at once, of so many blocks: zeros, or a copy of an older file, behind a first
+    /// block. It may take the place of one that is nothing but such a block.
+    pub(crate) fn create(
+        &mut self,
+        name: Name,
+        blocks: u32,
+        first: &Block,
+        rng: &mut fastrand::Rng,
+    ) {
         let bytes = blocks as usize * BLOCK_BYTES;
         let mut durable = vec![0; bytes];
         if rng.bool() && !self.files.is_empty() {
@@ -43,12 +50,16 @@ impl Disk {
             let both = older.len().min(bytes);
             durable[..both].copy_from_slice(&older[..both]);
         }
+        durable[..BLOCK_BYTES].copy_from_slice(&first.0);
         let file = File {
             durable,
             pending: Vec::new(),
         };
         let before = self.files.insert(name, file);
-        assert!(before.is_none(), "a segment is prepared once");
+        assert!(
+            before.is_none_or(|before| before.durable.len() == BLOCK_BYTES),
+            "a segment is prepared once"
+        );
     }
 
     pub(crate) fn write(&mut self, name: Name, position: u32, blocks: &[Block]) {

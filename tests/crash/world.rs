@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use ringdove::log::block::{Block, Found, Head, Place, examine};
+use ringdove::log::block::{Block, Found, Head, Header, Place, examine};
 use ringdove::log::commit::Settled;
 use ringdove::log::message::Message as LogMessage;
 use ringdove::log::pace::Policy;
@@ -104,6 +104,7 @@ struct Shard {
 struct Generation {
     epoch: u32,
     shards: u16,
+    segment_blocks: u32,
     from: Vec<Lsn>,
     sealed: Option<Vec<Lsn>>,
     recovered: Vec<Vec<Item>>,
@@ -271,8 +272,15 @@ impl World {
             })
             .collect();
         self.lanes.clear();
+        let blocks = self.segment_blocks;
+        for (shard, &first) in self.shards.iter().zip(&from) {
+            let name = (epoch, shard.identity.shard.0, 0);
+            let header = Block::header(shard.identity, 0, Header { first, blocks });
+            self.disk.create(name, 1, &header, &mut self.rng);
+        }
         self.generations.push(Generation {
             epoch,
+            segment_blocks: blocks,
             shards: count as u16,
             from,
             sealed: None,
@@ -425,7 +433,11 @@ impl World {
             return;
         };
         let name = self.name(shard, next);
-        self.disk.create(name, self.segment_blocks, &mut self.rng);
+        let generation = self.generations.last().expect("it has booted");
+        let (blocks, first) = (generation.segment_blocks, generation.from[shard]);
+        let identity = self.shards[shard].identity;
+        let header = Block::prepared(identity, next, Header { first, blocks });
+        self.disk.create(name, blocks, &header, &mut self.rng);
         self.shards[shard].log.segment_prepared();
     }
 
@@ -637,7 +649,8 @@ impl World {
                 .sealed
                 .as_ref()
                 .map(|ends| ends[usize::from(shard)]);
-            let mut reader = Reader::new(identity, generation.from[usize::from(shard)], sealed);
+            let first = generation.from[usize::from(shard)];
+            let mut reader = Reader::new(identity, generation.segment_blocks, first, sealed);
             let mut items = Vec::new();
             for segment in self.disk.segments(generation.epoch, shard) {
                 let bytes = self.disk.read((generation.epoch, shard, segment));

@@ -3,7 +3,7 @@
 //! gives everything or an error; and bytes that the log itself says were durable are there.
 
 use fastrand::Rng;
-use ringdove::log::block::{BLOCK_BYTES, Found, Place, examine};
+use ringdove::log::block::{BLOCK_BYTES, Block, Found, Header, Place, examine};
 use ringdove::log::record::Kind;
 use ringdove::log::recover::{Damage, Passed, Reader, Torn, cut};
 use ringdove::log::writer::{How, SEGMENT_BLOCKS_MIN, Writer};
@@ -19,6 +19,7 @@ const IDENTITY: Identity = Identity {
 
 /// A log as it was written: its segments, and what they hold.
 struct Written {
+    blocks: u32,
     segments: Vec<Vec<u8>>,
     payloads: Vec<Vec<u8>>,
     ends: Vec<Lsn>,
@@ -29,6 +30,7 @@ fn write(rng: &mut Rng) -> Written {
     let blocks = rng.u32(SEGMENT_BLOCKS_MIN..12);
     let mut writer = Writer::new(IDENTITY, blocks, Lsn(0));
     let mut written = Written {
+        blocks,
         segments: Vec::new(),
         payloads: Vec::new(),
         ends: Vec::new(),
@@ -54,7 +56,11 @@ fn flush(writer: &mut Writer, blocks: u32, segments: &mut Vec<Vec<u8>>) {
     if writer.next_segment() < writer.segment() + 2 {
         let recycled = segments.last().cloned();
         let bytes = blocks as usize * BLOCK_BYTES;
-        segments.push(recycled.unwrap_or_else(|| vec![0; bytes]));
+        let mut segment = recycled.unwrap_or_else(|| vec![0; bytes]);
+        let first = Lsn(0);
+        let header = Block::prepared(IDENTITY, writer.next_segment(), Header { first, blocks });
+        segment[..BLOCK_BYTES].copy_from_slice(&header.0);
+        segments.push(segment);
         writer.segment_prepared();
     }
     let Some(flush) = writer.begin(How::Sync, writer.durable()) else {
@@ -118,10 +124,14 @@ fn damage(segments: &mut [Option<Vec<u8>>], rng: &mut Rng) -> bool {
 
 type Recovered = (Vec<Vec<u8>>, Lsn, Option<Torn>);
 
-fn recover(segments: &[Option<Vec<u8>>], sealed: Option<Lsn>) -> Result<Recovered, Damage> {
+fn recover(
+    segments: &[Option<Vec<u8>>],
+    blocks: u32,
+    sealed: Option<Lsn>,
+) -> Result<Recovered, Damage> {
     let mut payloads = Vec::new();
     let mut passed = Passed::default();
-    let mut reader = Reader::new(IDENTITY, Lsn(0), sealed);
+    let mut reader = Reader::new(IDENTITY, blocks, Lsn(0), sealed);
     for (number, bytes) in (0..).zip(segments) {
         if let Some(bytes) = bytes {
             reader.segment(number, bytes, &mut |record| {
@@ -168,8 +178,8 @@ pub(crate) fn recovery(seed: u64, iterations: usize) {
         for _ in 0..rng.usize(1..4) {
             forged |= damage(&mut segments, &mut rng);
         }
-        let known = recover(&segments, Some(end));
-        let open = recover(&segments, None);
+        let known = recover(&segments, written.blocks, Some(end));
+        let open = recover(&segments, written.blocks, None);
         if forged {
             continue; // it came to an end, and nothing more can be said
         }
@@ -223,5 +233,5 @@ pub(crate) fn strange_transactions() {
     }
     let segments: Vec<_> = segments.into_iter().map(Some).collect();
     // What the log calls certain is not there on the other shard, which does not exist.
-    assert!(recover(&segments, None).is_err());
+    assert!(recover(&segments, 8, None).is_err());
 }

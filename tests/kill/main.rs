@@ -5,6 +5,7 @@
 mod faults;
 mod load;
 mod migrating;
+mod missing;
 mod moving;
 mod placing;
 mod rewriting;

@@ -128,7 +128,8 @@ impl Logs {
         let blocks = (config.log_segment_size / BLOCK_BYTES as u64) as u32;
         let preparer = Preparer::start(directory.path().to_owned())
             .map_err(|error| format!("Cannot start the thread that prepares segments: {error}"))?;
-        let generation = directory.begin_beside(&firsts, blocks);
+        let begun = directory.begin_beside(&firsts, blocks);
+        let generation = begun.map_err(|error| error.to_string())?;
         for (word, first) in self.words.iter().zip(&firsts) {
             for lsn in [&word.from, &word.certain] {
                 lsn.store(first.0, Ordering::Relaxed);
