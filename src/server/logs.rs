@@ -19,6 +19,7 @@ use crate::log::{Identity, Lsn};
 use crate::mesh::ShardId;
 use crate::server::config::Appendfsync;
 use crate::storage::directory::Directory;
+use crate::storage::folder::Folder;
 use crate::storage::preparing::Preparer;
 
 pub use switch::Phase;
@@ -57,6 +58,17 @@ struct Word {
     certain: AtomicU64,
     /// How far its shard is with ending it.
     end_of_log: AtomicU8,
+}
+
+/// A base that is to be written.
+#[derive(Debug)]
+pub struct NextBase {
+    /// Its number.
+    pub number: u64,
+    /// Where it is to be.
+    pub path: PathBuf,
+    /// By which the path goes, even where no log is kept any more.
+    _folder: Folder,
 }
 
 /// Where the logs stood when the base that is being written began.
@@ -254,12 +266,16 @@ impl Logs {
         locked(&self.rewriting).scheduled = true;
     }
 
-    /// The number and the place of the next base, for a rewriting that begins.
-    pub fn next_base(&self) -> Option<(u64, PathBuf)> {
+    /// The next base, for a rewriting that begins.
+    pub fn next_base(&self) -> Option<NextBase> {
         let directory = locked(&self.directory);
         let directory = directory.as_ref()?;
         let number = directory.manifest().base.map_or(1, |before| before + 1);
-        Some((number, directory.base_path(number)))
+        Some(NextBase {
+            number,
+            path: directory.base_path(number),
+            _folder: directory.folder().clone(),
+        })
     }
 
     /// A shard begins to tell its part of a base; all that its keys' log says later is not in it.

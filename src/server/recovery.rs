@@ -40,6 +40,7 @@ use crate::shard::effects::slots::{MovedIn, brings_slots};
 use crate::shard::even_slot_map;
 use crate::shard::node::Node;
 use crate::storage::directory::Directory;
+use crate::storage::folder::shown;
 use crate::storage::loading::{Loaded, load};
 use crate::storage::preparing::Preparer;
 
@@ -65,7 +66,7 @@ impl Recovered {
             .directory
             .begin_from(self.base, &self.cuts, shards, blocks, moved);
         let generation = begun.map_err(|error| error.to_string())?.clone();
-        let preparer = Preparer::start(self.directory.path().to_owned())
+        let preparer = Preparer::start(self.directory.folder().clone())
             .map_err(|error| format!("Cannot start the thread that prepares segments: {error}"))?;
         let seats = (0..shards).map(ShardId).map(|shard| Seat {
             identity: generation.identity(shard),
@@ -186,7 +187,7 @@ fn replay(
 fn bytes_of(directory: &Directory) -> Result<u64, String> {
     let mut total = 0;
     if let Some(base) = directory.manifest().base {
-        let path = directory.base_path(base);
+        let path = shown(&directory.base_path(base));
         let facts = std::fs::metadata(&path);
         total += facts
             .map_err(|error| format!("Cannot open {}: {error}", path.display()))?
@@ -215,7 +216,7 @@ fn recover(
     let began = Instant::now();
     if let Some(base) = directory.manifest().base {
         let loader = Loader::new(node, registry.clone(), now_ms, senders.clone());
-        loader.load(&Source::Snapshot(directory.base_path(base)))?;
+        loader.load(&Source::Snapshot(shown(&directory.base_path(base))))?;
     }
     let dealer = Dealer::new(node, registry, senders, &directory.manifest().generations);
     let loaded = load(&directory, node.shards, &|generation, shard, record| {
@@ -223,7 +224,7 @@ fn recover(
     });
     let loaded = loaded.map_err(|error| error.to_string())?;
     dealer.end()?;
-    say_what_was_cut(&node.config(), directory.path(), &loaded)?;
+    say_what_was_cut(&node.config(), &shown(directory.folder().path()), &loaded)?;
     log::notice(format_args!(
         "DB loaded from append only file: {:.3} seconds, {} records",
         began.elapsed().as_secs_f64(),

@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::config::{Config, as_path};
+use super::logs::NextBase;
 use super::snapshot_file::Output;
 use super::transfer::Transfer;
 use super::{background, boot, log};
@@ -60,8 +61,8 @@ pub enum Target {
     /// To a file that the logs will build on. Until it is whole its name is that of what
     /// the next start removes ([`storage::NEW`]).
     Base(PathBuf),
-    /// The same, where the logs are running: with this number, and they build on it then.
-    NextBase(u64, PathBuf),
+    /// The same, where the logs are running: they build on it then.
+    NextBase(NextBase),
 }
 
 /// What a snapshot is for, once it is written.
@@ -78,7 +79,7 @@ impl Target {
         match self {
             Self::Place | Self::File(_) => Purpose::Keep,
             Self::Client(_) => Purpose::Client,
-            Self::Base(_) | Self::NextBase(..) => Purpose::Base,
+            Self::Base(_) | Self::NextBase(_) => Purpose::Base,
         }
     }
 }
@@ -510,7 +511,7 @@ impl Saver {
         match result {
             Ok(keys) => log::notice(format_args!("{what} saved on disk: {keys} keys, {took} s")),
             Err(_) if run.is_cancelled() => log::notice(format_args!("The snapshot was cancelled")),
-            Err(error) => log::warning(format_args!("The snapshot failed: {error}")),
+            Err(error) => log::warning(format_args!("{what} could not be saved: {error}")),
         }
         if keeps {
             let mut facts = locked(&self.facts);
@@ -576,11 +577,12 @@ pub fn path(config: &Config) -> PathBuf {
 fn take(node: &Node, run: &Run, parts: &Receiver<Part>, number: u64, now: u64, target: Target) {
     let config = node.config();
     let path = match &target {
-        Target::File(path) | Target::Base(path) | Target::NextBase(_, path) => path.clone(),
+        Target::File(path) | Target::Base(path) => path.clone(),
+        Target::NextBase(base) => base.path.clone(),
         Target::Place | Target::Client(_) => path(&config),
     };
     let temporary = match &target {
-        Target::Base(_) | Target::NextBase(..) => unfinished(&path),
+        Target::Base(_) | Target::NextBase(_) => unfinished(&path),
         _ => path.with_file_name(format!("temp-{}-{number}.rdb", std::process::id())),
     };
     let head = |expires| node.saver.head(expires, now);
@@ -594,10 +596,10 @@ fn take(node: &Node, run: &Run, parts: &Receiver<Part>, number: u64, now: u64, t
             }
             node.saver.end(node, run, &result, now);
         }
-        Target::NextBase(base, _) => {
+        Target::NextBase(base) => {
             let placed = written.and_then(|keys| put_in_place(&temporary, &path).map(|()| keys));
             let result = placed.and_then(|keys| {
-                let rebased = node.logs.rebase(base);
+                let rebased = node.logs.rebase(base.number);
                 rebased.map(|()| keys).map_err(io::Error::other)
             });
             if result.is_err() {

@@ -10,6 +10,7 @@ use std::path::Path;
 
 use super::Error;
 use super::directory::{Directory, directory_of};
+use super::folder::shown;
 use crate::log::Lsn;
 use crate::log::manifest::{Generation, Manifest};
 use crate::log::record::{Kind, Record};
@@ -47,7 +48,7 @@ pub fn check(
         say(writeln!(out, "No log in {}", path.display()))?;
     }
     if let Some(number) = directory.manifest().base {
-        let path = directory.base_path(number);
+        let path = shown(&directory.base_path(number));
         if let Err(why) = check_base(&path) {
             say(writeln!(
                 out,
@@ -115,10 +116,7 @@ fn examine(directory: &Directory, generation: &Generation) -> Result<Findings, E
         })?);
         all.push(contents);
     }
-    let cuts = cut(&tails, &passed).map_err(|damage| Error::Damage {
-        path: directory.segment_path(damage.identity, damage.place.segment),
-        damage,
-    })?;
+    let cuts = cut(&tails, &passed).map_err(|damage| directory.damaged(damage))?;
     for ((contents, tail), &cut) in all.iter_mut().zip(&tails).zip(&cuts) {
         tail.replay(cut, |record| contents.add(record));
     }

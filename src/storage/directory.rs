@@ -10,12 +10,13 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use super::folder::{Folder, shown};
 use super::sequential::SequentialFile;
 use super::{Error, NEW, replace_file, sync_directory};
 use crate::log::block::{BLOCK_BYTES, Block, Found, Header, Place, examine};
 use crate::log::manifest::{Extent, Generation, Manifest, Mark};
 use crate::log::record::Record;
-use crate::log::recover::{Reader, Tail};
+use crate::log::recover::{Damage, Reader, Tail};
 use crate::log::{Identity, Lsn};
 use crate::mesh::ShardId;
 
@@ -31,7 +32,7 @@ const MANIFEST_BYTES_MAX: u64 = 64 << 20;
 /// A directory of logs, locked.
 #[derive(Debug)]
 pub struct Directory {
-    path: PathBuf,
+    folder: Folder,
     manifest: Manifest,
     /// Logs that are written and that the manifest does not name yet.
     beside: Option<Generation>,
@@ -55,6 +56,8 @@ impl Directory {
         if let Some(parent) = path.parent().filter(|parent| *parent != Path::new("")) {
             sync_directory(parent)?; // the name of the directory itself
         }
+        let folder = Folder::open(path).map_err(Error::io("open", path))?;
+        let path = folder.path();
         let lock = lock(path)?;
         for entry in fs::read_dir(path).map_err(Error::io("read", path))? {
             let entry = entry.map_err(Error::io("read", path))?.path();
@@ -66,11 +69,11 @@ impl Directory {
         }
         let manifest = read_manifest(&path.join(MANIFEST))?;
         if manifest.is_none() && has_segments(path)? {
-            let path = path.join(MANIFEST);
+            let path = shown(&path.join(MANIFEST));
             return Err(Error::NoManifest { path });
         }
         Ok(Self {
-            path: path.to_owned(),
+            folder,
             manifest: manifest.unwrap_or_default(),
             beside: None,
             _lock: lock,
@@ -82,14 +85,22 @@ impl Directory {
         &self.manifest
     }
 
-    /// Where a segment is.
-    pub fn segment_path(&self, identity: Identity, segment: u64) -> PathBuf {
-        self.path.join(segment_name(identity, segment))
+    fn segment_path(&self, identity: Identity, segment: u64) -> PathBuf {
+        self.path().join(segment_name(identity, segment))
     }
 
-    /// Where a base is.
+    /// Where a base is, while the [folder](Self::folder) is held.
     pub fn base_path(&self, number: u64) -> PathBuf {
-        self.path.join(format!("{number}.base.rdb"))
+        self.path().join(format!("{number}.base.rdb"))
+    }
+
+    /// The error that a log is damaged.
+    pub fn damaged(&self, damage: Damage) -> Error {
+        let path = self.segment_path(damage.identity, damage.place.segment);
+        Error::Damage {
+            path: shown(&path),
+            damage,
+        }
     }
 
     /// Whether a folder has been used for logs.
@@ -110,13 +121,17 @@ impl Directory {
     }
 
     /// The directory itself.
-    pub fn path(&self) -> &Path {
-        &self.path
+    pub fn folder(&self) -> &Folder {
+        &self.folder
+    }
+
+    fn path(&self) -> &Path {
+        self.folder.path()
     }
 
     /// Replaces the manifest. When this returns, the new one is durable.
     pub fn store_manifest(&mut self, manifest: Manifest) -> Result<(), Error> {
-        let path = self.path.join(MANIFEST);
+        let path = self.path().join(MANIFEST);
         let new = path.with_extension(NEW);
         replace_file(&path, &new, manifest.encode().as_bytes())?;
         self.manifest = manifest;
@@ -126,8 +141,8 @@ impl Directory {
     /// The segments of a log that are there, in order.
     pub fn segments(&self, identity: Identity) -> Result<Vec<u64>, Error> {
         let mut segments = Vec::new();
-        for entry in fs::read_dir(&self.path).map_err(Error::io("read", &self.path))? {
-            let name = entry.map_err(Error::io("read", &self.path))?.file_name();
+        for entry in fs::read_dir(self.path()).map_err(Error::io("read", self.path()))? {
+            let name = entry.map_err(Error::io("read", self.path()))?.file_name();
             let number = name.to_str().and_then(|name| {
                 let number = name
                     .strip_suffix(".log")?
@@ -179,10 +194,7 @@ impl Directory {
         identity: Identity,
         replay: &mut impl FnMut(&Record<'_>),
     ) -> Result<Tail, Error> {
-        let damaged = |damage: crate::log::recover::Damage| Error::Damage {
-            path: self.segment_path(identity, damage.place.segment),
-            damage,
-        };
+        let damaged = |damage| self.damaged(damage);
         let mut bytes = Vec::new();
         let first = generation.logs[identity.shard.index()].segment;
         let segments = self.segments(identity)?;
@@ -235,7 +247,7 @@ impl Directory {
     /// Makes the first segment of each log, as far as its header: so a start knows that something is
     /// missing where it is not there. They are durable before a manifest names the logs.
     fn begin_segments(&mut self, generation: &Generation) -> Result<(), Error> {
-        if !self.path.join(MANIFEST).exists() {
+        if !self.path().join(MANIFEST).exists() {
             self.store_manifest(self.manifest.clone())?; // segments without one are an error
         }
         for (shard, log) in (0..).map(ShardId).zip(&generation.logs) {
@@ -250,7 +262,7 @@ impl Directory {
                 .and_then(|mut file| file.write_all(&block.0).and_then(|()| file.sync_all()))
                 .map_err(Error::io("create", &path))?;
         }
-        sync_directory(&self.path)
+        sync_directory(self.path())
     }
 
     /// Ends the logs of this process at `cuts`. When this returns, that is durable.
@@ -316,8 +328,8 @@ impl Directory {
         });
         let mut room = last.map_or(0, |last| last.logs.len()) * SPARES_A_SHARD;
         let mut unused = Vec::new();
-        for entry in fs::read_dir(&self.path).map_err(Error::io("read", &self.path))? {
-            let entry = entry.map_err(Error::io("read", &self.path))?;
+        for entry in fs::read_dir(self.path()).map_err(Error::io("read", self.path()))? {
+            let entry = entry.map_err(Error::io("read", self.path()))?;
             let path = entry.path();
             let name = path.file_name().and_then(|name| name.to_str());
             let Some(name) = name else { continue };
@@ -552,7 +564,7 @@ fn lock(directory: &Path) -> Result<File, Error> {
     let error = io::Error::last_os_error();
     Err(match error.kind() {
         io::ErrorKind::WouldBlock => Error::Locked {
-            path: directory.to_owned(),
+            path: shown(directory),
         },
         _ => Error::io("lock", &path)(error),
     })
@@ -569,7 +581,7 @@ fn read_manifest(path: &Path) -> Result<Option<Manifest>, Error> {
         .read_to_end(&mut bytes)
         .map_err(Error::io("read", path))?;
     let manifest = Manifest::decode(&bytes).map_err(|wrong| Error::Manifest {
-        path: path.to_owned(),
+        path: shown(path),
         wrong,
     })?;
     Ok(Some(manifest))
@@ -641,7 +653,7 @@ pub(super) mod tests {
             }
             if writer.next_segment() < writer.segment() + 2 {
                 let next = writer.next_segment();
-                let segment = prepare(&directory.path, identity, next, header).expect("room");
+                let segment = prepare(directory.path(), identity, next, header).expect("room");
                 files.push(segment.file);
                 writer.segment_prepared();
             }

@@ -40,10 +40,7 @@ pub fn load(
             records.fetch_add(1, Ordering::Relaxed);
             replay(generation, shard, record);
         })?;
-        let cuts = cut(&tails, &passed).map_err(|damage| Error::Damage {
-            path: directory.segment_path(damage.identity, damage.place.segment),
-            damage,
-        })?;
+        let cuts = cut(&tails, &passed).map_err(|damage| directory.damaged(damage))?;
         loaded.records += records.into_inner();
         for (tail, &cut) in tails.iter().zip(&cuts) {
             let shard = tail.identity().shard;

@@ -16,6 +16,7 @@
 //! ```
 pub mod check;
 pub mod directory;
+pub mod folder;
 pub mod loading;
 pub mod preparing;
 pub mod sequential;
@@ -102,10 +103,9 @@ impl Error {
     }
 
     fn io(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
-        let path = path.to_owned();
         move |source| Self::Io {
             operation,
-            path,
+            path: folder::shown(path),
             source,
         }
     }

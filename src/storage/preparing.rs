@@ -3,11 +3,11 @@
 //! before is still being filled.
 
 use std::io;
-use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 
 use super::Error;
 use super::directory::{Segment, prepare};
+use super::folder::Folder;
 use crate::log::Identity;
 use crate::log::block::Header;
 
@@ -31,7 +31,7 @@ pub struct Preparer {
 
 impl Preparer {
     /// Starts the thread for a directory.
-    pub fn start(path: PathBuf) -> io::Result<Self> {
+    pub fn start(folder: Folder) -> io::Result<Self> {
         let (requests, inbox) = channel::<Request>();
         std::thread::Builder::new()
             .name("segments".into())
@@ -43,7 +43,7 @@ impl Preparer {
                         header,
                         ..
                     } = request;
-                    let prepared = prepare(&path, identity, segment, header);
+                    let prepared = prepare(folder.path(), identity, segment, header);
                     // Nobody listens when the shard has ended.
                     if request.done.send((segment, prepared)).is_ok() {
                         (request.wake)();
@@ -124,18 +124,19 @@ impl Orders {
 
 #[cfg(test)]
 mod tests {
-    use super::super::directory::tests::{BLOCKS, Folder};
+    use super::super::directory::tests::{BLOCKS, Folder as Temporary};
     use super::*;
     use crate::log::Lsn;
     use crate::mesh::ShardId;
 
-    fn orders(path: PathBuf) -> Orders {
+    fn orders(temporary: &Temporary) -> Orders {
         let identity = Identity {
             shard: ShardId(2),
             shards: 3,
             epoch: 5,
         };
-        let preparer = Preparer::start(path).expect("a thread");
+        let folder = Folder::open(&temporary.0).expect("it is there");
+        let preparer = Preparer::start(folder).expect("a thread");
         let header = Header {
             first: Lsn(0),
             blocks: BLOCKS,
@@ -157,8 +158,8 @@ mod tests {
 
     #[test]
     fn segments_come_one_after_the_other() {
-        let folder = Folder::new("preparing");
-        let mut orders = orders(folder.0.clone());
+        let folder = Temporary::new("preparing");
+        let mut orders = orders(&folder);
         assert!(orders.take(0).is_none());
         for segment in 0..3 {
             get(&mut orders, segment, 0).expect("room");
@@ -168,13 +169,14 @@ mod tests {
 
     #[test]
     fn after_a_failure_there_is_a_pause() {
-        let folder = Folder::new("preparing-failure");
-        let missing = folder.0.join("later");
-        let mut orders = orders(missing.clone());
-        get(&mut orders, 0, 5000).expect_err("no directory");
-        std::fs::create_dir(&missing).expect("a folder");
+        let folder = Temporary::new("preparing-failure");
+        let in_the_way = folder.0.join("5-2-0.log.new");
+        std::fs::create_dir(&in_the_way).expect("a folder");
+        let mut orders = orders(&folder);
+        get(&mut orders, 0, 5000).expect_err("no file can have that name");
+        std::fs::remove_dir(&in_the_way).expect("it is empty");
         orders.want(0, 5999, || unreachable!("too early"));
         assert!(orders.asked.is_none());
-        get(&mut orders, 0, 6000).expect("there is one now");
+        get(&mut orders, 0, 6000).expect("the name is free");
     }
 }

@@ -230,6 +230,41 @@ fn a_directory_has_one_server() {
     start(1, &folder, "");
 }
 
+/// Who moves the folder takes the log along, and another server in its place has its own.
+#[test]
+fn a_log_stays_in_its_folder_wherever_that_goes() {
+    let scratch = Scratch::new();
+    let [place, moved] = ["place", "moved"].map(|name| scratch.path().join(name));
+    let starts_in = |folder: &std::path::Path| {
+        std::fs::create_dir_all(folder).expect("it can be made");
+        let words = "--appendonly yes --appendfsync always --log-segment-size 256kb";
+        let options = Options::new(env!("CARGO_BIN_EXE_ringdove"), 1);
+        Server::start(&options.with(&format!("--dir {} {words}", folder.display())))
+    };
+    let first = starts_in(&place);
+    let mut conn = first.connect();
+    conn.run_ok("SET first x");
+    std::fs::rename(&place, &moved).expect("it can be moved");
+    let second = starts_in(&place);
+    let mut other = second.connect();
+    let long = "x".repeat(20_000);
+    for n in 0..40 {
+        other.call(&["SET", &format!("second:{n}"), &long]);
+        conn.call(&["SET", &format!("first:{n}"), &long]); // more than one segment
+        if n == 20 {
+            conn.run("BGREWRITEAOF");
+            eventually("it is rewritten", 20, || {
+                (first.info("aof_rewrites") == "1").then_some(())
+            });
+        }
+    }
+    drop((first, second));
+    for (folder, keys) in [(&moved, 41), (&place, 40)] {
+        let server = starts_in(folder);
+        assert_eq!(server.connect().run("DBSIZE").int(), keys);
+    }
+}
+
 #[test]
 fn damage_stops_the_start_and_is_named() {
     let folder = Scratch::new();

@@ -49,7 +49,7 @@ fn begin(ctx: &mut HomeCtx<'_>) -> Outcome {
     let shard = ctx.shard();
     shard.settle_snapshot();
     let (node, now) = (shard.node.clone(), shard.now_ms / 1000);
-    let (number, path) = node.logs.next_base().ok_or(NO_LOG)?;
+    let base = node.logs.next_base().ok_or(NO_LOG)?;
     if let Some(run) = node.saver.running() {
         if run.is_for_logs() {
             return Err(IN_PROGRESS);
@@ -61,7 +61,7 @@ fn begin(ctx: &mut HomeCtx<'_>) -> Outcome {
         node.logs.schedule_rewriting();
         return Ok(());
     }
-    let target = Target::NextBase(number, path);
+    let target = Target::NextBase(base);
     match node.saver.begin(&node, now, true, target) {
         Ok(true) => {
             node.logs.rewriting_begins(now, client);

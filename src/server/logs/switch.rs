@@ -126,7 +126,7 @@ impl Logs {
         };
         let firsts = self.ends();
         let blocks = (config.log_segment_size / BLOCK_BYTES as u64) as u32;
-        let preparer = Preparer::start(directory.path().to_owned())
+        let preparer = Preparer::start(directory.folder().clone())
             .map_err(|error| format!("Cannot start the thread that prepares segments: {error}"))?;
         let begun = directory.begin_beside(&firsts, blocks);
         let generation = begun.map_err(|error| error.to_string())?;
