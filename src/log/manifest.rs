@@ -167,6 +167,27 @@ impl Manifest {
         self.rebase(base, marks, moved);
     }
 
+    /// A base replaces all logs: what comes after it is logged nowhere. They are as many as there are
+    /// shards, and empty.
+    pub fn replace_by_base(&mut self, base: u64, shards: u16, segment_blocks: u32) {
+        let log = Extent {
+            from: Lsn(0),
+            segment: 0,
+            to: Some(Lsn(0)),
+        };
+        let generation = Generation {
+            epoch: self.next_epoch(),
+            segment_blocks,
+            moved: false,
+            logs: vec![log; usize::from(shards)],
+        };
+        *self = Self {
+            base: Some(base),
+            used: 0,
+            generations: vec![generation],
+        };
+    }
+
     /// The logs build on a new base, which holds what they said before these marks: those of all
     /// processes but the last, and of its the part before. `moved`: slots have moved until then.
     pub fn rebase(&mut self, base: u64, marks: &[Mark], moved: bool) {
@@ -402,6 +423,18 @@ mod tests {
         assert_eq!(manifest.generations.len(), 1);
         let text = manifest.encode();
         assert_eq!(Manifest::decode(text.as_bytes()), Ok(manifest));
+    }
+
+    #[test]
+    fn a_base_alone_is_what_the_next_logs_begin_with() {
+        let mut manifest = manifest();
+        manifest.reserve();
+        manifest.replace_by_base(9, 2, 64);
+        let text = manifest.encode();
+        assert_eq!(Manifest::decode(text.as_bytes()), Ok(manifest.clone()));
+        assert_eq!((manifest.base, manifest.generations[0].epoch), (Some(9), 4));
+        manifest.begin(3, 64, false);
+        assert_eq!(manifest.generations[1].epoch, 5);
     }
 
     #[test]

@@ -171,14 +171,17 @@ impl Engine {
         let shard = &self.shard;
         let (node, config) = (&shard.node, &shard.config);
         let idle = node.saver.running().is_none() && self.slow & slow::LOADING == 0;
-        if shard.id.0 != 0 || !idle || !node.logs.are_on() || node.is_moving() {
+        if shard.id.0 != 0 || !idle || node.is_moving() {
             return;
         }
-        if !node.config().appendonly {
+        let (rewriting, on) = (node.logs.rewriting(), node.logs.are_on());
+        if !on && !rewriting.scheduled {
+            return;
+        }
+        if on && !node.config().appendonly {
             // Who has turned it off has gone before all shards were held.
             return self.run_own(b"CONFIG SET appendonly no\r\n");
         }
-        let rewriting = node.logs.rewriting();
         let since = (shard.now_ms / 1000).saturating_sub(rewriting.last_try);
         if rewriting.failures > 0 && since < RETRY_SECONDS {
             return;
@@ -186,7 +189,8 @@ impl Engine {
         let (bytes, before) = (node.logs.bytes(), rewriting.bytes.max(1));
         let percent = bytes.saturating_sub(before).saturating_mul(100) / before;
         let wanted = u64::from(config.auto_aof_rewrite_percentage);
-        let grown = wanted > 0 && percent >= wanted && bytes > config.auto_aof_rewrite_min_size;
+        let grown =
+            on && wanted > 0 && percent >= wanted && bytes > config.auto_aof_rewrite_min_size;
         if grown {
             log::notice(format_args!(
                 "Starting automatic rewriting of the log on {percent}% growth"

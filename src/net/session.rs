@@ -65,6 +65,11 @@ impl Peer {
         }
     }
 
+    /// Whether it is the server itself, which runs a command on its own behalf.
+    pub fn is_own(&self) -> bool {
+        matches!(self, Self::Unix(path) if path.is_empty())
+    }
+
     /// Whether the peer is on this machine.
     pub fn is_local(&self) -> bool {
         match self {

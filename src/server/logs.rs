@@ -17,7 +17,8 @@ use crate::log::pace::Policy;
 use crate::log::shard_log::Refusal;
 use crate::log::{Identity, Lsn};
 use crate::mesh::ShardId;
-use crate::server::config::Appendfsync;
+use crate::server::config::{Appendfsync, Config};
+use crate::server::recovery::log_path;
 use crate::storage::directory::Directory;
 use crate::storage::folder::Folder;
 use crate::storage::preparing::Preparer;
@@ -270,12 +271,19 @@ impl Logs {
     pub fn next_base(&self) -> Option<NextBase> {
         let directory = locked(&self.directory);
         let directory = directory.as_ref()?;
-        let number = directory.manifest().base.map_or(1, |before| before + 1);
+        let number = directory.next_base();
         Some(NextBase {
             number,
             path: directory.base_path(number),
             _folder: directory.folder().clone(),
         })
+    }
+
+    /// Where the logs are kept, if that is not where `dir` is now.
+    pub fn left_behind(&self, config: &Config) -> Option<PathBuf> {
+        let directory = locked(&self.directory);
+        let name = directory.as_ref()?.name();
+        (name != log_path(config)).then(|| name.to_owned())
     }
 
     /// A shard begins to tell its part of a base; all that its keys' log says later is not in it.

@@ -31,7 +31,6 @@ use super::snapshot;
 use crate::command::registry::Registry;
 use crate::keyspace::{SLOTS, Slot};
 use crate::log::Lsn;
-use crate::log::block::BLOCK_BYTES;
 use crate::log::manifest::Generation;
 use crate::log::record::{Kind, Record};
 use crate::mesh::ShardId;
@@ -59,7 +58,7 @@ pub struct Recovered {
 impl Recovered {
     /// Ends the old logs, begins new ones, and gives the shards their seats.
     pub fn begin(mut self, node: &Node) -> Result<(), String> {
-        let blocks = (node.config().log_segment_size / BLOCK_BYTES as u64) as u32;
+        let blocks = node.config().segment_blocks();
         let shards = node.shards as u16;
         let moved = node.logs.have_slots_moved();
         let begun = self
@@ -81,7 +80,7 @@ impl Recovered {
 }
 
 /// Where logs are kept.
-pub(super) fn log_path(config: &Config) -> PathBuf {
+pub fn log_path(config: &Config) -> PathBuf {
     config.dir.0.join(as_path(&config.appenddirname))
 }
 

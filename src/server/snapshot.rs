@@ -33,6 +33,7 @@ use crate::rdb::format::opcode;
 use crate::shard::Shard;
 use crate::shard::node::Node;
 use crate::storage;
+use crate::storage::directory::Directory;
 
 /// Buffers that the shards may have on their way to the writing thread, all together.
 const BUFFERS_MAX: usize = 32;
@@ -63,6 +64,8 @@ pub enum Target {
     Base(PathBuf),
     /// The same, where the logs are running: they build on it then.
     NextBase(NextBase),
+    /// To a base that replaces logs that are not running: BGREWRITEAOF with `appendonly no`.
+    LoneBase(Box<Directory>),
 }
 
 /// What a snapshot is for, once it is written.
@@ -79,7 +82,7 @@ impl Target {
         match self {
             Self::Place | Self::File(_) => Purpose::Keep,
             Self::Client(_) => Purpose::Client,
-            Self::Base(_) | Self::NextBase(_) => Purpose::Base,
+            Self::Base(_) | Self::NextBase(_) | Self::LoneBase(_) => Purpose::Base,
         }
     }
 }
@@ -579,10 +582,11 @@ fn take(node: &Node, run: &Run, parts: &Receiver<Part>, number: u64, now: u64, t
     let path = match &target {
         Target::File(path) | Target::Base(path) => path.clone(),
         Target::NextBase(base) => base.path.clone(),
+        Target::LoneBase(directory) => directory.base_path(directory.next_base()),
         Target::Place | Target::Client(_) => path(&config),
     };
     let temporary = match &target {
-        Target::Base(_) | Target::NextBase(_) => unfinished(&path),
+        Target::Base(_) | Target::NextBase(_) | Target::LoneBase(_) => unfinished(&path),
         _ => path.with_file_name(format!("temp-{}-{number}.rdb", std::process::id())),
     };
     let head = |expires| node.saver.head(expires, now);
@@ -597,18 +601,20 @@ fn take(node: &Node, run: &Run, parts: &Receiver<Part>, number: u64, now: u64, t
             node.saver.end(node, run, &result, now);
         }
         Target::NextBase(base) => {
-            let placed = written.and_then(|keys| put_in_place(&temporary, &path).map(|()| keys));
-            let result = placed.and_then(|keys| {
-                let rebased = node.logs.rebase(base.number);
-                rebased.map(|()| keys).map_err(io::Error::other)
-            });
-            if result.is_err() {
-                let _ = fs::remove_file(&temporary); // as above
-            }
-            if !run.is_cancelled() {
-                node.logs.rewritten(run.seconds(), &result);
-            }
-            node.saver.end(node, run, &result, now);
+            let place = || {
+                put_in_place(&temporary, &path)?;
+                node.logs.rebase(base.number).map_err(io::Error::other)
+            };
+            base_written(node, run, now, &temporary, written, place);
+        }
+        Target::LoneBase(mut directory) => {
+            let place = || {
+                put_in_place(&temporary, &path)?;
+                let (base, shards) = (directory.next_base(), node.shards as u16);
+                let replaced = directory.replace_by_base(base, shards, config.segment_blocks());
+                replaced.map_err(io::Error::other)
+            };
+            base_written(node, run, now, &temporary, written, place);
         }
         Target::Client(transfer) => {
             let file = File::open(&temporary);
@@ -620,6 +626,25 @@ fn take(node: &Node, run: &Run, parts: &Receiver<Part>, number: u64, now: u64, t
             }
         }
     }
+}
+
+/// A rewriting ends: its base is given its place, if it was written.
+fn base_written(
+    node: &Node,
+    run: &Run,
+    now: u64,
+    temporary: &Path,
+    written: io::Result<u64>,
+    place: impl FnOnce() -> io::Result<()>,
+) {
+    let result = written.and_then(|keys| place().map(|()| keys));
+    if result.is_err() {
+        let _ = fs::remove_file(temporary); // what is left of it is of no use
+    }
+    if !run.is_cancelled() {
+        node.logs.rewritten(run.seconds(), &result);
+    }
+    node.saver.end(node, run, &result, now);
 }
 
 /// The name of a file of the log's directory that is being made.

@@ -32,6 +32,8 @@ const MANIFEST_BYTES_MAX: u64 = 64 << 20;
 /// A directory of logs, locked.
 #[derive(Debug)]
 pub struct Directory {
+    /// As it was named.
+    name: PathBuf,
     folder: Folder,
     manifest: Manifest,
     /// Logs that are written and that the manifest does not name yet.
@@ -56,6 +58,7 @@ impl Directory {
         if let Some(parent) = path.parent().filter(|parent| *parent != Path::new("")) {
             sync_directory(parent)?; // the name of the directory itself
         }
+        let name = path.to_owned();
         let folder = Folder::open(path).map_err(Error::io("open", path))?;
         let path = folder.path();
         let lock = lock(path)?;
@@ -73,6 +76,7 @@ impl Directory {
             return Err(Error::NoManifest { path });
         }
         Ok(Self {
+            name,
             folder,
             manifest: manifest.unwrap_or_default(),
             beside: None,
@@ -118,6 +122,11 @@ impl Directory {
             bytes += fs::metadata(&path).map_err(Error::io("read", &path))?.len();
         }
         Ok(bytes)
+    }
+
+    /// The path by which it was opened.
+    pub fn name(&self) -> &Path {
+        &self.name
     }
 
     /// The directory itself.
@@ -314,6 +323,25 @@ impl Directory {
         }
         self.store_manifest(manifest)?;
         self.beside = None;
+        self.recycle()
+    }
+
+    /// The number of the next base.
+    pub fn next_base(&self) -> u64 {
+        self.manifest.base.map_or(1, |before| before + 1)
+    }
+
+    /// A base that is there and durable replaces all logs, none of which runs. When this returns, that is
+    /// durable.
+    pub fn replace_by_base(
+        &mut self,
+        base: u64,
+        shards: u16,
+        segment_blocks: u32,
+    ) -> Result<(), Error> {
+        let mut manifest = self.manifest.clone();
+        manifest.replace_by_base(base, shards, segment_blocks);
+        self.store_manifest(manifest)?;
         self.recycle()
     }
 

@@ -117,10 +117,57 @@ fn it_waits_for_a_snapshot_and_holds_off_another() {
         "{answer}"
     );
     rewritten(&server, 1);
-    let plain = Scratch::new();
-    let options = crate::options(1, &plain, "--appendonly no");
-    let server = Server::start(&options);
-    assert!(server.connect().run("BGREWRITEAOF").is_error());
+}
+
+/// Without a log it is what a later start with one begins with, as on Redis, and takes the place of an
+/// earlier log.
+#[test]
+fn without_a_log_it_leaves_a_base() {
+    let folder = Scratch::new();
+    let server = start(2, &folder, "");
+    fill(&mut server.connect(), 0);
+    drop(server); // its log stays, and is not sealed
+    let mut before = String::new();
+    for (round, shards) in [(1, 3), (2, 2)] {
+        let server = Server::start(&crate::options(shards, &folder, "--appendonly no"));
+        let mut conn = server.connect();
+        fill(&mut conn, round);
+        assert_eq!(conn.run("BGREWRITEAOF"), Value::simple(STARTED));
+        rewritten(&server, 1);
+        before = digest(&mut conn);
+        assert_eq!(server.info("aof_enabled"), "0");
+        conn.run_ok("SET late x");
+    }
+    for shards in [1, 3] {
+        let server = start(shards, &folder, "--appendfsync always");
+        let mut conn = server.connect();
+        assert_eq!(digest(&mut conn), before);
+        conn.run_ok("SET new x");
+        before = digest(&mut conn);
+    }
+}
+
+/// What is rewritten stays where the log is: who has changed `dir` is told, and how it moves.
+#[test]
+fn a_log_does_not_follow_dir_by_itself() {
+    let [folder, other] = [Scratch::new(), Scratch::new()];
+    let server = start(2, &folder, "--enable-protected-configs yes");
+    let mut conn = server.connect();
+    fill(&mut conn, 0);
+    conn.run_ok(&format!("CONFIG SET dir {}", other.path().display()));
+    let log = server.log();
+    assert!(log.contains("The log stays in"), "{log}");
+    let answer = conn.run("BGREWRITEAOF");
+    assert!(answer.is_error(), "{answer:?}");
+    conn.run_ok("CONFIG SET appendonly no");
+    conn.run_ok("CONFIG SET appendonly yes");
+    rewritten(&server, 1);
+    assert!(!conn.run("BGREWRITEAOF").is_error());
+    rewritten(&server, 2);
+    let before = digest(&mut conn);
+    drop(server);
+    let server = start(1, &other, "");
+    assert_eq!(digest(&mut server.connect()), before);
 }
 
 /// BGSAVE is refused meanwhile, and with SCHEDULE begins behind it.

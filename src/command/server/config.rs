@@ -162,6 +162,13 @@ fn apply(
         }
         return Err(set_failed(name, why));
     }
+    if let Some(place) = node.logs.left_behind(config).filter(|_| is("dir")) {
+        log::warning(format_args!(
+            "The log stays in {}, where the next start will not look for it, until appendonly is \
+             turned off and on",
+            place.display()
+        ));
+    }
     if is("loglevel") {
         log::configure(config);
     }

@@ -7,7 +7,8 @@
 //! and the segments before them can be used again; until then nothing has changed, so a crash or a
 //! failure costs nothing but the work.
 //!
-//! Logs that are turned on begin with such a base (`CONFIG SET appendonly yes`).
+//! Logs that are turned on begin with such a base (`CONFIG SET appendonly yes`). Where none are kept the
+//! base replaces what is there of earlier ones, for a later start with `appendonly yes`, as on Redis.
 //!
 //! [`Engine::mark_log`]: crate::net::engine::Engine::mark_log
 
@@ -16,7 +17,11 @@ use crate::command::error::{Error, Outcome};
 use crate::command::spec::{Acl, Flags, Group, Run, Spec};
 use crate::server::log;
 use crate::server::logs::Phase;
+use crate::server::recovery::log_path;
 use crate::server::snapshot::Target;
+use crate::shard::node::Node;
+use crate::storage;
+use crate::storage::directory::Directory;
 
 pub(super) const BGREWRITEAOF: Spec = Spec {
     name: "bgrewriteaof",
@@ -36,7 +41,10 @@ pub(super) const BGREWRITEAOF: Spec = Spec {
 
 const IN_PROGRESS: Error =
     Error::fixed("ERR Background append only file rewriting already in progress");
-const NO_LOG: Error = Error::fixed("ERR no log is kept that could be rewritten (appendonly no)");
+/// Redis rewrites it in the new place; ours would stay where no start looks for it.
+const LEFT_BEHIND: Error = Error::fixed(
+    "ERR the log is still where 'dir' was before: CONFIG SET appendonly no, then yes, begins it anew",
+);
 /// Redis says no more; the log says why.
 const FAILED: Error = Error::fixed(
     "ERR Can't execute an AOF background rewriting. Please check the server logs for more information.",
@@ -49,7 +57,9 @@ fn begin(ctx: &mut HomeCtx<'_>) -> Outcome {
     let shard = ctx.shard();
     shard.settle_snapshot();
     let (node, now) = (shard.node.clone(), shard.now_ms / 1000);
-    let base = node.logs.next_base().ok_or(NO_LOG)?;
+    if !ctx.session().peer.is_own() && node.logs.left_behind(&node.config()).is_some() {
+        return Err(LEFT_BEHIND);
+    }
     if let Some(run) = node.saver.running() {
         if run.is_for_logs() {
             return Err(IN_PROGRESS);
@@ -61,7 +71,10 @@ fn begin(ctx: &mut HomeCtx<'_>) -> Outcome {
         node.logs.schedule_rewriting();
         return Ok(());
     }
-    let target = Target::NextBase(base);
+    let target = target(&node).map_err(|why| {
+        log::warning(format_args!("Cannot rewrite the log: {why}"));
+        FAILED
+    })?;
     match node.saver.begin(&node, now, true, target) {
         Ok(true) => {
             node.logs.rewriting_begins(now, client);
@@ -83,6 +96,15 @@ fn begin(ctx: &mut HomeCtx<'_>) -> Outcome {
     }
 }
 
+/// Where the base goes.
+fn target(node: &Node) -> Result<Target, storage::Error> {
+    if let Some(base) = node.logs.next_base() {
+        return Ok(Target::NextBase(base));
+    }
+    let directory = Directory::open(&log_path(&node.config()))?;
+    Ok(Target::LoneBase(Box::new(directory)))
+}
+
 fn part(ctx: &mut PartCtx<'_>) -> Outcome {
     let engine = &mut *ctx.engine;
     engine.shard.settle_snapshot();
@@ -90,11 +112,8 @@ fn part(ctx: &mut PartCtx<'_>) -> Outcome {
     let rewriting = engine.shard.node.logs.rewriting();
     // All shards begin it for the same command, at the same moment. Another one is to begin later.
     let ours = rewriting.by == ctx.caller.client && !engine.shard.effects.is_held();
-    let logs = matches!(
-        engine.shard.node.logs.phase(),
-        Phase::Starting | Phase::Kept
-    );
-    if let Some(run) = run.filter(|run| ours && logs && run.is_for_logs()) {
+    let ended = engine.shard.node.logs.phase() == Phase::Ending;
+    if let Some(run) = run.filter(|run| ours && !ended && run.is_for_logs()) {
         engine.begin_log();
         engine.mark_log();
         engine.shard.begin_snapshot(run);

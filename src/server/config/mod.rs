@@ -32,6 +32,7 @@ pub use shape::{
 };
 pub use table::{Config, DIRECTIVES};
 
+use crate::log::block::BLOCK_BYTES;
 use crate::stdx::glob;
 
 /// The lines of CONFIG HELP between its heading and HELP itself.
@@ -91,6 +92,11 @@ pub struct Setter {
 }
 
 impl Config {
+    /// `log-segment-size` in blocks.
+    pub fn segment_blocks(&self) -> u32 {
+        (self.log_segment_size / BLOCK_BYTES as u64) as u32
+    }
+
     /// CONFIG GET: names and values that match any of the patterns, each name once. A name without
     /// wildcards comes back as the client spelled it, as on Redis.
     pub fn get(&self, patterns: &[&[u8]]) -> Vec<(Vec<u8>, Vec<u8>)> {

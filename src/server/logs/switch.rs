@@ -22,7 +22,6 @@
 use std::sync::atomic::Ordering;
 
 use super::{Logs, Seat, locked};
-use crate::log::block::BLOCK_BYTES;
 use crate::mesh::ShardId;
 use crate::server::config::Config;
 use crate::server::log;
@@ -125,7 +124,7 @@ impl Logs {
             return Ok(());
         };
         let firsts = self.ends();
-        let blocks = (config.log_segment_size / BLOCK_BYTES as u64) as u32;
+        let blocks = config.segment_blocks();
         let preparer = Preparer::start(directory.folder().clone())
             .map_err(|error| format!("Cannot start the thread that prepares segments: {error}"))?;
         let begun = directory.begin_beside(&firsts, blocks);
