@@ -251,7 +251,8 @@ impl Engine {
         if let Err(error) = result {
             words::warning(format_args!(
                 "The log of shard {} cannot be written ({}). Writes are refused until the server \
-                 is started again.",
+                 is started again. What was acknowledged without waiting for the log may be lost \
+                 then, unless BGREWRITEAOF saves it before.",
                 self.shard.id.0,
                 reason(&std::io::Error::from_raw_os_error(error))
             ));

@@ -406,6 +406,12 @@ impl Server {
         {
             log::warning(format_args!("The logs stay open in the manifest: {why}"));
         }
+        let lacking = self.node.logs.lacking_bytes();
+        if lacking > 0 {
+            log::warning(format_args!(
+                "The log could not be written: it lacks the last of what was done, {lacking} bytes"
+            ));
+        }
         // What could not be kept when slots had moved may be now.
         if let Some(placement) = self.node.placement.get()
             && let Err(why) = placement.write_at_end(&self.node.config())

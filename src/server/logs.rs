@@ -428,6 +428,21 @@ impl Logs {
         read && logs.all(|(word, end)| word.certain.load(Ordering::SeqCst) >= end.0)
     }
 
+    /// Bytes of the logs that are not certain to survive, nor in the base.
+    pub fn lacking_bytes(&self) -> u64 {
+        if !self.are_kept() {
+            return 0;
+        }
+        let lacking = |word: &Word| {
+            let [from, certain, end] = [&word.from, &word.certain, &word.end];
+            let kept = from
+                .load(Ordering::SeqCst)
+                .max(certain.load(Ordering::SeqCst));
+            end.load(Ordering::SeqCst).saturating_sub(kept)
+        };
+        self.words.iter().map(lacking).sum()
+    }
+
     /// No shard writes any more: the logs end here, if all of them is certain to survive. The next
     /// start then need not find that out, and hands over what it reads as it reads it.
     pub fn seal(&self) -> Result<(), String> {

@@ -2,6 +2,7 @@
 
 use ringdove_rig::{Scratch, Value, eventually};
 
+use crate::rewriting::rewritten;
 use crate::start;
 
 const MISCONF_SPACE: &str = "MISCONF Errors writing to the AOF file: No space left on device";
@@ -141,5 +142,30 @@ fn a_failed_write_stops_writes_for_good() {
         let mut conn = server.connect();
         assert_eq!(conn.run("GET before"), Value::bulk("x"));
         conn.run_ok("SET after x");
+    }
+}
+
+/// What did not wait for the log is not lost in silence, and BGREWRITEAOF saves it.
+#[test]
+fn what_a_failed_log_lacks_is_told_at_the_end() {
+    for saved in [false, true] {
+        let folder = Scratch::new();
+        let mut server = start(2, &folder, "--appendfsync everysec");
+        let mut conn = server.connect();
+        conn.run_ok("DEBUG LOG-FAULT WRITE 5");
+        conn.run_ok("SET taken x");
+        server.await_log("unless BGREWRITEAOF saves it before");
+        assert_eq!(conn.run("SET refused x"), Value::error(MISCONF_EIO));
+        if saved {
+            conn.run("BGREWRITEAOF");
+            rewritten(&server, 1);
+        }
+        server.signal(crate::SIGTERM);
+        server.await_end();
+        assert_eq!(server.log().contains("it lacks the last"), !saved);
+        if saved {
+            let server = start(1, &folder, "");
+            assert_eq!(server.connect().run("GET taken"), Value::bulk("x"));
+        }
     }
 }
