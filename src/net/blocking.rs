@@ -18,6 +18,7 @@
 //! If somebody else has it, a reply is under way, or the news that there was nothing after all.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use smallvec::SmallVec;
 
@@ -31,6 +32,7 @@ use super::transaction::{Needs, own};
 use crate::command::error::Error;
 use crate::command::registry::RowId;
 use crate::keyspace::{Kind, Lookup};
+use crate::log::Lsn;
 use crate::mesh::ShardId;
 use crate::resp::encode::{Output, Reply};
 use crate::shard::blocking::{Place, Token, Trying, Wait, Waiter};
@@ -48,8 +50,17 @@ pub struct Blocked {
     until_ms: Option<u64>,
     /// The shards that have it as a waiter.
     shards: SmallVec<[ShardId; 2]>,
-    /// It waits for the log (WAITAOF) instead of keys.
-    for_log: bool,
+    awaited: Awaited,
+}
+
+/// What a connection waits for.
+#[derive(Clone, Debug)]
+pub(super) enum Awaited {
+    Keys,
+    /// Copies on replicas (WAIT), which nobody makes.
+    Replicas,
+    /// Copies in the logs (WAITAOF), for each shard up to there, and perhaps on replicas.
+    Logs(Arc<[Lsn]>),
 }
 
 /// What a shard tells the home of a wait that has begun there.
@@ -151,12 +162,18 @@ impl Engine {
         self.tell_home(&call, begun);
     }
 
+    /// No replica ever answers a connection that waits for some.
+    pub fn wait_for_replicas(&mut self, conn: ConnId, until_ms: Option<u64>) {
+        self.begin_wait_at_home(conn, until_ms, Awaited::Replicas);
+    }
+
     /// A command of a connection of this shard waits for something else than keys. Whoever has it
     /// answers, with the token.
     pub(super) fn begin_wait_at_home(
         &mut self,
         conn: ConnId,
         until_ms: Option<u64>,
+        awaited: Awaited,
     ) -> (RemoteCall, Token) {
         let call = self.hold_here(conn, false);
         let token = Token::default();
@@ -165,7 +182,7 @@ impl Engine {
             token: token.clone(),
             until_ms,
             shards: SmallVec::new(),
-            for_log: true,
+            awaited,
         };
         self.wait_begun(Begun {
             conn,
@@ -256,7 +273,7 @@ impl Engine {
         if !blocked.token.take() {
             return false;
         }
-        let (seq, for_log) = (blocked.seq, blocked.for_log);
+        let (seq, awaited) = (blocked.seq, blocked.awaited.clone());
         let mut call = self.remote_call(conn, seq);
         call.home = self.shard.id;
         let mut output = Output::default();
@@ -264,9 +281,15 @@ impl Engine {
         match ending {
             Ending::Gone => {}
             Ending::Failed => reply.error(Error::UNBLOCKED.text()),
-            Ending::TimedOut if for_log => put_answer(&mut reply, false),
             // Whatever the command would answer with at once, as on Redis.
-            Ending::TimedOut => reply.null_array(),
+            Ending::TimedOut => match awaited {
+                Awaited::Keys => reply.null_array(),
+                Awaited::Replicas => reply.integer(0),
+                Awaited::Logs(ends) => {
+                    let certain = self.shard.node.logs.are_certain(&ends);
+                    put_answer(&mut reply, certain);
+                }
+            },
         }
         self.forget_wait(conn, true);
         self.answer(&call, output);
@@ -480,7 +503,7 @@ impl Begun {
                 token: token.clone(),
                 until_ms: wait.until_ms,
                 shards,
-                for_log: false,
+                awaited: Awaited::Keys,
             },
             again: false,
         }

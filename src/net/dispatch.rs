@@ -333,9 +333,9 @@ impl Engine {
             Route::Home if spec.name == "reset" && self.watch_is_under_way(conn) => {
                 Flow::Wait(Stall::Answers)
             }
-            // It tells of all that the connection has done before: what a volley has sent, too, which
-            // others need not wait for.
-            Route::Home if spec.name == "waitaof" && self.session(conn).waiting > 0 => {
+            // WAIT and WAITAOF tell of all that the connection has done before: what a volley has sent,
+            // too, which others need not wait for.
+            Route::Home if spec.flags.has(Flags::BLOCKING) && self.session(conn).waiting > 0 => {
                 Flow::Wait(Stall::Answers)
             }
             Route::Home => {

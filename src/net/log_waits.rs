@@ -1,10 +1,14 @@
-//! WAITAOF: a connection waits until the logs of all shards durably hold what it has done.
+//! WAITAOF: a connection waits until the logs of all shards durably hold what it has done. Who waits for
+//! replicas besides, of which there are none, is answered when its time is over.
 //!
 //! When the command runs, all earlier writes of the connection have been answered, so their effects are
 //! in the logs of their owners below the ends that these have told ([`crate::server::logs::Logs`]). The home
 //! notes these ends and waits until each log is certain up to there. A log that gets on wakes the
 //! shards while anybody waits, and only then.
 
+use std::sync::Arc;
+
+use super::blocking::Awaited;
 use super::engine::Engine;
 use super::session::ConnId;
 use crate::command::error::Error;
@@ -18,7 +22,9 @@ pub(super) struct LogWait {
     call: RemoteCall,
     token: Token,
     /// For each shard how much of its log must be certain.
-    ends: Box<[Lsn]>,
+    ends: Arc<[Lsn]>,
+    /// Replicas must have it, too: only the end of the logs ends this wait.
+    replicas: bool,
 }
 
 impl Engine {
@@ -29,14 +35,30 @@ impl Engine {
         logs.are_certain(&logs.ends())
     }
 
-    /// A connection waits for the logs, at most until then (Unix milliseconds).
-    pub fn wait_for_logs(&mut self, conn: ConnId, until_ms: Option<u64>) {
+    /// A connection waits for the logs, if they are `local`ly wanted, and for `replicas`, if any are; at
+    /// most until then (Unix milliseconds).
+    pub fn wait_for_copies(
+        &mut self,
+        conn: ConnId,
+        local: bool,
+        replicas: bool,
+        until_ms: Option<u64>,
+    ) {
         self.log_units();
-        let (call, token) = self.begin_wait_at_home(conn, until_ms);
-        let logs = &self.shard.node.logs;
-        let ends = logs.ends();
-        logs.waiter_came();
-        self.log_waits.push(LogWait { call, token, ends });
+        let ends: Arc<[Lsn]> = self.shard.node.logs.ends().into();
+        let (call, token) = self.begin_wait_at_home(conn, until_ms, Awaited::Logs(ends.clone()));
+        if !local {
+            return;
+        }
+        if !replicas {
+            self.shard.node.logs.waiter_came();
+        }
+        self.log_waits.push(LogWait {
+            call,
+            token,
+            ends,
+            replicas,
+        });
         // Told before it was known that somebody waits, it would not be told again.
         self.end_log_waits();
     }
@@ -49,11 +71,14 @@ impl Engine {
         let logs = self.shard.node.clone();
         let logs = &logs.logs;
         for wait in std::mem::take(&mut self.log_waits) {
-            if !wait.token.is_taken() && logs.are_on() && !logs.are_certain(&wait.ends) {
+            let certain = !wait.replicas && logs.are_certain(&wait.ends);
+            if !wait.token.is_taken() && logs.are_on() && !certain {
                 self.log_waits.push(wait);
                 continue;
             }
-            logs.waiter_went();
+            if !wait.replicas {
+                logs.waiter_went();
+            }
             if wait.token.take() {
                 let mut output = Output::default();
                 let mut reply = Reply::new(&mut output, wait.call.version);

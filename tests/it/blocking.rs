@@ -17,6 +17,8 @@ crate::cases!(run:
     what_is_pending_is_claimed_as_soon_as_it_is_old_enough,
     keys_that_come_by_other_ways,
     no_element_is_lost_or_given_twice,
+    who_waits_for_replicas_waits_for_nothing_but_time,
+    who_waits_for_the_log_and_replicas_is_told_of_the_log,
 );
 
 fn blocked(server: &Server, count: u64) {
@@ -454,4 +456,112 @@ fn no_element_is_lost_or_given_twice(ctx: &Ctx) {
     assert_eq!(counts.len(), 3 * ELEMENTS);
     assert!(counts.values().all(|count| *count == 1));
     blocked(&server, 0);
+}
+
+fn who_waits_for_replicas_waits_for_nothing_but_time(ctx: &Ctx) {
+    let server = ctx.start();
+    let mut conn = server.connect();
+    for (line, reply) in [
+        ("WAIT x 0", "ERR value is not an integer or out of range"),
+        ("WAIT 1 x", "ERR timeout is not an integer or out of range"),
+        ("WAIT 1 -1", "ERR timeout is negative"),
+    ] {
+        assert_eq!(conn.run(line), Value::error(reply), "{line}");
+    }
+    for line in ["WAIT 0 0", "WAIT -1 0"] {
+        assert_eq!(conn.run(line), Value::Int(0), "{line}");
+    }
+    let began = Instant::now();
+    assert_eq!(conn.run("WAIT 1 50"), Value::Int(0));
+    assert!(began.elapsed() >= Duration::from_millis(50));
+
+    // What stands before it is answered, what stands behind it waits.
+    let mut waiting = server.connect();
+    let id = waiting.run("CLIENT ID").int().to_string();
+    waiting.send_bytes(b"SET a 1\r\nSET b 2\r\nWAIT 2 0\r\nSET after yes\r\n");
+    assert_eq!(waiting.receive(), Value::ok());
+    assert_eq!(waiting.receive(), Value::ok());
+    blocked(&server, 1);
+    assert!(conn.run("CLIENT LIST").text().contains(" flags=b "));
+    assert_eq!(conn.run("GET after"), Value::NilBulk);
+    assert_eq!(conn.call(&["CLIENT", "UNBLOCK", &id]), Value::Int(1));
+    assert_eq!(waiting.receive(), Value::Int(0));
+    assert_eq!(waiting.receive(), Value::ok());
+    waiting.send(&["WAIT", "1", "9223372036854775807"]);
+    blocked(&server, 1);
+    let unblock = conn.call(&["CLIENT", "UNBLOCK", &id, "ERROR"]);
+    assert_eq!(unblock, Value::Int(1));
+    let unblocked = "UNBLOCKED client unblocked via CLIENT UNBLOCK";
+    assert_eq!(waiting.receive(), Value::error(unblocked));
+    waiting.send(&["WAIT", "1", "0"]);
+    blocked(&server, 1);
+    assert_eq!(conn.call(&["CLIENT", "KILL", "ID", &id]), Value::Int(1));
+    assert!(waiting.is_closed());
+    blocked(&server, 0);
+    for round in 0..4 {
+        let gone = begin(&server, "WAIT 1 0", 1);
+        match round % 2 {
+            0 => drop(gone),
+            _ => gone.reset(),
+        }
+        blocked(&server, 0);
+    }
+
+    conn.run_ok("MULTI");
+    assert_eq!(conn.run("WAIT 1 0"), Value::simple("QUEUED"));
+    assert_eq!(conn.run("EXEC"), Value::Array(vec![Value::Int(0)]));
+}
+
+fn who_waits_for_the_log_and_replicas_is_told_of_the_log(ctx: &Ctx) {
+    if ctx.is_redis() {
+        return; // WAITAOF is newer
+    }
+    let answer = |local| Value::Array(vec![Value::Int(local), Value::Int(0)]);
+    let no_log = "ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.";
+    let server = ctx.start();
+    let mut conn = server.connect();
+    assert_eq!(conn.run("WAITAOF 1 1 0"), Value::error(no_log));
+    assert_eq!(conn.run("WAITAOF 0 0 0"), answer(0));
+    let began = Instant::now();
+    assert_eq!(conn.run("WAITAOF 0 1 50"), answer(0));
+    assert!(began.elapsed() >= Duration::from_millis(50));
+
+    let server = ctx.start_with("--appendonly yes");
+    let mut conn = server.connect();
+    let mut waiting = server.connect();
+    let id = waiting.run("CLIENT ID").int().to_string();
+    for line in ["WAITAOF 0 1 0", "WAITAOF 1 1 0"] {
+        waiting.run_ok("SET key value");
+        assert_eq!(waiting.run("WAITAOF 1 0 0"), answer(1));
+        waiting.send_bytes(format!("{line}\r\n").as_bytes());
+        blocked(&server, 1);
+        assert_eq!(conn.call(&["CLIENT", "UNBLOCK", &id]), Value::Int(1));
+        assert_eq!(waiting.receive(), answer(1), "{line}");
+    }
+    let began = Instant::now();
+    assert_eq!(conn.run("WAITAOF 1 1 50"), answer(1));
+    assert!(began.elapsed() >= Duration::from_millis(50));
+    conn.run_ok("MULTI");
+    assert_eq!(conn.run("WAITAOF 0 1 0"), Value::simple("QUEUED"));
+    assert_eq!(conn.run("EXEC"), Value::Array(vec![answer(1)]));
+
+    // Without a log only who wants it stops to wait.
+    waiting.send_bytes(b"WAITAOF 1 1 0\r\n");
+    blocked(&server, 1);
+    let mut replicas = begin(&server, "WAITAOF 0 1 0", 2);
+    conn.run_ok("CONFIG SET appendonly no");
+    assert_eq!(waiting.receive(), Value::error(no_log));
+    blocked(&server, 1);
+    let id = "CLIENT UNBLOCK ".to_owned() + &client_of(&mut conn, "waitaof");
+    assert_eq!(conn.run(&id), Value::Int(1));
+    assert_eq!(replicas.receive(), answer(0));
+}
+
+/// The number of the client whose last command this was.
+fn client_of(conn: &mut Conn, command: &str) -> String {
+    let list = conn.run("CLIENT LIST").text();
+    let mut lines = list.lines().filter(|line| line.contains(" flags=b "));
+    let line = lines.find(|line| line.contains(&format!(" cmd={command} ")));
+    let id = line.and_then(|line| line.strip_prefix("id=")?.split(' ').next());
+    id.expect("it is blocked").to_owned()
 }

@@ -423,7 +423,7 @@ pub const OBJECTS: &[Spec] = &[
         summary: "Waits until replicas have the connection's writes.",
         syntax: "numreplicas:integer timeout:integer",
         tips: &["request_policy:all_shards", "response_policy:agg_min"],
-        run: Run::Keyed(object::wait),
+        run: Run::Home(object::wait),
         ..Spec::BASE
     },
     Spec {

@@ -4,6 +4,7 @@ use super::keys::encoding_name;
 use crate::command::context::{Ctx, HomeCtx};
 use crate::command::error::{Error, Outcome};
 use crate::command::help;
+use crate::command::wait::end_of;
 use crate::keyspace::{EntryRef, Value};
 use crate::net::log_waits::{NO_LOG, put_answer};
 use crate::resp::number::parse_i64;
@@ -94,26 +95,27 @@ pub(super) fn freq(ctx: &mut Ctx<'_>) -> Outcome {
     Ok(())
 }
 
-/// Milliseconds to wait.
-fn timeout_ms(text: &[u8]) -> Result<i64, Error> {
+/// When a wait of so many milliseconds ends, Unix milliseconds; None for `0`, which is for ever.
+fn until_ms(ctx: &mut HomeCtx<'_>, text: &[u8]) -> Result<Option<u64>, Error> {
     let timeout = parse_i64(text).ok_or(Error::fixed(
         "ERR timeout is not an integer or out of range",
     ))?;
-    if timeout < 0 {
-        return Err(Error::new("ERR timeout is negative"));
-    }
-    Ok(timeout)
+    let timeout = u64::try_from(timeout).map_err(|_| Error::fixed("ERR timeout is negative"))?;
+    Ok(end_of(timeout, ctx.shard().now_ms))
 }
 
-/// There are no replicas that could be waited for: the answer is known at once, and is 0.
-pub(super) fn wait(ctx: &mut Ctx<'_>) -> Outcome {
-    parse_i64(ctx.args[1]).ok_or(Error::NOT_INTEGER)?;
-    timeout_ms(ctx.args[2])?;
-    ctx.reply.integer(0);
+/// There are no replicas: who asks for some hears so when its time is over.
+pub(super) fn wait(ctx: &mut HomeCtx<'_>) -> Outcome {
+    let replicas = parse_i64(ctx.args[1]).ok_or(Error::NOT_INTEGER)?;
+    let until_ms = until_ms(ctx, ctx.args[2])?;
+    if replicas <= 0 || ctx.in_exec {
+        ctx.reply().integer(0);
+    } else {
+        ctx.engine.wait_for_replicas(ctx.conn, until_ms);
+    }
     Ok(())
 }
 
-/// No replica has anything: what is waited for is the local log alone.
 pub(super) fn waitaof(ctx: &mut HomeCtx<'_>) -> Outcome {
     let local = parse_i64(ctx.args[1]).ok_or(Error::NOT_INTEGER)?;
     if !(0..=1).contains(&local) {
@@ -121,20 +123,21 @@ pub(super) fn waitaof(ctx: &mut HomeCtx<'_>) -> Outcome {
             "ERR value is out of range, value must between 0 and 1",
         ));
     }
-    parse_i64(ctx.args[2])
+    let replicas = parse_i64(ctx.args[2])
         .filter(|replicas| *replicas >= 0)
         .ok_or(Error::NOT_POSITIVE)?;
-    let timeout_ms = timeout_ms(ctx.args[3])?;
+    let until_ms = until_ms(ctx, ctx.args[3])?;
     let kept = ctx.shard().node.logs.are_on();
     if local > 0 && !kept {
         return Err(NO_LOG);
     }
     let certain = kept && ctx.engine.are_logs_certain();
-    if local == 0 || certain || ctx.in_exec {
+    let (local, replicas) = (local > 0, replicas > 0);
+    if ctx.in_exec || !replicas && (certain || !local) {
         put_answer(&mut ctx.reply(), certain);
-        return Ok(());
+    } else {
+        let engine = &mut *ctx.engine;
+        engine.wait_for_copies(ctx.conn, local, replicas, until_ms);
     }
-    let until_ms = (timeout_ms > 0).then(|| ctx.shard().now_ms.saturating_add_signed(timeout_ms));
-    ctx.engine.wait_for_logs(ctx.conn, until_ms);
     Ok(())
 }
