@@ -91,6 +91,8 @@ pub struct Engine {
     pub(super) log_closed: bool,
     /// Connections that wait for the logs.
     pub(super) log_waits: Vec<super::log_waits::LogWait>,
+    /// Connections whose SAVE waits for a snapshot that is being taken.
+    pub(super) saves_waiting: Vec<ConnId>,
     /// CLIENT PAUSE.
     pub(super) pause: super::pause::Pause,
     /// Slots on their way to other shards.
@@ -177,6 +179,7 @@ impl Engine {
             log_seat: None,
             log_closed: false,
             log_waits: Vec::new(),
+            saves_waiting: Vec::new(),
             pause: super::pause::Pause::default(),
             moves: super::slots::Moves::default(),
             key_migrations: super::migrate::KeyMigrations::default(),

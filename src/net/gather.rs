@@ -12,6 +12,7 @@ use super::transaction::{Job, Needs, connection_of, whole, whole_db};
 use crate::command::context::{Caller, HomeCtx, MergeCtx, PartCtx};
 use crate::command::error::{Error, Outcome};
 use crate::command::registry::RowId;
+use crate::command::server::save::LATER;
 use crate::command::spec::{Flags, Run, Spec};
 use crate::mesh::ShardId;
 use crate::resp::Version;
@@ -99,6 +100,10 @@ impl Engine {
             }
         }
         if let Err(error) = self.prepare(conn, batch.args_of(command), row, false) {
+            if error == LATER {
+                self.saves_waiting.push(conn);
+                return Flow::Wait(Stall::Paused);
+            }
             self.reject(conn, row, &error);
             return Flow::Done;
         }

@@ -366,6 +366,7 @@ impl Engine {
             self.give_up_waiting();
         }
         self.end_log_waits();
+        self.end_waits_for_snapshot();
         self.set_slow(slow::UNLOGGED, kept && refusal.is_some());
         self.set_slow(slow::LOG_FULL, full);
         if !full && let Some(journal) = &mut self.journal {

@@ -90,6 +90,17 @@ impl Engine {
             }
         }
     }
+
+    /// Lets SAVEs go on that nothing delays any more.
+    pub(super) fn end_waits_for_snapshot(&mut self) {
+        if self.saves_waiting.is_empty() {
+            return;
+        }
+        let running = self.shard.node.saver.running();
+        if running.is_none_or(|run| !run.delays_save()) {
+            self.resumable.append(&mut self.saves_waiting);
+        }
+    }
 }
 
 /// There is no log that could be waited for, or not any more.

@@ -187,7 +187,7 @@ pub enum Stall {
     Claims,
     /// The lane to another shard is full, or [`WAITING_MAX`] requests wait.
     Room,
-    /// CLIENT PAUSE.
+    /// CLIENT PAUSE, or something else that the server does, which takes its time.
     Paused,
     /// A blocking command.
     Blocked,

@@ -236,6 +236,11 @@ impl Run {
         self.purpose == Purpose::Base
     }
 
+    /// Whether a SAVE waits until it is over. Others are what Redis, too, refuses it for.
+    pub fn delays_save(&self) -> bool {
+        self.is_for_logs() || !self.background
+    }
+
     /// Whether the file was written and stays, once that is known.
     pub fn outcome(&self) -> Option<bool> {
         match self.outcome.load(Ordering::Acquire) {

@@ -194,6 +194,43 @@ fn a_snapshot_is_scheduled_behind_a_rewriting() {
     }
 }
 
+/// SAVE comes behind it, for whoever is still there.
+#[test]
+fn a_save_waits_for_a_rewriting() {
+    for shards in [1, 3] {
+        let folder = Scratch::new();
+        let server = start(shards, &folder, "--appendfsync no");
+        let mut conn = server.connect();
+        conn.run_ok("DEBUG POPULATE 300000");
+        let mut others: Vec<_> = (0..3).map(|_| server.connect()).collect();
+        let ids: Vec<_> = others
+            .iter_mut()
+            .map(|c| c.run("CLIENT ID").int())
+            .collect();
+        conn.send_bytes(b"BGREWRITEAOF\r\nSAVE\r\nPING\r\nSAVE\r\n");
+        assert_eq!(conn.receive(), Value::simple(STARTED));
+        for other in &mut others {
+            other.send(&["SAVE"]);
+        }
+        let mut killer = server.connect();
+        killer.run(&format!("CLIENT KILL ID {}", ids[0]));
+        drop(others.remove(1));
+        assert_eq!(conn.receive(), Value::ok());
+        assert_eq!(conn.receive(), Value::simple("PONG"));
+        assert_eq!(conn.receive(), Value::ok());
+        assert_eq!(others[1].receive(), Value::ok());
+        assert!(others[0].is_closed());
+        assert_eq!(server.info_number("aof_rewrites"), 1);
+        assert_eq!(server.info("aof_last_bgrewrite_status"), "ok");
+        assert!(server.info_number("rdb_saves") >= 3);
+        let wanted = digest(&mut conn);
+        drop(server);
+        let options = crate::options(1, &folder, "--appendonly no");
+        let server = Server::start(&options);
+        assert_eq!(digest(&mut server.connect()), wanted, "{}", server.log());
+    }
+}
+
 /// An expiry far beyond what the log can say is the last that it can.
 #[test]
 fn a_restored_key_may_expire_in_any_time() {

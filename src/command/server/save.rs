@@ -2,6 +2,10 @@
 //!
 //! All shards begin their parts while a transaction holds every database at each of them: nothing is
 //! under way between two shards then, and what each has at that moment is the dataset at one.
+//!
+//! There is one snapshot at a time. A SAVE that finds the logs being rewritten waits in its connection
+//! for the end of that, where Redis writes both files side by side; and so it does for the SAVE of
+//! another client, for which all others wait on Redis.
 
 use crate::command::context::{HomeCtx, MergeCtx, PartCtx};
 use crate::command::error::{Error, Outcome};
@@ -66,6 +70,8 @@ const REWRITING: Error = Error::fixed(
 const NOT_IN_PROGRESS: Error =
     Error::fixed("ERR Background saving is currently not in progress or scheduled");
 const SLOTS_MOVE: Error = Error::fixed("ERR Slots are being moved: try again when they have");
+/// To whoever runs SAVE, not to its client: it is to be tried again when no snapshot is in its way.
+pub const LATER: Error = Error::fixed("ERR Another snapshot is being taken");
 /// Redis says no more; the log says why.
 const FAILED: Error = Error::fixed("ERR");
 
@@ -82,8 +88,12 @@ fn begin(ctx: &mut HomeCtx<'_>, background: bool) -> Outcome {
         .begin(&node, shard.now_ms / 1000, background, Target::Place)
     {
         Ok(true) => Ok(()),
-        Ok(false) if node.saver.running().is_some_and(|run| run.is_for_logs()) => Err(REWRITING),
-        Ok(false) => Err(IN_PROGRESS),
+        Ok(false) => match node.saver.running() {
+            Some(run) if !background && run.delays_save() => Err(LATER),
+            Some(run) if run.is_for_logs() => Err(REWRITING),
+            Some(_) => Err(IN_PROGRESS),
+            None => begin(ctx, background), // it has just ended
+        },
         Err(error) if error.kind() == std::io::ErrorKind::ResourceBusy => Err(SLOTS_MOVE),
         Err(error) => {
             log::warning(format_args!("Cannot start a snapshot: {error}"));
@@ -122,7 +132,8 @@ fn begin_or_cancel(ctx: &mut HomeCtx<'_>) -> Outcome {
 fn begin_part(ctx: &mut PartCtx<'_>) -> Outcome {
     let shard = &mut ctx.engine.shard;
     shard.settle_snapshot();
-    let run = shard.node.saver.running().ok_or(FAILED)?;
+    let run = shard.node.saver.running();
+    let run = run.filter(|run| !run.is_for_logs()).ok_or(FAILED)?;
     shard.begin_snapshot(run);
     Ok(())
 }
@@ -139,9 +150,11 @@ fn save_part(ctx: &mut PartCtx<'_>) -> Outcome {
 
 fn save_merge(ctx: &mut MergeCtx<'_>) -> Outcome {
     let shard = &mut ctx.engine.shard;
+    // Not what is running when all is told: that may be another one, which this shard has no part in.
+    let run = shard.snapshot_run();
     shard.finish_snapshot();
     let saver = &shard.node.saver;
-    let saved = match saver.running() {
+    let saved = match run {
         Some(run) => saver.wait(&run),
         None => saver.has_saved(),
     };
