@@ -5,6 +5,8 @@
 //! owner. What is Redis's own inside (crashing, jemalloc's knobs) is refused as unknown; what waits
 //! for another feature says so.
 
+mod reload;
+
 use super::context::{HomeCtx, MergeCtx, PartCtx};
 use super::error::{Error, Outcome};
 use super::generic::keys::encoding_name;
@@ -13,8 +15,6 @@ use super::help;
 use super::spec::{Acl, Flags, Group, Run, Spec};
 use crate::keyspace::{CURSOR_END, EntryRef, Expiry, Lookup, NewValue, Value};
 use crate::net::session::Peer;
-use crate::rdb::encode::put_signature;
-use crate::rdb::{Access, Encoder, Entry, Item, Limits, Reader};
 use crate::resp::encode::{Output, Reply};
 use crate::resp::number::parse_i64;
 use crate::server::config::Allowed;
@@ -24,6 +24,7 @@ use crate::shard::access::EventClass;
 use crate::stdx::glob;
 use crate::types::digest::{self, Digest};
 use crate::types::packed::Packed;
+use reload::Reload;
 use std::time::Duration;
 
 /// The command. On Redis it is no container: its subcommands have no rows.
@@ -113,7 +114,11 @@ const HELP: &[&str] = &[
     "    Accepted; reply buffers are not resized by a timer.",
     "RELOAD [option ...]",
     "    Turn every key into what a snapshot has of it, and back. No file is written.",
-    "    Redis's options MERGE, NOFLUSH and NOSAVE are refused.",
+    "    Options:",
+    "    * NOSAVE: Read the RDB file that is there instead.",
+    "    * NOFLUSH: Keep what is in memory.",
+    "    * MERGE: A key that is read takes the place of the one that is there; without it",
+    "      such a key is an error.",
     "SDSLEN <key>",
     "    Show low level string info representing `key` and value.",
     "SET-ACTIVE-EXPIRE <0|1>",
@@ -176,7 +181,7 @@ enum Order<'a> {
     /// Of the values of the keys that the arguments name.
     ValueDigests,
     SkipChecksums(bool),
-    Reload,
+    Reload(Reload),
 }
 
 /// What is to be told of a key.
@@ -251,7 +256,7 @@ impl<'a> Order<'a> {
             (b"change-repl-id" | b"jmap", []) => Self::Nothing,
             (b"set-disable-deny-scripts", [_]) => Self::Nothing,
             (b"set-skip-checksum-validation", [skip]) => Self::SkipChecksums(lenient(skip) != 0),
-            (b"reload", []) => Self::Reload,
+            (b"reload", options) => Self::Reload(Reload::parse(options)?),
             (b"digest", []) => Self::Digest,
             (b"digest-value", _) => Self::ValueDigests,
             (b"replybuffer", [what, _])
@@ -292,6 +297,12 @@ impl<'a> Order<'a> {
     }
 }
 
+/// Whether this is DEBUG RELOAD, which needs all databases at every shard.
+pub fn is_reload(args: &[&[u8]]) -> bool {
+    args.get(1)
+        .is_some_and(|name| name.eq_ignore_ascii_case(b"reload"))
+}
+
 fn refusal(name: &[u8], given: &[u8]) -> Error {
     if let Some((name, missing)) = WAITING.iter().find(|(waiting, _)| *waiting == name) {
         let name = String::from_utf8_lossy(name).to_ascii_uppercase();
@@ -313,7 +324,12 @@ fn prepare(ctx: &mut HomeCtx<'_>) -> Outcome {
         return Err(NOT_ALLOWED);
     }
     let databases = ctx.shard().keyspace.databases();
-    Order::parse(args, databases).map(|_| ())
+    let order = Order::parse(args, databases)?;
+    if matches!(order, Order::Reload(_)) && ctx.shard().node.saver.loading.is_under_way() {
+        // What is still to come may need what is there.
+        return Err(Error::LOADING);
+    }
+    Ok(())
 }
 
 fn part(ctx: &mut PartCtx<'_>) -> Outcome {
@@ -323,6 +339,13 @@ fn part(ctx: &mut PartCtx<'_>) -> Outcome {
         for line in ctx.engine.transactions_text().lines() {
             let line = format!("shard={shard} {line}\n");
             ctx.out.buf.extend_from_slice(line.as_bytes());
+        }
+        return Ok(());
+    }
+    if let Order::Reload(reload) = order {
+        let told = reload.run(ctx.engine)?;
+        for n in [told.keys, told.expired] {
+            ctx.out.buf.extend_from_slice(&n.to_le_bytes());
         }
         return Ok(());
     }
@@ -346,7 +369,7 @@ fn part(ctx: &mut PartCtx<'_>) -> Outcome {
         Order::SkipChecksums(skip) => shard.verifies_dumps = !skip,
         Order::SpaceFault(on) => shard.node.logs.fill_disk(on),
         Order::SlotFault(bytes) => shard.node.logs.limit_slots(bytes),
-        Order::Reload => reload(shard),
+        Order::Reload(_) => unreachable!("done above"),
         Order::Digest => {
             for db in 0..shard.keyspace.databases() {
                 let db = shard.keyspace.db(db);
@@ -400,6 +423,13 @@ fn merge(ctx: &mut MergeCtx<'_>) -> Outcome {
             ctx.reply.verbatim("txt", &text);
         }
         Order::TableStats(_) => table_stats(ctx),
+        Order::Reload(_) => {
+            let sum = |at| ctx.parts.iter().map(|part| number(part, at)).sum();
+            let (keys, expired) = (sum(0), sum(8));
+            ctx.engine.shard.node.saver.reloaded(keys, expired);
+            log::warning(format_args!("DB reloaded by DEBUG RELOAD"));
+            ctx.reply.ok();
+        }
         Order::Match(pattern, text) => {
             let matches = glob::matches(pattern, text, false);
             ctx.reply.integer(i64::from(matches));
@@ -427,7 +457,6 @@ fn merge(ctx: &mut MergeCtx<'_>) -> Outcome {
         }
         Order::Nothing
         | Order::SkipChecksums(_)
-        | Order::Reload
         | Order::SpaceFault(_)
         | Order::SlotFault(_)
         | Order::ActiveExpire(_)
@@ -473,33 +502,6 @@ fn dataset_digest(parts: &[Output], databases: usize) -> Digest {
         }
     }
     digest
-}
-
-/// Reads every key from what a snapshot would have of it. What has expired does not come back.
-fn reload(shard: &mut Shard) {
-    let (clock, now) = (shard.access_clock(), shard.now_ms);
-    let limits = Limits::of(&shard.config, *shard.keyspace.hasher());
-    let mut encoder = Encoder::new(shard.config.rdbcompression);
-    for at in 0..shard.keyspace.databases() {
-        let db = shard.keyspace.db_mut(at);
-        let mut bytes = Vec::new();
-        put_signature(true, &mut bytes);
-        db.scan(0, CURSOR_END, usize::MAX, now, |entry| {
-            encoder.entry(&entry, Access::Unknown, &mut bytes);
-        });
-        db.clear();
-        let mut reader = Reader::new(&limits, false);
-        reader.feed(&bytes);
-        while let Some(item) = reader.next_item().expect("it was just written") {
-            if let Item::Entry(Entry {
-                key, expiry, value, ..
-            }) = item
-            {
-                let pos = db.hasher().pos(key);
-                value.store(|value| db.insert(pos, key, value, expiry, clock));
-            }
-        }
-    }
 }
 
 /// Stores the keys that are this shard's; those that are there stay as they are.

@@ -885,6 +885,11 @@ pub(super) fn whole(spec: &Spec, args: &[&[u8]], db: u16) -> SmallVec<[Claim; 2]
             .into_iter()
             .collect();
     }
+    if spec.name == "debug" {
+        let mode = Mode::Write;
+        let claims = crate::command::debug::is_reload(args).then_some(Claim::All { mode });
+        return claims.into_iter().collect();
+    }
     if mode == Mode::Read {
         let reads = spec.flags.has(Flags::READONLY);
         return reads

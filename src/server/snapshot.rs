@@ -268,7 +268,7 @@ pub struct Facts {
     pub took: Option<u64>,
     /// Snapshots that succeeded since the start.
     pub saves: u64,
-    /// Keys that the start has read, and those that had expired.
+    /// Keys that were read last, and those that had expired.
     pub loaded: [u64; 2],
 }
 
@@ -372,6 +372,11 @@ impl Saver {
     pub fn loaded(&self, keys: u64, expired: u64, functions: Vec<Vec<u8>>) {
         locked(&self.facts).loaded = [keys, expired];
         *locked(&self.functions) = functions;
+    }
+
+    /// Keys that a client has let be read again, and those that had expired.
+    pub fn reloaded(&self, keys: u64, expired: u64) {
+        locked(&self.facts).loaded = [keys, expired];
     }
 
     /// Whether the last one succeeded, in the background or not.

@@ -25,6 +25,8 @@ crate::cases!(run:
     a_file_that_may_not_grow_fails_the_save,
     a_damaged_file_stops_the_start,
     a_file_is_checked,
+    a_reload_does_as_its_options_say,
+    a_reload_that_fails_leaves_a_server,
 );
 
 /// A server of so many shards in a folder that outlives it.
@@ -540,7 +542,7 @@ fn clients_are_told_of_loading(ctx: &Ctx) {
         (conn.try_receive().ok()? == loading).then_some(conn)
     };
     let mut conn = eventually("it says that it is loading", 20, told);
-    for line in ["SET new x", "PING", "DBSIZE", "SAVE"] {
+    for line in ["SET new x", "PING", "DBSIZE", "SAVE", "DEBUG RELOAD NOSAVE"] {
         assert_eq!(conn.run(line), loading, "{line}");
     }
     assert_eq!(second.info("loading"), "1");
@@ -570,4 +572,96 @@ fn a_start_ends_in_order_while_it_loads(ctx: &Ctx) {
     assert!(second.await_end().success(), "{}", second.log());
     let third = server(ctx.shards, &folder);
     assert_eq!(third.connect().run("DBSIZE"), Value::Int(2000));
+}
+
+const NOT_LOADED: &str = "ERR Error trying to load the RDB dump";
+
+fn a_reload_does_as_its_options_say(ctx: &Ctx) {
+    let server = ctx.start();
+    let mut conn = server.connect();
+    let unknown = "ERR DEBUG RELOAD only supports the MERGE, NOFLUSH and NOSAVE options.";
+    for options in ["FOO", "nosave FOO", "MERGE NOFLUSH NOSAVE FOO"] {
+        let line = format!("DEBUG RELOAD {options}");
+        assert_eq!(conn.run(&line), Value::error(unknown), "{line}");
+    }
+    fill(&mut conn);
+    let wanted = digest(&mut conn);
+    let keys = conn.run("DBSIZE").int() as u64 + 1;
+    conn.run_ok("SET goes x PX 1000");
+    conn.run_ok("SAVE");
+    let gone = || (conn.run("EXISTS goes") == Value::Int(0)).then_some(());
+    eventually("it expires", 10, gone);
+
+    // What is there beside the file, and instead of what is in it.
+    conn.run_ok("SET string:1 changed");
+    conn.run_ok("SET beside x");
+    conn.run("DEL list:0");
+    conn.run_ok("DEBUG RELOAD NOFLUSH merge NOSAVE");
+    assert_eq!(conn.run("DEL beside"), Value::Int(1));
+    assert_eq!(digest(&mut conn), wanted);
+    conn.run_ok("FLUSHALL");
+    conn.run_ok("SET beside x");
+    conn.run_ok("DEBUG RELOAD NOSAVE NOFLUSH");
+    assert_eq!(conn.run("DEL beside"), Value::Int(1));
+    assert_eq!(digest(&mut conn), wanted);
+    conn.run_ok("SET beside x");
+    conn.run_ok("DEBUG RELOAD nosave nosave");
+    assert_eq!(digest(&mut conn), wanted);
+    assert_eq!(server.info_number("rdb_last_load_keys_loaded"), keys);
+    assert_eq!(server.info_number("rdb_last_load_keys_expired"), 1);
+
+    // Who watches a key that goes and comes back finds it changed.
+    for (options, dirty) in [
+        ("", true),
+        ("NOSAVE", true),
+        ("NOSAVE NOFLUSH MERGE", false),
+    ] {
+        conn.run_ok("WATCH string:1");
+        conn.run_ok(format!("DEBUG RELOAD {options}").trim_end());
+        conn.run_ok("MULTI");
+        conn.run("EXISTS string:1");
+        let done = match dirty {
+            true => Value::NilArray,
+            false => Value::Array(vec![Value::Int(1)]),
+        };
+        assert_eq!(conn.run("EXEC"), done, "{options}");
+    }
+    conn.run_ok("MULTI");
+    conn.run("SET beside x");
+    conn.run("DEBUG RELOAD NOSAVE");
+    conn.run("EXISTS beside string:1");
+    let done = vec![Value::ok(), Value::ok(), Value::Int(1)];
+    assert_eq!(conn.run("EXEC"), Value::Array(done));
+    conn.run_ok("DEBUG RELOAD NOFLUSH MERGE");
+    assert_eq!(digest(&mut conn), wanted);
+}
+
+fn a_reload_that_fails_leaves_a_server(ctx: &Ctx) {
+    let server = ctx.start();
+    let mut conn = server.connect();
+    fill(&mut conn);
+    let wanted = digest(&mut conn);
+    let failed = Value::error(NOT_LOADED);
+    assert_eq!(conn.run("DEBUG RELOAD NOSAVE NOFLUSH"), failed);
+    assert_eq!(digest(&mut conn), wanted);
+    assert_eq!(conn.run("DEBUG RELOAD NOSAVE"), failed);
+    assert_eq!(conn.run("DBSIZE"), Value::Int(0));
+    if ctx.is_redis() {
+        return; // the rest ends it
+    }
+    fill(&mut conn);
+    conn.run_ok("SAVE");
+    for options in ["NOFLUSH", "NOFLUSH NOSAVE"] {
+        assert_eq!(conn.run(&format!("DEBUG RELOAD {options}")), failed);
+        assert_eq!(digest(&mut conn), wanted);
+    }
+    let path = server.dir().join("dump.rdb");
+    let mut bytes = std::fs::read(&path).expect("the file");
+    bytes.truncate(bytes.len() - 9);
+    std::fs::write(&path, &bytes).expect("the file");
+    assert_eq!(conn.run("DEBUG RELOAD NOSAVE"), failed);
+    std::fs::write(&path, b"REDIS0011 and nothing more").expect("the file");
+    assert_eq!(conn.run("DEBUG RELOAD NOSAVE MERGE"), failed);
+    assert_eq!(conn.run("DBSIZE"), Value::Int(0));
+    conn.run_ok("SET a x");
 }

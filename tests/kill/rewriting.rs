@@ -231,6 +231,34 @@ fn a_save_waits_for_a_rewriting() {
     }
 }
 
+/// The log leads to what DEBUG RELOAD has read.
+#[test]
+fn what_was_read_again_is_in_the_log() {
+    let folder = Scratch::new();
+    let server = start(3, &folder, "--appendfsync always");
+    let mut conn = server.connect();
+    fill(&mut conn, 0);
+    conn.run_ok("SAVE");
+    conn.run("FLUSHALL");
+    conn.run("RPUSH string:1 no string");
+    conn.run_ok("SET elsewhere x");
+    conn.run_ok("DEBUG RELOAD NOSAVE NOFLUSH MERGE");
+    conn.run("APPEND string:1 more");
+    conn.run("RENAME string:2 string:3");
+    let merged = digest(&mut conn);
+    drop(server); // kills it
+    let server = start(2, &folder, "--appendfsync always");
+    let mut conn = server.connect();
+    assert_eq!(digest(&mut conn), merged, "{}", server.log());
+    conn.run_ok("DEBUG RELOAD NOSAVE");
+    assert_eq!(conn.run("EXISTS elsewhere"), Value::Int(0));
+    conn.run("RENAME string:2 string:3");
+    let before = digest(&mut conn);
+    drop(server);
+    let server = start(1, &folder, "");
+    assert_eq!(digest(&mut server.connect()), before, "{}", server.log());
+}
+
 /// An expiry far beyond what the log can say is the last that it can.
 #[test]
 fn a_restored_key_may_expire_in_any_time() {
