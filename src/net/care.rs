@@ -201,6 +201,17 @@ impl Engine {
         }
     }
 
+    /// Whether the next tick is to begin the first base of logs that could not begin when they were turned
+    /// on: in a block, beside a snapshot, or while those before them ended.
+    pub fn awaits_first_base(&self) -> bool {
+        let logs = &self.shard.node.logs;
+        let looks = self.shard.id.0 == 0 && logs.is_without_base();
+        looks && {
+            let rewriting = logs.rewriting();
+            rewriting.scheduled && rewriting.failures == 0
+        }
+    }
+
     /// Runs a command on the server's own behalf, as that of a client without a socket.
     fn run_own(&mut self, line: &'static [u8]) {
         self.shard.node.count_connection(self.shard.id);

@@ -522,6 +522,9 @@ impl Reactor {
         self.take_up_ports();
         self.take_segments();
         self.engine.mind_logs();
+        if self.engine.awaits_first_base() {
+            self.next_tick_ms = 0;
+        }
     }
 
     /// Submits what the log wants written.

@@ -46,6 +46,40 @@ fn what_was_there_and_what_comes_is_kept_once_it_is_on() {
     }
 }
 
+/// Whoever has turned it on finds the first base begun.
+#[test]
+fn its_first_base_begins_with_it() {
+    for shards in [1, 3] {
+        let folder = Scratch::new();
+        let server = without(shards, &folder);
+        let mut conns: Vec<Conn> = (0..3).map(|_| server.connect()).collect();
+        conns[0].run_ok("DEBUG POPULATE 100000");
+        for (at, conn) in conns.iter_mut().enumerate() {
+            // A second time it is on already.
+            conn.send_bytes(
+                b"CONFIG SET appendonly yes\r\nINFO persistence\r\nCONFIG SET appendonly yes\r\n",
+            );
+            assert_eq!(conn.receive(), Value::ok());
+            let info = conn.receive().text();
+            assert!(info.contains("aof_rewrite_scheduled:0"), "{info}");
+            assert!(info.contains("aof_rewrite_in_progress:1"), "{info}");
+            assert_eq!(conn.receive(), Value::ok());
+            certain(conn);
+            assert_eq!(server.info("aof_last_bgrewrite_status"), "ok");
+            conn.run_ok("CONFIG SET appendonly no");
+            let is_closed = || server.log().matches("The log is closed").count() == at + 1;
+            eventually("the log is closed", 10, || is_closed().then_some(()));
+        }
+        // In a block it begins behind it.
+        let conn = &mut conns[0];
+        conn.run_ok("MULTI");
+        conn.run("CONFIG SET appendonly yes");
+        conn.run("EXEC");
+        certain(conn);
+        assert_eq!(server.info_number("aof_rewrites"), 4);
+    }
+}
+
 #[test]
 fn what_was_before_it_is_off_stays_and_what_comes_does_not() {
     for (shards, policy) in [(1, "everysec"), (3, "everysec"), (3, "no"), (3, "always")] {

@@ -2,8 +2,9 @@
 //!
 //! SET changes the node's configuration at the client's home, all pairs or none, applies what needs
 //! the process, and then every shard takes the new one; OK follows when all have. Where it turns the
-//! logs off ([`crate::server::logs`]) it is a transaction that holds everything.
+//! logs on or off ([`crate::server::logs`]) it is a transaction that holds everything.
 
+use super::rewrite as rewriting;
 use super::{admin, help, sub};
 use crate::command::context::{HomeCtx, MergeCtx, PartCtx};
 use crate::command::error::{Error, Outcome};
@@ -114,7 +115,11 @@ fn set(ctx: &mut HomeCtx<'_>) -> Outcome {
         let changed = config.set(&pairs, setter)?;
         apply(&node, &before, config, &changed)
     });
-    done.map_err(Error::new)
+    done.map_err(Error::new)?;
+    if sets_logs(ctx.args) {
+        rewriting::begin_first(ctx);
+    }
+    Ok(())
 }
 
 /// Does what a change means for the process; when it fails, nothing of it stays done.
@@ -176,7 +181,7 @@ fn apply(
 }
 
 /// Whether this is CONFIG SET of whether logs are kept. It holds all databases at every shard: that is
-/// where logs end.
+/// where logs begin and end.
 pub fn sets_logs(args: &[&[u8]]) -> bool {
     let mut names = args.iter().skip(2).step_by(2);
     names.any(|name| name.eq_ignore_ascii_case(b"appendonly"))
@@ -184,6 +189,12 @@ pub fn sets_logs(args: &[&[u8]]) -> bool {
 
 fn set_everywhere(ctx: &mut MergeCtx<'_>) -> Outcome {
     let node = &ctx.engine.shard.node;
+    if sets_logs(ctx.args) {
+        node.logs.settle_marks();
+        if node.logs.is_without_base() && node.logs.rewriting().scheduled {
+            node.wake_all(); // one of them sees to it
+        }
+    }
     // It may have been turned on again meanwhile.
     if sets_logs(ctx.args) && node.logs.are_on() && !node.config().appendonly {
         ctx.engine.stop_logs();
@@ -193,6 +204,9 @@ fn set_everywhere(ctx: &mut MergeCtx<'_>) -> Outcome {
 
 fn reload(ctx: &mut PartCtx<'_>) -> Outcome {
     ctx.engine.reload_config();
+    if sets_logs(ctx.args) {
+        rewriting::first_part(ctx)?;
+    }
     Ok(())
 }
 

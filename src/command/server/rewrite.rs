@@ -7,8 +7,9 @@
 //! and the segments before them can be used again; until then nothing has changed, so a crash or a
 //! failure costs nothing but the work.
 //!
-//! Logs that are turned on begin with such a base (`CONFIG SET appendonly yes`). Where none are kept the
-//! base replaces what is there of earlier ones, for a later start with `appendonly yes`, as on Redis.
+//! Logs that are turned on begin with such a base. `CONFIG SET appendonly yes` holds all that it takes,
+//! and is a rewriting itself where one can begin. Where no logs are kept the base replaces what is there
+//! of earlier ones, for a later start with `appendonly yes`, as on Redis.
 //!
 //! [`Engine::mark_log`]: crate::net::engine::Engine::mark_log
 
@@ -103,6 +104,24 @@ fn target(node: &Node) -> Result<Target, storage::Error> {
     }
     let directory = Directory::open(&log_path(&node.config()))?;
     Ok(Target::LoneBase(Box::new(directory)))
+}
+
+/// Begins the first base of logs that were just turned on.
+pub(super) fn begin_first(ctx: &mut HomeCtx<'_>) {
+    let logs = &ctx.shard().node.logs;
+    if logs.is_without_base() && logs.rewriting().scheduled {
+        // Where it cannot begin it stays scheduled, and the log says why.
+        let _ = begin(ctx);
+    }
+}
+
+/// A shard's part of that, unless it has begun its log already.
+pub(super) fn first_part(ctx: &mut PartCtx<'_>) -> Outcome {
+    let starts = ctx.engine.shard.node.logs.phase() == Phase::Starting;
+    if starts && ctx.engine.log_stats().is_none() {
+        return part(ctx);
+    }
+    Ok(())
 }
 
 fn part(ctx: &mut PartCtx<'_>) -> Outcome {
