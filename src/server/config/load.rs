@@ -150,6 +150,15 @@ impl StartError {
         }
     }
 
+    /// What was asked for besides serving was not asked for like this.
+    fn usage(line: &str) -> Self {
+        StartError {
+            place: None,
+            why: line.into(),
+            fatal_block: false,
+        }
+    }
+
     fn whole(why: impl Into<String>) -> Self {
         StartError {
             place: None,
@@ -179,13 +188,20 @@ impl fmt::Display for StartError {
 
 impl std::error::Error for StartError {}
 
+fn check_rdb(args: &[&[u8]]) -> Result<Startup, StartError> {
+    let [path] = *args else {
+        return Err(StartError::usage("Usage: ringdove --check-rdb FILE"));
+    };
+    Ok(Startup::CheckRdb(as_path(path).to_owned()))
+}
+
 fn check_log(args: &[&[u8]]) -> Result<Startup, StartError> {
     let (fix, path) = match *args {
         [path] => (false, path),
         [b"--fix", path] => (true, path),
         _ => {
             let usage = "Usage: ringdove --check-aof [--fix] /path/to/appendonlydir";
-            return Err(StartError::whole(usage));
+            return Err(StartError::usage(usage));
         }
     };
     let path = as_path(path).to_owned();
@@ -197,7 +213,7 @@ fn export_rdb(args: &[&[u8]]) -> Result<Startup, StartError> {
         .split_first()
         .filter(|(path, _)| !path.starts_with(b"--"))
     else {
-        return Err(StartError::whole(
+        return Err(StartError::usage(
             "Usage: ringdove --export-rdb FILE [options]",
         ));
     };
@@ -215,9 +231,7 @@ pub fn load(args: &[OsString]) -> Result<Startup, StartError> {
         Some(&b"-v" | &b"--version") => return Ok(Startup::Version),
         Some(&b"-h" | &b"--help") => return Ok(Startup::Help),
         Some(&b"--check-system") => return Ok(Startup::CheckSystem),
-        Some(&b"--check-rdb") if args.len() == 2 => {
-            return Ok(Startup::CheckRdb(as_path(args[1]).to_owned()));
-        }
+        Some(&b"--check-rdb") => return check_rdb(&args[1..]),
         Some(&b"--check-aof") => return check_log(&args[1..]),
         Some(&b"--export-rdb") => return export_rdb(&args[1..]),
         _ => {}
@@ -590,6 +604,10 @@ mod tests {
         }
         assert!(check(&["--check-aof"]).is_err());
         assert!(check(&["--check-aof", "--fix", "a", "b"]).is_err());
+        for args in [&["--check-rdb"][..], &["--check-rdb", "a", "b"]] {
+            let error = check(args).expect_err("it takes one file").to_string();
+            assert_eq!(error, "Usage: ringdove --check-rdb FILE");
+        }
     }
 
     #[test]
