@@ -88,14 +88,15 @@ impl Logs {
             self.wanted.store(true, Ordering::Release);
             return Ok(());
         }
-        // Logs that are being ended have it still.
-        let mut taken = match directory.take() {
-            Some(taken) => taken,
-            None => Directory::open(&log_path(config)).map_err(|error| error.to_string())?,
-        };
-        let reserved = taken.reserve();
-        if reserved.is_ok() || self.phase() == Phase::Ending {
-            *directory = Some(taken);
+        // Logs that are being ended have it still, unless `dir` is another one since.
+        let path = log_path(config);
+        if directory.as_ref().is_none_or(|known| known.name() != path) {
+            let opened = Directory::open(&path).map_err(|error| error.to_string())?;
+            *directory = Some(opened);
+        }
+        let reserved = directory.as_mut().map_or(Ok(()), Directory::reserve);
+        if reserved.is_err() && self.phase() != Phase::Ending {
+            *directory = None;
         }
         reserved.map_err(|error| error.to_string())?;
         let mut rewriting = locked(&self.rewriting);
