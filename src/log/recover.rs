@@ -243,7 +243,11 @@ impl Reader {
                 }
                 Found::Header(header) => {
                     if header.first > self.end() {
-                        self.stop(place, "a segment that begins later");
+                        let what = "a segment that begins later";
+                        self.stop(place, what);
+                        if number == self.first_segment {
+                            self.lose(place, what);
+                        }
                     }
                     self.last = place;
                     written = Some(position);

@@ -436,9 +436,13 @@ impl Engine {
         let mut answers_until_ms = None;
         if let Some(questions) = &mut ask.questions {
             answers = self.answer_questions(questions);
-            // A lower bound that costs nothing to know.
-            let soonest_ms = self.shard.keyspace.soonest_expiry();
-            answers_until_ms = Some(soonest_ms.max(self.shard.now_ms + 1));
+            let row = |command: &OwnedCommand| self.shard.registry.row(command.command.row);
+            let reads = |command| row(command).spec.flags.has(Flags::READONLY);
+            if questions.commands.iter().all(reads) {
+                // A lower bound that costs nothing to know.
+                let soonest_ms = self.shard.keyspace.soonest_expiry();
+                answers_until_ms = Some(soonest_ms.max(self.shard.now_ms + 1));
+            }
         }
         let locks_only = ask.keys.is_empty() && ask.questions.is_none();
         let waited_for = locks_only && self.is_waited_for(txn);

@@ -38,6 +38,7 @@ use crate::shard::effects::replay::{InPayload, Target, target};
 use crate::shard::effects::slots::{MovedIn, brings_slots};
 use crate::shard::even_slot_map;
 use crate::shard::node::Node;
+use crate::storage;
 use crate::storage::directory::Directory;
 use crate::storage::folder::shown;
 use crate::storage::loading::{Loaded, load};
@@ -120,7 +121,7 @@ pub fn look(
 ) -> Result<Option<Loading>, String> {
     let config = node.config();
     let path = log_path(&config);
-    let failed = |error: crate::storage::Error| error.to_string();
+    let failed = |error: storage::Error| error.to_string();
     if config.appendonly && Directory::is_in(&path).map_err(failed)? {
         let directory = Directory::open(&path).map_err(failed)?;
         if !directory.manifest().generations.is_empty() {
@@ -221,7 +222,7 @@ fn recover(
     let loaded = load(&directory, node.shards, &|generation, shard, record| {
         dealer.deal(generation, shard, record);
     });
-    let loaded = loaded.map_err(|error| error.to_string())?;
+    let loaded = loaded.map_err(|error| refused(&error, &directory))?;
     dealer.end()?;
     say_what_was_cut(&node.config(), &shown(directory.folder().path()), &loaded)?;
     log::notice(format_args!(
@@ -234,6 +235,18 @@ fn recover(
         directory,
         cuts: loaded.cuts,
     })
+}
+
+/// Why the logs are not begun with, and what can be done about it.
+fn refused(error: &storage::Error, directory: &Directory) -> String {
+    let storage::Error::Damage { .. } = error else {
+        return error.to_string();
+    };
+    let path = shown(directory.folder().path());
+    format!(
+        "{error}. Make a backup of {path}, then `ringdove --check-aof --fix {path}` cuts the log there.",
+        path = path.display()
+    )
 }
 
 /// Tells of torn ends; an error where the configuration wants none.

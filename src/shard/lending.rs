@@ -118,7 +118,8 @@ pub struct Loan {
     /// On the way there: the replies to the questions.
     pub answers: Vec<Output>,
     /// On the way there: Unix time in milliseconds before which the answers stay true, for no key of
-    /// the owner expires earlier. None without questions.
+    /// the owner expires earlier. None without questions, and where one of them does more than read
+    /// (SAVE, FLUSHALL): that is done once.
     pub answers_until_ms: Option<u64>,
     /// On the way there, where nothing was asked for but locks: whether a client waits for a key
     /// that is held, or a snapshot has to tell it before it changes.

@@ -442,7 +442,9 @@ fn parts_of(name: &str) -> Option<(u32, u16, u64)> {
     let epoch = words.next()?.parse().ok()?;
     let shard = words.next()?.parse().ok()?;
     let segment = words.next()?.parse().ok()?;
-    Some((epoch, shard, segment))
+    // Not what parses alike, such as a date.
+    let is_so = format!("{epoch}-{shard}-{segment}.log") == name;
+    is_so.then_some((epoch, shard, segment))
 }
 
 /// Whether a segment holds something of its log before `end`.

@@ -42,6 +42,10 @@ fn check(args: &[&str], path: &Path) -> (bool, String) {
 fn refused(folder: &Scratch, wanted: &str) {
     let (status, text) = options(2, folder, "").run_to_end(free_ports(1));
     assert!(!status.success() && text.contains(wanted), "{text}");
+    assert_eq!(
+        text.contains("--check-aof --fix"),
+        !wanted.contains("manifest")
+    );
     let (content, text) = check(&[], &logs(folder));
     assert!(!content && text.contains(wanted), "{text}");
 }

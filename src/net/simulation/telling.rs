@@ -21,6 +21,14 @@ fn slow_clock() -> u64 {
 /// The folder that a snapshot is written to.
 struct Folder(PathBuf);
 
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("ringdove-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&path).expect("a folder");
+        Self(path)
+    }
+}
+
 impl Drop for Folder {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.0);
@@ -30,10 +38,9 @@ impl Drop for Folder {
 impl World {
     /// Every shard begins to tell what it has, a step in a slice.
     fn begin_snapshot(&mut self, name: &str) -> Folder {
-        let path = std::env::temp_dir().join(format!("ringdove-{name}-{}", std::process::id()));
-        std::fs::create_dir_all(&path).expect("a folder");
+        let folder = Folder::new(name);
         let node = self.engines[0].shard.node.clone();
-        let target = Target::File(path.join("dump.rdb"));
+        let target = Target::File(folder.0.join("dump.rdb"));
         let begun = node.saver.begin(&node, 0, true, target);
         assert!(begun.expect("a thread starts"), "it is the first");
         let run = node.saver.running().expect("just begun");
@@ -44,7 +51,7 @@ impl World {
             };
             engine.shard.begin_snapshot(run.clone());
         }
-        Folder(path)
+        folder
     }
 
     /// A slice of background work at every shard.
@@ -277,5 +284,40 @@ fn what_expires_while_it_is_told_is_gone_for_everybody() {
         world.background();
     }
     assert_eq!(world.told_at_once(), 0);
+    drop(folder);
+}
+
+/// The locks that BGSAVE takes at every shard are gathered while a key expires: who reads would be
+/// answered once more by those who were asked before, but what they have begun is not begun again.
+#[test]
+fn a_snapshot_begins_once_whatever_expires_meanwhile() {
+    let (start, due) = (1_000_000, 1_000_010);
+    let mut world = World::new(1, 1);
+    let folder = Folder::new("begun-once");
+    let node = world.engines[0].shard.node.clone();
+    let moved = node.change_config(|config| {
+        config.dir.0 = folder.0.clone();
+        Ok::<(), ()>(())
+    });
+    moved.expect("nothing is in the way");
+    let home = world.clients[0].home;
+    let early = (home + 1) % SHARDS;
+    world.set_clocks(start);
+    for shard in 0..SHARDS {
+        let key = world.key_of(shard);
+        assert_eq!(world.ask(0, &format!("SET {key} v PXAT {due}")), "+OK\r\n");
+    }
+    world.send_text(0, "BGSAVE\r\n");
+    for other in 0..SHARDS {
+        world.deliver(home, other);
+        world.deliver(other, home);
+        if other == early {
+            world.set_clocks(due);
+        }
+    }
+    assert_eq!(world.answers(), "+Background saving started\r\n");
+    while world.tells() {
+        world.background();
+    }
     drop(folder);
 }
