@@ -5,6 +5,7 @@ use super::engine::{Engine, slow};
 use super::session::{ConnId, Peer, Stall, flag};
 use crate::server::load::Intake;
 use crate::server::log;
+use crate::shard::node::Ending;
 use std::time::Duration;
 
 /// Milliseconds between ticks.
@@ -102,6 +103,7 @@ impl Engine {
     pub fn tick(&mut self) -> u64 {
         self.observe();
         self.mind_failed_saves();
+        self.end_if_wanted();
         self.save_if_due();
         self.rewrite_if_due();
         if self.shard.id.0 == 0 {
@@ -121,7 +123,7 @@ impl Engine {
     }
 
     /// Refuses writes while snapshots are wanted and fail, where that is configured.
-    fn mind_failed_saves(&mut self) {
+    pub(super) fn mind_failed_saves(&mut self) {
         let config = &self.shard.config;
         let wanted = config.stop_writes_on_bgsave_error && !config.save.0.is_empty();
         if wanted && !self.shard.node.saver.facts().ok {
@@ -201,15 +203,24 @@ impl Engine {
         }
     }
 
-    /// Whether the next tick is to begin the first base of logs that could not begin when they were turned
-    /// on: in a block, beside a snapshot, or while those before them ended.
-    pub fn awaits_first_base(&self) -> bool {
-        let logs = &self.shard.node.logs;
-        let looks = self.shard.id.0 == 0 && logs.is_without_base();
-        looks && {
-            let rewriting = logs.rewriting();
-            rewriting.scheduled && rewriting.failures == 0
+    /// A signal asks the server to end with a snapshot. One shard looks, for all of them.
+    fn end_if_wanted(&mut self) {
+        if self.shard.id.0 == 0 && self.shard.node.begin_end() {
+            self.run_own(b"SHUTDOWN\r\n");
         }
+    }
+
+    /// Whether the next tick is not to wait for its time: an end is wanted, or the first base of logs
+    /// could not begin when they were turned on, in a block, beside a snapshot, or while those before them
+    /// ended.
+    pub fn is_tick_due(&self) -> bool {
+        let node = &self.shard.node;
+        self.shard.id.0 == 0
+            && (node.ending() == Ending::Wanted
+                || node.logs.is_without_base() && {
+                    let rewriting = node.logs.rewriting();
+                    rewriting.scheduled && rewriting.failures == 0
+                })
     }
 
     /// Runs a command on the server's own behalf, as that of a client without a socket.

@@ -39,6 +39,7 @@ impl Engine {
     pub fn reload_config(&mut self) {
         self.shard.reload_config();
         self.mind_policy();
+        self.mind_failed_saves();
         let strict = self.shard.config.core_direct_strict;
         for session in self.sessions.iter_mut().flatten() {
             let core = session.is(flag::CORE);

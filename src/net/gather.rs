@@ -13,6 +13,7 @@ use crate::command::context::{Caller, HomeCtx, MergeCtx, PartCtx};
 use crate::command::error::{Error, Outcome};
 use crate::command::registry::RowId;
 use crate::command::server::save::LATER;
+use crate::command::server::shutdown::ENDS;
 use crate::command::spec::{Flags, Run, Spec};
 use crate::mesh::ShardId;
 use crate::resp::Version;
@@ -103,6 +104,9 @@ impl Engine {
             if error == LATER {
                 self.saves_waiting.push(conn);
                 return Flow::Wait(Stall::Paused);
+            }
+            if error == ENDS {
+                return Flow::Done;
             }
             self.reject(conn, row, &error);
             return Flow::Done;

@@ -879,7 +879,7 @@ pub(super) fn whole(spec: &Spec, args: &[&[u8]], db: u16) -> SmallVec<[Claim; 2]
     }
     if matches!(
         spec.name,
-        "save" | "bgsave" | "bgrewriteaof" | "sync" | "psync"
+        "save" | "bgsave" | "bgrewriteaof" | "shutdown" | "sync" | "psync"
     ) {
         // Entries that were lent for reading would be missing in a snapshot that begins meanwhile.
         let cancels = crate::command::server::save::is_cancel(args);

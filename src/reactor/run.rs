@@ -522,7 +522,7 @@ impl Reactor {
         self.take_up_ports();
         self.take_segments();
         self.engine.mind_logs();
-        if self.engine.awaits_first_base() {
+        if self.engine.is_tick_due() {
             self.next_tick_ms = 0;
         }
     }

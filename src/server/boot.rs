@@ -341,16 +341,16 @@ impl Seat {
             Ok(mut reactor) => {
                 let _ = ready.send(Ok(()));
                 let served = reactor.run();
-                if served.is_ok() {
+                let saved = served.is_ok() && {
                     reactor.finish_log();
-                    snapshot::save_at_end(reactor.shard());
-                }
+                    snapshot::save_at_end(reactor.shard())
+                };
                 if let Err(error) = &served {
                     log::warning(format_args!(
                         "Shard {id} lost its ring (io_uring_enter: {error}). The server stops."
                     ));
                 }
-                served.is_ok()
+                saved
             }
             Err(error) => {
                 let _ = ready.send(Err(error));

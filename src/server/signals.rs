@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::log;
-use crate::shard::node::Node;
+use crate::shard::node::{Ending, Node};
 
 const STOPPING: [i32; 2] = [libc::SIGTERM, libc::SIGINT];
 
@@ -50,7 +50,8 @@ pub fn serve(node: Arc<Node>) {
             } else {
                 "SIGTERM"
             };
-            if node.stopping.load(Ordering::Relaxed) && signal == libc::SIGINT {
+            let ends = node.ending() != Ending::No || node.stopping.load(Ordering::Relaxed);
+            if ends && signal == libc::SIGINT {
                 log::warning(format_args!("You insist... exiting now."));
                 std::process::exit(1);
             }
@@ -61,7 +62,11 @@ pub fn serve(node: Arc<Node>) {
                 ));
                 continue;
             }
-            node.stop();
+            if node.saves_first(None) {
+                node.set_ending(Ending::Wanted);
+            } else {
+                node.stop();
+            }
         }
     };
     let started = std::thread::Builder::new()

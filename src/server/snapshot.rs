@@ -31,7 +31,7 @@ use crate::rdb::crc64::crc64;
 use crate::rdb::encode::{put_aux, put_length, put_signature};
 use crate::rdb::format::opcode;
 use crate::shard::Shard;
-use crate::shard::node::Node;
+use crate::shard::node::{Ending, Node};
 use crate::storage;
 use crate::storage::directory::Directory;
 
@@ -238,7 +238,7 @@ impl Run {
 
     /// Whether a SAVE waits until it is over. Others are what Redis, too, refuses it for.
     pub fn delays_save(&self) -> bool {
-        self.is_for_logs() || !self.background
+        self.is_for_logs() || !self.background || self.is_cancelled()
     }
 
     /// Whether the file was written and stays, once that is known.
@@ -555,9 +555,16 @@ impl Saver {
 }
 
 /// A shard's part of the last snapshot, once no shard serves any more, where there is to be one.
-/// One that is still being taken is given up.
-pub fn save_at_end(shard: &mut Shard) {
+/// One that is still being taken is given up. Whether it was written, or nothing had to be.
+pub fn save_at_end(shard: &mut Shard) -> bool {
     let node = shard.node.clone();
+    if node.ending() == Ending::Saved {
+        shard.settle_snapshot();
+        node.report_changes(shard.id, shard.dirty);
+        if node.meet_at_end() && node.changes() == 0 {
+            return true; // what SHUTDOWN has saved
+        }
+    }
     if let Some(earlier) = shard.snapshot_run() {
         earlier.cancelled.store(true, Ordering::Relaxed);
         node.saver.wait(&earlier);
@@ -566,19 +573,22 @@ pub fn save_at_end(shard: &mut Shard) {
     let asked = node.saves_at_end.get().copied();
     let wanted = asked.unwrap_or(!shard.config.save.0.is_empty());
     if !wanted || node.saver.loading.is_under_way() {
-        return;
+        return true;
     }
     // The first shard begins it, and finds it begun where another one was first.
     if let Err(error) = node
         .saver
         .begin(&node, shard.now_ms / 1000, false, Target::Place)
     {
-        return log::warning(format_args!("Cannot start a snapshot: {error}"));
+        log::warning(format_args!("Cannot start a snapshot: {error}"));
+        return false;
     }
-    if let Some(run) = node.saver.running() {
-        shard.begin_snapshot(run);
-        shard.finish_snapshot();
-    }
+    let Some(run) = node.saver.running() else {
+        return node.saver.has_saved();
+    };
+    shard.begin_snapshot(run.clone());
+    shard.finish_snapshot();
+    node.saver.wait(&run)
 }
 
 /// The file's name.

@@ -1,7 +1,8 @@
 //! What all shards of the process share. Nothing here is touched on the way of a request.
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use crate::keyspace::SLOTS;
 use crate::mesh::ShardId;
@@ -69,6 +70,10 @@ pub struct Node {
     pub placement: OnceLock<Placement>,
     /// Whether a snapshot is written before the process ends; not said: if there are save points.
     pub saves_at_end: OnceLock<bool>,
+    /// How far an end is that begins with a snapshot: see [`Ending`].
+    ending: AtomicU8,
+    /// Shards that serve no more, and have said what has changed since.
+    at_end: AtomicUsize,
     /// Whether slots are being moved.
     moving: AtomicBool,
     /// Set when the server is to stop.
@@ -79,6 +84,20 @@ pub struct Node {
     wake: fn(i32),
     /// How the listening sockets follow the configuration.
     listen: OnceLock<Listen>,
+}
+
+/// The end of the server, where a snapshot comes first. If that fails the server goes on, as Redis does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Ending {
+    /// There is none, or it was refused.
+    No,
+    /// A signal has asked for it: a shard is to run SHUTDOWN.
+    Wanted,
+    /// One does.
+    Begun,
+    /// The snapshot is there: what has changed since is saved when no shard serves any more.
+    Saved,
 }
 
 impl Node {
@@ -110,6 +129,8 @@ impl Node {
             logs: Logs::new(shards),
             placement: OnceLock::new(),
             saves_at_end: OnceLock::new(),
+            ending: AtomicU8::new(Ending::No as u8),
+            at_end: AtomicUsize::new(0),
             moving: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             calls,
@@ -124,6 +145,49 @@ impl Node {
             Some(placement) => Box::new(*placement.first()),
             None => even_slot_map(self.shards),
         }
+    }
+
+    /// How far an end is.
+    pub fn ending(&self) -> Ending {
+        let known = [Ending::No, Ending::Wanted, Ending::Begun, Ending::Saved];
+        known[usize::from(self.ending.load(Ordering::SeqCst))]
+    }
+
+    /// It has got there.
+    pub fn set_ending(&self, ending: Ending) {
+        self.ending.store(ending as u8, Ordering::SeqCst);
+        self.wake_all();
+    }
+
+    /// Takes up an end that a signal has asked for; whether there is one.
+    pub fn begin_end(&self) -> bool {
+        let (from, to) = (Ending::Wanted as u8, Ending::Begun as u8);
+        let taken = self
+            .ending
+            .compare_exchange(from, to, Ordering::SeqCst, Ordering::SeqCst);
+        taken.is_ok()
+    }
+
+    /// A shard serves no more and has [reported](Self::report_changes) its changes: waits for all others;
+    /// whether they have come.
+    pub fn meet_at_end(&self) -> bool {
+        const LOOK: Duration = Duration::from_millis(1);
+        /// They end at about the same time, but for one that has lost its ring.
+        const LOOKS: usize = 5000;
+        self.at_end.fetch_add(1, Ordering::SeqCst);
+        (0..LOOKS).any(|_| {
+            let all = self.at_end.load(Ordering::SeqCst) == self.shards;
+            if !all {
+                std::thread::sleep(LOOK);
+            }
+            all
+        })
+    }
+
+    /// Whether an end begins with a snapshot; `asked`: what SHUTDOWN says of that.
+    pub fn saves_first(&self, asked: Option<bool>) -> bool {
+        let wanted = asked.unwrap_or_else(|| !self.config().save.0.is_empty());
+        wanted && !self.saver.loading.is_under_way()
     }
 
     /// Asks all shards to answer what they have taken up and to end.

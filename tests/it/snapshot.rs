@@ -3,6 +3,8 @@
 use crate::Ctx;
 use crate::start_stop::free_port;
 use ringdove_rig::{Conn, Options, Rng, Scratch, Server, Value, eventually};
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 const SIGTERM: i32 = 15;
@@ -10,6 +12,9 @@ const SIGTERM: i32 = 15;
 crate::cases!(run:
     save_points_save,
     the_end_saves,
+    an_end_that_cannot_save_is_refused,
+    the_end_saves_what_is_acknowledged_until_then,
+    what_was_flushed_does_not_come_back,
     clients_are_told_of_loading,
     a_start_ends_in_order_while_it_loads,
     a_saved_dataset_is_there_after_the_start,
@@ -523,6 +528,93 @@ fn the_end_saves(ctx: &Ctx) {
         server(ctx.shards, &folder).connect().run("DBSIZE"),
         Value::Int(300)
     );
+}
+
+/// Who wants a snapshot at the end and cannot have it goes on, as on Redis: what is in memory is nowhere
+/// else.
+fn an_end_that_cannot_save_is_refused(ctx: &Ctx) {
+    let folder = Scratch::new();
+    let in_the_way = folder.path().join("dump.rdb");
+    let mut first = server(ctx.shards, &folder);
+    let mut conn = first.connect();
+    std::fs::create_dir(&in_the_way).expect("it can be made");
+    for n in 0..100 {
+        conn.call(&["SET", &n.to_string(), "x"]);
+    }
+    let refused = Value::error("ERR Errors trying to SHUTDOWN. Check logs.");
+    assert_eq!(conn.run("SHUTDOWN SAVE"), refused);
+    conn.call(&["CONFIG", "SET", "save", "3600 1"]);
+    assert_eq!(conn.run("SHUTDOWN"), refused);
+    assert_eq!(conn.run("SHUTDOWN NOW"), refused);
+    first.signal(SIGTERM);
+    first.await_log("Errors trying to shut down the server");
+    assert_eq!(conn.run("GET 7"), Value::bulk("x"));
+    std::fs::remove_dir(&in_the_way).expect("it is empty");
+    conn.call(&["CONFIG", "SET", "stop-writes-on-bgsave-error", "no"]);
+    conn.run_ok("SET last x");
+    first.signal(SIGTERM);
+    assert!(first.await_end().success());
+    let mut second = server(ctx.shards, &folder);
+    let mut conn = second.connect();
+    assert_eq!(conn.run("DBSIZE"), Value::Int(101));
+    std::fs::remove_file(&in_the_way).expect("it is there");
+    std::fs::create_dir(&in_the_way).expect("the name is free");
+    conn.send(&["SHUTDOWN", "SAVE", "FORCE"]);
+    second.await_end();
+}
+
+/// What is taken after the snapshot that the end begins with is not lost either.
+fn the_end_saves_what_is_acknowledged_until_then(ctx: &Ctx) {
+    let folder = Scratch::new();
+    let mut first = server(ctx.shards, &folder);
+    first
+        .connect()
+        .call(&["CONFIG", "SET", "save", "3600 100000"]);
+    first.connect().run_ok("SET before x");
+    let mut conn = first.connect();
+    let address = first.address();
+    let writer = std::thread::spawn(move || {
+        let mut stream = TcpStream::connect(address).expect("it listens");
+        let mut set = |n: usize| {
+            stream.write_all(format!("SET key:{n} x\r\n").as_bytes())?;
+            let mut answer = [0; 5];
+            stream.read_exact(&mut answer)?;
+            Ok::<_, std::io::Error>(answer == *b"+OK\r\n")
+        };
+        (0..).take_while(|n| set(*n).unwrap_or(false)).count() as i64
+    });
+    eventually("it writes", 20, || {
+        (conn.run("DBSIZE").int() > 1000).then_some(())
+    });
+    conn.send(&["SHUTDOWN"]);
+    assert!(first.await_end().success());
+    let acknowledged = writer.join().expect("no panic");
+    let second = server(ctx.shards, &folder);
+    let found = second.connect().run("DBSIZE").int();
+    // The last one may have been taken without an answer.
+    assert!(found > acknowledged, "{found} {acknowledged}");
+}
+
+/// FLUSHALL is saved where there are save points, also beside a snapshot of what was before.
+fn what_was_flushed_does_not_come_back(ctx: &Ctx) {
+    let folder = Scratch::new();
+    let first = server(ctx.shards, &folder);
+    let mut conn = first.connect();
+    conn.run_ok("SET a x");
+    conn.run_ok("SAVE");
+    conn.call(&["CONFIG", "SET", "save", "3600 1"]);
+    let saved = first.info_number("rdb_saves");
+    conn.run("BGSAVE");
+    conn.run_ok("FLUSHALL");
+    eventually("it is saved", 20, || {
+        let done = first.info_number("rdb_bgsave_in_progress") == 0
+            && first.info_number("rdb_saves") > saved
+            && first.info_number("rdb_changes_since_last_save") == 0;
+        done.then_some(())
+    });
+    drop(first); // kills it
+    let second = server(ctx.shards, &folder);
+    assert_eq!(second.connect().run("DBSIZE"), Value::Int(0));
 }
 
 fn clients_are_told_of_loading(ctx: &Ctx) {

@@ -67,6 +67,12 @@ pub(super) fn flushall_part(ctx: &mut PartCtx<'_>) -> Outcome {
     if any {
         shard.effect_on_databases(0, &[b"FLUSHALL"]);
     }
+    let saver = &shard.node.saver;
+    if !shard.config.save.0.is_empty() && !saver.loading.is_under_way() {
+        // What is being saved is of before, and what was must not come back.
+        saver.cancel();
+        saver.schedule();
+    }
     ctx.engine.flushed_for_trackers();
     Ok(())
 }

@@ -12,7 +12,7 @@ mod report;
 mod rewrite;
 mod role;
 pub mod save;
-mod shutdown;
+pub mod shutdown;
 mod slowlog;
 pub mod sync;
 mod time;

@@ -75,7 +75,7 @@ pub const LATER: Error = Error::fixed("ERR Another snapshot is being taken");
 /// Redis says no more; the log says why.
 const FAILED: Error = Error::fixed("ERR");
 
-fn begin_save(ctx: &mut HomeCtx<'_>) -> Outcome {
+pub(super) fn begin_save(ctx: &mut HomeCtx<'_>) -> Outcome {
     begin(ctx, false)
 }
 
@@ -139,7 +139,7 @@ fn begin_part(ctx: &mut PartCtx<'_>) -> Outcome {
 }
 
 /// The home goes on until all have begun: what is told before would have to be kept in memory.
-fn save_part(ctx: &mut PartCtx<'_>) -> Outcome {
+pub(super) fn save_part(ctx: &mut PartCtx<'_>) -> Outcome {
     begin_part(ctx)?;
     let shard = &mut ctx.engine.shard;
     if shard.id != ctx.caller.home {
@@ -149,6 +149,15 @@ fn save_part(ctx: &mut PartCtx<'_>) -> Outcome {
 }
 
 fn save_merge(ctx: &mut MergeCtx<'_>) -> Outcome {
+    if !is_saved(ctx) {
+        return Err(FAILED);
+    }
+    ctx.reply.ok();
+    Ok(())
+}
+
+/// Waits for the end of what all shards have begun; whether it was written.
+pub(super) fn is_saved(ctx: &mut MergeCtx<'_>) -> bool {
     let shard = &mut ctx.engine.shard;
     // Not what is running when all is told: that may be another one, which this shard has no part in.
     let run = shard.snapshot_run();
@@ -159,11 +168,7 @@ fn save_merge(ctx: &mut MergeCtx<'_>) -> Outcome {
         None => saver.has_saved(),
     };
     shard.settle_snapshot();
-    if !saved {
-        return Err(FAILED);
-    }
-    ctx.reply.ok();
-    Ok(())
+    saved
 }
 
 /// What has come before it in a pipeline may still be under way, and what comes after it may have

@@ -1,10 +1,13 @@
-//! SHUTDOWN: ends the server in order.
+//! SHUTDOWN: ends the server in order. Where a snapshot is to be written first it is a SAVE, and the
+//! server goes on if that fails. A signal is a SHUTDOWN of the server's own.
 
-use crate::command::context::HomeCtx;
+use super::save;
+use crate::command::context::{HomeCtx, MergeCtx};
 use crate::command::error::{Error, Outcome};
 use crate::command::spec::{Acl, Flags, Group, Run, Spec};
 use crate::net::session::flag;
 use crate::server::log;
+use crate::shard::node::{Ending, Node};
 
 pub(super) const SPEC: Spec = Spec {
     name: "shutdown",
@@ -22,7 +25,11 @@ pub(super) const SPEC: Spec = Spec {
     summary: "Synchronously saves the database(s) to disk and shuts down the server.",
     history: &[("7.0.0", "`NOW`, `FORCE` and `ABORT`.")],
     syntax: "[NOSAVE | SAVE] [NOW] [FORCE] [ABORT]",
-    run: Run::Home(shutdown),
+    run: Run::Gather {
+        prepare: Some(begin),
+        part: save::save_part,
+        merge,
+    },
     ..Spec::BASE
 };
 
@@ -58,25 +65,81 @@ fn parse(options: &[&[u8]]) -> Result<Wish, Error> {
     })
 }
 
-fn shutdown(ctx: &mut HomeCtx<'_>) -> Outcome {
+/// To whoever runs SHUTDOWN, not to its client: the server ends, and there is nothing to reply.
+pub const ENDS: Error = Error::fixed("ERR The server ends");
+const REFUSED: Error = Error::fixed("ERR Errors trying to SHUTDOWN. Check logs.");
+
+fn begin(ctx: &mut HomeCtx<'_>) -> Outcome {
     let Wish::Stop(saves, force) = parse(&ctx.args[1..])? else {
         // Nothing here makes a shutdown wait, so none can be in progress while commands run.
         return Err(Error::new("ERR No shutdown in progress."));
     };
-    log::warning(format_args!("User requested shutdown..."));
-    if !force && ctx.shard().node.writes_first_base() {
-        log::warning(format_args!("Writing initial AOF, can't exit."));
-        return Err(Error::new("ERR Errors trying to SHUTDOWN. Check logs."));
+    let own = ctx.session().peer.is_own();
+    if !own {
+        log::warning(format_args!("User requested shutdown..."));
     }
-    // No reply: the end of the connection says that it is done, as on Redis.
-    ctx.session().flags |= flag::CLOSE_AFTER_REPLY;
-    let node = &ctx.shard().node;
+    let node = ctx.shard().node.clone();
+    if !force && node.writes_first_base() {
+        log::warning(format_args!("Writing initial AOF, can't exit."));
+        return Err(refused(&node, own));
+    }
+    if !force && node.saves_first(saves) {
+        return begin_save(ctx);
+    }
     if let Some(saves) = saves {
         // Who asked first is heard.
         let _ = node.saves_at_end.set(saves);
     }
+    // No reply: the end of the connection says that it is done, as on Redis.
+    ctx.session().flags |= flag::CLOSE_AFTER_REPLY;
+    node.stop();
+    Err(ENDS)
+}
+
+/// Nothing else is worth writing now: what is being written is given up, and waited for.
+fn begin_save(ctx: &mut HomeCtx<'_>) -> Outcome {
+    let own = ctx.session().peer.is_own();
+    let node = ctx.shard().node.clone();
+    node.saver.cancel();
+    node.saver.cancel_base();
+    let begun = save::begin_save(ctx);
+    let later = begun == Err(save::LATER);
+    if later && own {
+        node.set_ending(Ending::Wanted); // its connection does not wait
+    }
+    begun.map_err(|error| if later { error } else { not_saved(&node, own) })
+}
+
+fn merge(ctx: &mut MergeCtx<'_>) -> Outcome {
+    let saved = save::is_saved(ctx);
+    let session = ctx.engine.session(ctx.conn);
+    let own = session.peer.is_own();
+    if saved {
+        session.flags |= flag::CLOSE_AFTER_REPLY;
+    }
+    let node = &ctx.engine.shard.node;
+    if !saved {
+        return Err(not_saved(node, own));
+    }
+    let _ = node.saves_at_end.set(true);
+    node.set_ending(Ending::Saved);
     node.stop();
     Ok(())
+}
+
+fn not_saved(node: &Node, own: bool) -> Error {
+    log::warning(format_args!("Error trying to save the DB, can't exit."));
+    refused(node, own)
+}
+
+fn refused(node: &Node, own: bool) -> Error {
+    node.set_ending(Ending::No);
+    if own {
+        log::warning(format_args!(
+            "Errors trying to shut down the server. Check the logs for more information."
+        ));
+    }
+    REFUSED
 }
 
 #[cfg(test)]
