@@ -205,7 +205,7 @@ impl Engine {
 
     /// A signal asks the server to end with a snapshot. One shard looks, for all of them.
     fn end_if_wanted(&mut self) {
-        if self.shard.id.0 == 0 && self.shard.node.begin_end() {
+        if self.shard.id.0 == 0 && self.shard.node.ending() == Ending::Wanted {
             self.run_own(b"SHUTDOWN\r\n");
         }
     }

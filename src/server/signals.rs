@@ -62,8 +62,12 @@ pub fn serve(node: Arc<Node>) {
                 ));
                 continue;
             }
+            if node.stopping.load(Ordering::Relaxed) {
+                continue;
+            }
             if node.saves_first(None) {
                 node.set_ending(Ending::Wanted);
+                node.wake_all();
             } else {
                 node.stop();
             }

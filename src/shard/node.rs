@@ -94,7 +94,7 @@ pub enum Ending {
     No,
     /// A signal has asked for it: a shard is to run SHUTDOWN.
     Wanted,
-    /// One does.
+    /// The snapshot is being taken.
     Begun,
     /// The snapshot is there: what has changed since is saved when no shard serves any more.
     Saved,
@@ -156,16 +156,6 @@ impl Node {
     /// It has got there.
     pub fn set_ending(&self, ending: Ending) {
         self.ending.store(ending as u8, Ordering::SeqCst);
-        self.wake_all();
-    }
-
-    /// Takes up an end that a signal has asked for; whether there is one.
-    pub fn begin_end(&self) -> bool {
-        let (from, to) = (Ending::Wanted as u8, Ending::Begun as u8);
-        let taken = self
-            .ending
-            .compare_exchange(from, to, Ordering::SeqCst, Ordering::SeqCst);
-        taken.is_ok()
     }
 
     /// A shard serves no more and has [reported](Self::report_changes) its changes: waits for all others;

@@ -103,19 +103,23 @@ fn begin_save(ctx: &mut HomeCtx<'_>) -> Outcome {
     node.saver.cancel();
     node.saver.cancel_base();
     let begun = save::begin_save(ctx);
-    let later = begun == Err(save::LATER);
-    if later && own {
-        node.set_ending(Ending::Wanted); // its connection does not wait
+    if begun == Err(save::LATER) {
+        return begun; // a signal's stays wanted
     }
-    begun.map_err(|error| if later { error } else { not_saved(&node, own) })
+    begun.map_err(|_| not_saved(&node, own))?;
+    if own {
+        node.set_ending(Ending::Begun);
+    }
+    Ok(())
 }
 
 fn merge(ctx: &mut MergeCtx<'_>) -> Outcome {
     let saved = save::is_saved(ctx);
-    let session = ctx.engine.session(ctx.conn);
-    let own = session.peer.is_own();
-    if saved {
-        session.flags |= flag::CLOSE_AFTER_REPLY;
+    let mut own = false;
+    // Who has asked may be gone.
+    if let Some(session) = ctx.engine.session_if(ctx.conn) {
+        session.set(flag::CLOSE_AFTER_REPLY, saved);
+        own = session.peer.is_own();
     }
     let node = &ctx.engine.shard.node;
     if !saved {
