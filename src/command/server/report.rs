@@ -189,7 +189,8 @@ impl Report {
                     seed ^ seed >> 33
                 };
                 if let Some(expiry) = db.random(now, draw).and_then(|e| e.expiry()) {
-                    database.ttl_ms_sum += expiry.saturating_sub(now);
+                    let ttl = expiry.saturating_sub(now);
+                    database.ttl_ms_sum = database.ttl_ms_sum.saturating_add(ttl);
                     database.ttl_draws += 1;
                 }
             }
@@ -289,7 +290,7 @@ impl Report {
         for (own, more) in self.databases.iter_mut().zip(&other.databases) {
             own.keys += more.keys;
             own.expires += more.expires;
-            own.ttl_ms_sum += more.ttl_ms_sum;
+            own.ttl_ms_sum = own.ttl_ms_sum.saturating_add(more.ttl_ms_sum);
             own.ttl_draws += more.ttl_draws;
         }
         for (code, count) in &other.errors {
