@@ -407,7 +407,11 @@ impl Loading {
             }
         }
         let ended = self.thread.join();
-        ended.unwrap_or_else(|_| Err("The loading thread has ended".into()))
+        let recovered = ended.unwrap_or_else(|_| Err("The loading thread has ended".into()))?;
+        if let Some(recovered) = &recovered {
+            recovered.tell();
+        }
+        Ok(recovered)
     }
 }
 

@@ -54,9 +54,21 @@ pub struct Recovered {
     base: Option<u64>,
     /// Where the last logs end.
     cuts: Vec<Lsn>,
+    /// Since when they are read, and how many records they have.
+    read: Option<(Instant, u64)>,
 }
 
 impl Recovered {
+    /// Says that what was read is there.
+    pub(super) fn tell(&self) {
+        if let Some((began, records)) = self.read {
+            log::notice(format_args!(
+                "DB loaded from append only file: {:.3} seconds, {records} records",
+                began.elapsed().as_secs_f64(),
+            ));
+        }
+    }
+
     /// Ends the old logs, begins new ones, and gives the shards their seats.
     pub fn begin(mut self, node: &Node) -> Result<(), String> {
         let blocks = node.config().segment_blocks();
@@ -106,6 +118,7 @@ pub fn begin(
             directory,
             base,
             cuts,
+            read: None,
         };
         fresh.begin(node)?;
         return Ok(None);
@@ -164,6 +177,7 @@ fn adopt(
             directory,
             base: Some(BASE),
             cuts: Vec::new(),
+            read: None,
         }))
     })
 }
@@ -225,15 +239,11 @@ fn recover(
     let loaded = loaded.map_err(|error| refused(&error, &directory))?;
     dealer.end()?;
     say_what_was_cut(&node.config(), &shown(directory.folder().path()), &loaded)?;
-    log::notice(format_args!(
-        "DB loaded from append only file: {:.3} seconds, {} records",
-        began.elapsed().as_secs_f64(),
-        loaded.records
-    ));
     Ok(Recovered {
         base: directory.manifest().base,
         directory,
         cuts: loaded.cuts,
+        read: Some((began, loaded.records)),
     })
 }
 

@@ -7,6 +7,7 @@ mod load;
 mod migrating;
 mod missing;
 mod moving;
+mod odd;
 mod placing;
 mod rewriting;
 mod switching;

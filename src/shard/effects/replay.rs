@@ -25,6 +25,8 @@ pub enum ReplayError {
     Malformed(usize),
     /// There is no such command, or it leaves no effects.
     Unknown(String),
+    /// It is on a database that is not there; of so many.
+    NoDatabase(u16, usize),
     /// The command has failed with this error.
     Failed(String),
 }
@@ -34,6 +36,10 @@ impl std::fmt::Display for ReplayError {
         match self {
             Self::Malformed(at) => write!(f, "no request at byte {at} of a unit"),
             Self::Unknown(name) => write!(f, "'{name}' is no effect"),
+            Self::NoDatabase(db, databases) => write!(
+                f,
+                "it has a key in database {db}, and there are {databases} (see `databases`)"
+            ),
             Self::Failed(error) => write!(f, "an effect has failed: {error}"),
         }
     }
@@ -232,9 +238,10 @@ impl Shard {
             let row = self.registry.row(row);
             (row.spec, row.route)
         };
-        if !spec.arity_fits(args.len()) || usize::from(db) >= self.keyspace.databases() {
+        if !spec.arity_fits(args.len()) {
             return Err(unknown(&args));
         }
+        self.has_database(db)?;
         let pos = match route {
             Route::OneKey(at) => {
                 let key = args[usize::from(at)];
@@ -257,13 +264,19 @@ impl Shard {
         key: &'a [u8],
         value: &'a [u8],
     ) -> Result<Ready<'a>, ReplayError> {
-        if usize::from(db) >= self.keyspace.databases() {
-            return Err(unknown(&[b"SET", key, value]));
-        }
+        self.has_database(db)?;
         let pos = self.keyspace.hasher().pos_in(slot, key);
         self.keyspace.db(usize::from(db)).prefetch_room(pos);
         let (pos, what) = (Some(pos), What::String(key, value));
         Ok(Ready { db, pos, what })
+    }
+
+    fn has_database(&self, db: u16) -> Result<(), ReplayError> {
+        let databases = self.keyspace.databases();
+        match usize::from(db) < databases {
+            true => Ok(()),
+            false => Err(ReplayError::NoDatabase(db, databases)),
+        }
     }
 
     /// Runs an effect on keys of this shard, in a database that exists.
@@ -362,8 +375,8 @@ impl Shard {
         let number = |at: usize| {
             let number = args.get(at).and_then(|text| parse_i64(text));
             let number = number.and_then(|number| u16::try_from(number).ok());
-            let known = |number: &u16| usize::from(*number) < self.keyspace.databases();
-            number.filter(known).ok_or_else(|| unknown(args))
+            let number = number.ok_or_else(|| unknown(args))?;
+            self.has_database(number).map(|()| number)
         };
         let name = args.first().copied().unwrap_or_default();
         if name.eq_ignore_ascii_case(b"swapdb") {
@@ -376,6 +389,7 @@ impl Shard {
                 drop(self.take_owned(db as u16, &owned));
             }
         } else if name.eq_ignore_ascii_case(b"flushdb") {
+            self.has_database(db)?;
             drop(self.take_owned(db, &owned));
         } else {
             return Err(unknown(args));
