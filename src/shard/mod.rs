@@ -232,6 +232,17 @@ impl Shard {
         self.replaying_at_ms.is_some()
     }
 
+    /// Bytes up to which a string may grow. Effects were within the limit of their time.
+    pub fn string_bytes_max(&self) -> u64 {
+        /// More than there is memory, and so little that to ask for it is no overflow.
+        const REPLAYED_MAX: u64 = 1 << 42;
+        let limit = self.config.proto_max_bulk_len;
+        match self.replays() {
+            true => limit.max(REPLAYED_MAX),
+            false => limit,
+        }
+    }
+
     /// The next pseudo-random number (xorshift64*; Vigna, "An experimental exploration of
     /// Marsaglia's xorshift generators, scrambled", 2016).
     pub fn random(&mut self) -> u64 {

@@ -1,7 +1,25 @@
-//! What the next start says of a log that it cannot take.
+//! Values that no command makes, or few do, taken with RESTORE or from a snapshot: what the server
+//! holds is told by its log, whatever it is, and the next start has it.
 use ringdove_rig::{Scratch, free_ports};
 
-use crate::{options, start};
+use crate::{digest, options, start};
+
+#[test]
+fn limits_for_clients_do_not_hold_for_the_log() {
+    let folder = Scratch::new();
+    let server = start(2, &folder, "--appendfsync always");
+    let mut conn = server.connect();
+    conn.call(&["SET", "k", &"x".repeat(3 << 19)]);
+    conn.run("APPEND k yyyy");
+    conn.run("SETRANGE k 1500000 z");
+    conn.run("SETBIT k 12000000 1");
+    conn.run("BITFIELD k SET u8 12000008 7");
+    let before = digest(&mut conn);
+    drop(server);
+    let more = "--proto-max-bulk-len 1mb --maxmemory 1 --client-query-buffer-limit 1mb";
+    let server = start(1, &folder, more);
+    assert_eq!(digest(&mut server.connect()), before);
+}
 
 #[test]
 fn too_few_databases_are_named() {

@@ -54,7 +54,7 @@ pub(super) fn key_flags(args: &[&[u8]]) -> KeyFlags {
 
 /// BITFIELD
 pub(super) fn bitfield(ctx: &mut Ctx<'_>) -> Outcome {
-    let plan = parse(&ctx.args[2..], ctx.shard.config.proto_max_bulk_len)?;
+    let plan = parse(&ctx.args[2..], ctx.shard.string_bytes_max())?;
     if plan.len == 0 {
         return read_only(ctx, &plan);
     }
@@ -86,7 +86,7 @@ pub(super) fn bitfield(ctx: &mut Ctx<'_>) -> Outcome {
 
 /// BITFIELD_RO
 pub(super) fn bitfield_ro(ctx: &mut Ctx<'_>) -> Outcome {
-    let plan = parse(&ctx.args[2..], ctx.shard.config.proto_max_bulk_len)?;
+    let plan = parse(&ctx.args[2..], ctx.shard.string_bytes_max())?;
     if plan.len > 0 {
         return Err(Error::new(
             "ERR BITFIELD_RO only supports the GET subcommand",

@@ -8,7 +8,7 @@ use crate::shard::access::EventClass;
 /// SETBIT
 pub(super) fn setbit(ctx: &mut Ctx<'_>) -> Outcome {
     let (caller, pos, key) = (ctx.caller, ctx.pos, ctx.args[1]);
-    let offset = parse_offset(ctx.args[2], 0, ctx.shard.config.proto_max_bulk_len)?;
+    let offset = parse_offset(ctx.args[2], 0, ctx.shard.string_bytes_max())?;
     let on = match parse_i64(ctx.args[3]) {
         Some(bit @ 0..=1) => bit == 1,
         _ => return Err(Error::new("ERR bit is not an integer or out of range")),
@@ -35,7 +35,7 @@ pub(super) fn setbit(ctx: &mut Ctx<'_>) -> Outcome {
 
 /// GETBIT
 pub(super) fn getbit(ctx: &mut Ctx<'_>) -> Outcome {
-    let offset = parse_offset(ctx.args[2], 0, ctx.shard.config.proto_max_bulk_len)?;
+    let offset = parse_offset(ctx.args[2], 0, ctx.shard.string_bytes_max())?;
     let found = ctx.shard.read_string(ctx.caller, ctx.pos, ctx.args[1])?;
     let mut text = [0; I64_TEXT_MAX];
     let byte = found

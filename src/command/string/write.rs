@@ -174,7 +174,7 @@ pub(super) fn setrange(ctx: &mut Ctx<'_>) -> Outcome {
         return Ok(());
     }
     let end = offset.saturating_add(part.len());
-    if end as u64 > ctx.shard.config.proto_max_bulk_len {
+    if end as u64 > ctx.shard.string_bytes_max() {
         ctx.shard.write_kind(caller, pos, key, Kind::String)?; // the type is looked at first
         return Err(Error::STRING_TOO_LONG);
     }
@@ -191,7 +191,7 @@ pub(super) fn setrange(ctx: &mut Ctx<'_>) -> Outcome {
 /// APPEND
 pub(super) fn append(ctx: &mut Ctx<'_>) -> Outcome {
     let (caller, pos, key, tail) = (ctx.caller, ctx.pos, ctx.args[1], ctx.args[2]);
-    let len_max = ctx.shard.config.proto_max_bulk_len;
+    let len_max = ctx.shard.string_bytes_max();
     let len = match ctx.shard.write_kind(caller, pos, key, Kind::String)? {
         Some(mut entry) => {
             let len = entry.value().string_len().unwrap_or(0);
