@@ -9,9 +9,10 @@ use ringdove::rdb::crc64::crc64;
 use ringdove::rdb::{Item, Limits, Reader};
 use ringdove::server::config::Config;
 use ringdove::types::digest;
-use ringdove_rig::{Conn, Options, Rng, Server, Value};
+use ringdove_rig::{Conn, Options, Rng, Scratch, Server, Value};
 
 const FOOTER_BYTES: usize = 10;
+const SIGTERM: i32 = 15;
 
 /// A redis-server with the values of the corpus.
 fn reference() -> Server {
@@ -67,6 +68,17 @@ pub(crate) fn bend(bytes: &mut Vec<u8>, others: &[Vec<u8>], rng: &mut Rng) {
     }
 }
 
+/// A payload of the corpus, bent, with a footer that is right.
+fn bent(corpus: &[Vec<u8>], rng: &mut Rng) -> Vec<u8> {
+    let mut bytes = rng.pick(corpus).clone();
+    bytes.truncate(bytes.len() - FOOTER_BYTES);
+    bend(&mut bytes, corpus, rng);
+    bytes.extend_from_slice(&[[10, 0], [12, 0], [80, 0]][rng.below(3)]);
+    let crc = crc64(0, &bytes);
+    bytes.extend_from_slice(&crc.to_le_bytes());
+    bytes
+}
+
 /// What the commands of each type make of a value; replies do not matter.
 const USES: &[&str] = &[
     "TYPE k",
@@ -109,12 +121,7 @@ fn restore() {
     let mut conn = ours.connect();
     let mut taken = 0;
     for _ in 0..iterations() / 2 {
-        let mut bytes = rng.pick(&corpus).clone();
-        bytes.truncate(bytes.len() - FOOTER_BYTES);
-        bend(&mut bytes, &corpus, &mut rng);
-        bytes.extend_from_slice(&[[10, 0], [12, 0], [80, 0]][rng.below(3)]);
-        let crc = crc64(0, &bytes);
-        bytes.extend_from_slice(&crc.to_le_bytes());
+        let bytes = bent(&corpus, &mut rng);
         let words: [&[u8]; 5] = [b"RESTORE", b"k", b"0", &bytes, b"REPLACE"];
         conn.send(&words);
         let Ok(reply) = conn.try_receive() else {
@@ -151,6 +158,72 @@ fn restore() {
     eprintln!("{taken} payloads were taken");
     assert!(taken > 0, "some must be right");
     alive(&ours, b"all of it");
+}
+
+/// What was taken is told by the log, by values and by what changes them: the next start has it.
+#[test]
+fn restored_and_replayed() {
+    let seed = Rng::from_environment(0xdb3);
+    eprintln!("RINGDOVE_TEST_SEED={seed}");
+    let mut rng = Rng::new(seed);
+    let corpus = payloads(&mut reference().connect());
+    let folder = Scratch::new();
+    let dir = folder.path().display();
+    let words = format!("--dir {dir} --appendonly yes");
+    let options = Options::new(env!("CARGO_BIN_EXE_ringdove"), 1).with(&words);
+    let mut ours = Server::start(&options);
+    let mut conn = ours.connect();
+    let mut taken = 0;
+    for n in 0..iterations() / 10 {
+        let bytes = bent(&corpus, &mut rng);
+        let (key, copy) = (format!("k{n}"), format!("copy{n}"));
+        let words: [&[u8]; 4] = [b"RESTORE", key.as_bytes(), b"0", &bytes];
+        if conn.call(&words) != Value::ok() {
+            continue;
+        }
+        let again = payload(conn.call(&["DUMP", &key]));
+        if again[again.len() - FOOTER_BYTES] != 10 {
+            conn.call(&["DEL", &key]); // some field expires, and may do so before the end
+            continue;
+        }
+        taken += 1;
+        conn.call(&["COPY", &key, &copy]);
+        conn.call(&["RENAME", &key, &format!("renamed{n}")]);
+        for group in ["g1", "g2"] {
+            conn.call(&["XREADGROUP", "GROUP", group, "c", "STREAMS", &copy, ">"]);
+            conn.call(&["XAUTOCLAIM", &copy, group, "d", "0", "0"]);
+        }
+    }
+    eprintln!("{taken} payloads were taken");
+    assert!(taken > 0, "some must be right");
+    let wanted = state(&ours);
+    ours.signal(SIGTERM);
+    assert!(ours.await_end().success(), "{}", ours.log());
+    let ours = Server::start(&options);
+    for (now, wanted) in state(&ours).iter().zip(&wanted) {
+        assert_eq!(now, wanted);
+    }
+}
+
+/// The keys with what they hold, and of streams what their digest does not tell.
+fn state(server: &Server) -> Vec<String> {
+    let mut conn = server.connect();
+    let all = conn.run("DEBUG DIGEST").text();
+    let keys = conn.run("KEYS *");
+    let mut keys: Vec<String> = keys.items().iter().map(Value::text).collect();
+    keys.sort();
+    let mut states = vec![format!("{all} {}", keys.len())];
+    for key in &keys {
+        let digest = conn.call(&["DEBUG", "DIGEST-VALUE", key]);
+        let groups = conn.call(&["XINFO", "GROUPS", key]);
+        let mut pending = Vec::new();
+        for group in ["g1", "g2"] {
+            pending.push(conn.call(&["XPENDING", key, group]));
+        }
+        states.push(format!("{key} {digest:?} {groups:?} {pending:?}"));
+    }
+    states.rotate_left(1); // a key says more
+    states
 }
 
 /// Reads a file as the start does; the digests of its entries, or None where it is refused.

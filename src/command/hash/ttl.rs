@@ -11,7 +11,8 @@ use crate::resp::number::parse_i64;
 use smallvec::SmallVec;
 
 pub(super) const MS_PER_S: i64 = 1000;
-/// The latest expiry of a field, unix milliseconds: 46 bits, as on Redis.
+/// The latest expiry of a field, unix milliseconds, that clients may give: 46 bits, as on Redis. One
+/// that has come with a value may be later.
 const EXPIRY_MS_MAX: i64 = (1 << 46) - 1;
 
 const NO_FIELD: i64 = -2;
@@ -47,13 +48,23 @@ pub(super) fn fields<'a, 'b>(
 
 /// An expiry, unix milliseconds, from a text in `unit` milliseconds after `base`.
 pub(super) fn expiry(text: &[u8], unit: i64, base: u64, command: &str) -> Result<u64, Error> {
+    expiry_up_to(EXPIRY_MS_MAX, text, unit, base, command)
+}
+
+fn expiry_up_to(
+    latest: i64,
+    text: &[u8],
+    unit: i64,
+    base: u64,
+    command: &str,
+) -> Result<u64, Error> {
     let time = parse_i64(text).ok_or(Error::NOT_INTEGER)?;
     if time < 0 {
         return Err(Error::new("ERR invalid expire time, must be >= 0"));
     }
     let at = time.checked_mul(unit);
     let at = at.and_then(|ms| ms.checked_add(base as i64));
-    at.filter(|at| *at <= EXPIRY_MS_MAX)
+    at.filter(|at| *at <= latest)
         .map(|at| at as u64)
         .ok_or_else(|| Error::invalid_expire(command))
 }
@@ -126,7 +137,11 @@ pub(super) struct Outcomes {
 fn expire(ctx: &mut Ctx<'_>, command: &str, unit: i64, base: u64) -> Outcome {
     let args = ctx.args;
     let is_hash = write(ctx)?.is_some();
-    let at = expiry(args[2], unit, base, command)?;
+    let latest = match ctx.shard.replays() {
+        true => i64::MAX,
+        false => EXPIRY_MS_MAX,
+    };
+    let at = expiry_up_to(latest, args[2], unit, base, command)?;
     let (condition, rest) = match Condition::parse(args[3]) {
         Some(condition) => (condition, &args[4..]),
         None => (Condition::Always, &args[3..]),

@@ -1,6 +1,7 @@
 //! XADD, XTRIM, XSETID.
 
 use super::access::{change, count, store, tell};
+use super::effect::counter;
 use super::{ids, reply};
 use crate::command::context::Ctx;
 use crate::command::error::{Error, Outcome};
@@ -288,7 +289,7 @@ pub(super) fn xsetid(ctx: &mut Ctx<'_>) -> Outcome {
             return Err(Error::SYNTAX);
         };
         if option.eq_ignore_ascii_case(b"entriesadded") {
-            let number = parse_i64(value).ok_or(Error::NOT_INTEGER)?;
+            let number = counter(ctx.shard, value).ok_or(Error::NOT_INTEGER)?;
             let number = u64::try_from(number)
                 .map_err(|_| Error::new("ERR entries_added must be positive"))?;
             added = Some(number);
@@ -305,6 +306,7 @@ pub(super) fn xsetid(ctx: &mut Ctx<'_>) -> Outcome {
         }
         rest = after;
     }
+    let replays = ctx.shard.replays();
     let set = change(ctx, key, |stream| {
         let log = &mut stream.log;
         if !log.is_empty() && id < log.last_entry_id() {
@@ -312,7 +314,7 @@ pub(super) fn xsetid(ctx: &mut Ctx<'_>) -> Outcome {
                 "ERR The ID specified in XSETID is smaller than the target stream top item",
             );
         }
-        if !log.is_empty() && added.is_some_and(|added| added < log.len()) {
+        if !log.is_empty() && added.is_some_and(|added| added < log.len()) && !replays {
             return Err(
                 "ERR The entries_added specified in XSETID is smaller than the target stream length",
             );

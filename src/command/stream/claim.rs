@@ -1,7 +1,7 @@
 //! XCLAIM and XAUTOCLAIM: pending entries change their owner.
 
 use super::access::{edit, read};
-use super::effect::Delivery;
+use super::effect::{Delivery, counter};
 use super::pending::no_group;
 use super::{ids, reply};
 use crate::command::context::Ctx;
@@ -9,6 +9,7 @@ use crate::command::error::{Error, Outcome};
 use crate::keyspace::Kind;
 use crate::resp::encode::Reply;
 use crate::resp::number::parse_i64;
+use crate::shard::Shard;
 use crate::shard::access::EventClass;
 use crate::types::stream::{ConsumerId, Entry, Group, Log, Pending, StreamId};
 use smallvec::SmallVec;
@@ -29,7 +30,8 @@ struct Options {
 }
 
 impl Options {
-    fn parse(mut rest: &[&[u8]], now_ms: i64) -> Result<Self, Error> {
+    fn parse(shard: &Shard, mut rest: &[&[u8]], now_ms: i64) -> Result<Self, Error> {
+        const BAD_COUNT: Error = Error::fixed("ERR Invalid RETRYCOUNT option argument for XCLAIM");
         let mut options = Self::default();
         while let [option, after @ ..] = rest {
             let is = |name: &str| option.eq_ignore_ascii_case(name.as_bytes());
@@ -53,7 +55,7 @@ impl Options {
                     after
                 }
                 [count, after @ ..] if is("retrycount") => {
-                    let count = number(count, "ERR Invalid RETRYCOUNT option argument for XCLAIM")?;
+                    let count = counter(shard, count).ok_or(BAD_COUNT)?;
                     options.deliveries = u64::try_from(count).ok();
                     after
                 }
@@ -70,8 +72,10 @@ impl Options {
                 }
             };
         }
-        // A time that cannot be is taken for now.
-        options.delivered_ms = options.delivered_ms.filter(|ms| (0..=now_ms).contains(ms));
+        // A time that cannot be is taken for now; that of a value from elsewhere is what it is.
+        let latest_ms = if shard.replays() { i64::MAX } else { now_ms };
+        let possible = 0..=latest_ms;
+        options.delivered_ms = options.delivered_ms.filter(|ms| possible.contains(ms));
         Ok(options)
     }
 }
@@ -105,7 +109,7 @@ pub(super) fn xclaim(ctx: &mut Ctx<'_>) -> Outcome {
         .iter()
         .map_while(|text| ids::strict(text, 0).ok())
         .collect();
-    let options = Options::parse(&args[5 + ids.len()..], now_ms as i64)?;
+    let options = Options::parse(ctx.shard, &args[5 + ids.len()..], now_ms as i64)?;
     let delivered_ms = options.delivered_ms.map_or(now_ms, |ms| ms as u64);
     let replays = ctx.shard.replays();
     run(ctx, |reply, log, group, delivery| {

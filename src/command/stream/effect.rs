@@ -2,10 +2,22 @@
 //! and how far the group is.
 
 use crate::keyspace::Pos;
+use crate::resp::number::parse_i64;
 use crate::shard::Shard;
 use crate::shard::effects::value::{begin_claim, end_claim, push_entries_read, push_id};
 use crate::types::stream::{Group, Pending, StreamId};
 use smallvec::SmallVec;
+
+/// A counter. Clients give `i64`; one that has grown beyond, or has come with a value, is told by an
+/// effect.
+pub(super) fn counter(shard: &Shard, text: &[u8]) -> Option<i128> {
+    let told = || std::str::from_utf8(text).ok()?.parse::<u64>().ok();
+    match parse_i64(text) {
+        Some(number) => Some(number.into()),
+        None if shard.replays() => told().map(i128::from),
+        None => None,
+    }
+}
 
 /// What a command has done to a group on behalf of a consumer. Filled only where somebody listens.
 #[derive(Default)]

@@ -1,11 +1,11 @@
 //! XGROUP.
 
 use super::access::{change, look, store, tell};
+use super::effect::counter;
 use super::ids;
 use crate::command::context::Ctx;
 use crate::command::error::{Error, Outcome};
 use crate::command::help;
-use crate::resp::number::parse_i64;
 use crate::types::stream::{Group, Stream, StreamId};
 
 const HELP: &[&str] = &[
@@ -49,7 +49,7 @@ impl Options {
                     after
                 }
                 [read, after @ ..] if option.eq_ignore_ascii_case(b"entriesread") => {
-                    let read = parse_i64(read).ok_or(Error::NOT_INTEGER)?;
+                    let read = counter(ctx.shard, read).ok_or(Error::NOT_INTEGER)?;
                     if read < -1 {
                         return Err(Error::new(
                             "ERR value for ENTRIESREAD must be positive or -1",

@@ -8,6 +8,7 @@
 //! | sorted set | DEL, ZADD |
 //! | hash | DEL, HSET, and HPEXPIREAT for each field that expires |
 //! | stream | DEL, XADD, XSETID, XGROUP CREATE and CREATECONSUMER, XCLAIM |
+//! | stream with entries that XADD cannot add | DEL, RESTORE |
 //!
 //! followed by PEXPIREAT where the key expires. Elements go in groups of [`GROUP`], as in the log
 //! that Redis rewrites.
@@ -15,6 +16,7 @@
 use super::{Payload, Words};
 use crate::command::zset::view::View;
 use crate::keyspace::{EntryRef, Kind};
+use crate::rdb::{Encoder, payload};
 use crate::resp::number::I64_TEXT_MAX;
 use crate::types::hash::HashRef;
 use crate::types::list::List;
@@ -64,7 +66,12 @@ pub(super) fn put(out: &mut Payload, db: u16, entry: &EntryRef<'_>, words: &mut 
                 crate::keyspace::Value::Object(object) => object.as_any().downcast_ref(),
                 _ => None,
             };
-            put_stream(out, db, key, stream.expect("a stream"), words);
+            let stream = stream.expect("a stream");
+            let before = out.bytes.len();
+            if !put_stream(out, db, key, stream, words) {
+                out.bytes.truncate(before);
+                put_restored(out, db, entry);
+            }
         }
     }
     if let Some(at) = entry.expiry() {
@@ -178,8 +185,17 @@ pub(crate) fn push_id(words: &mut Words, id: StreamId) {
     words.push(id.format(&mut [0; StreamId::TEXT_MAX]));
 }
 
+/// A value as DUMP's payload.
+fn put_restored(out: &mut Payload, db: u16, entry: &EntryRef<'_>) {
+    let mut bytes = Vec::new();
+    payload::dump(&mut Encoder::new(false), &entry.value(), &mut bytes);
+    out.put(db, [&b"RESTORE"[..], entry.key(), b"0", &bytes].into_iter());
+}
+
 /// A stream. One without entries has had one for a moment, as a group needs a stream to be made in.
-fn put_stream(out: &mut Payload, db: u16, key: &[u8], stream: &Stream, words: &mut Words) {
+/// False where XADD does not take its entries: of those that have come with a snapshot some may have
+/// no fields, and one may be at 0-0.
+fn put_stream(out: &mut Payload, db: u16, key: &[u8], stream: &Stream, words: &mut Words) -> bool {
     const FIRST: StreamId = StreamId { ms: 0, seq: 1 };
     let log = &stream.log;
     if log.is_empty() {
@@ -191,6 +207,9 @@ fn put_stream(out: &mut Payload, db: u16, key: &[u8], stream: &Stream, words: &m
         out.put(db, [b"XTRIM", key, b"MAXLEN", b"0"].into_iter());
     }
     for entry in log.range(StreamId::MIN, StreamId::MAX, false) {
+        if entry.is_empty() || entry.id == StreamId::MIN {
+            return false;
+        }
         words.clear();
         words.extend(&[b"XADD", key]);
         push_id(words, entry.id);
@@ -211,6 +230,7 @@ fn put_stream(out: &mut Payload, db: u16, key: &[u8], stream: &Stream, words: &m
     for group in stream.groups() {
         put_group(out, db, key, group, words);
     }
+    true
 }
 
 fn put_group(out: &mut Payload, db: u16, key: &[u8], group: &Group, words: &mut Words) {

@@ -50,6 +50,8 @@ impl Group {
             read if log.entries_added() == 0 => read,
             _ => log.entries_up_to(id),
         };
+        // As on Redis, where a counter that has come so far is -1, this is no number.
+        self.entries_read = self.entries_read.filter(|read| *read != u64::MAX);
         self.last_id = id;
     }
 
