@@ -282,12 +282,13 @@ fn a_folder_that_cannot_be_used_is_named() {
 /// Without its first base the server would come back without its dataset.
 /// From when the client is told that the log is on, not only from when its base is being written.
 #[test]
-fn a_first_base_that_has_not_begun_is_waited_for() {
+fn a_first_base_is_waited_for_at_once() {
     for shards in [1, 3] {
         let folder = Scratch::new();
         let server = without(shards, &folder);
         let mut conn = server.connect();
         fill(&mut conn, 0);
+        conn.run_ok("DEBUG POPULATE 200000 key 200"); // to write them takes a while
         let before = digest(&mut conn);
         conn.send_bytes(b"CONFIG SET appendonly yes\r\nSHUTDOWN\r\n");
         assert_eq!(conn.receive(), Value::ok());
