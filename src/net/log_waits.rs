@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use super::blocking::Awaited;
 use super::engine::Engine;
-use super::session::ConnId;
+use super::session::{ConnId, Stall};
 use crate::command::error::Error;
 use crate::log::Lsn;
 use crate::net::batch::RemoteCall;
@@ -97,8 +97,15 @@ impl Engine {
             return;
         }
         let running = self.shard.node.saver.running();
-        if running.is_none_or(|run| !run.delays_save()) {
-            self.resumable.append(&mut self.saves_waiting);
+        if running.is_some_and(|run| run.delays_save()) {
+            return;
+        }
+        for conn in std::mem::take(&mut self.saves_waiting) {
+            // Another connection may have the number of one that is gone.
+            let session = self.session_if(conn);
+            if session.is_some_and(|session| session.stall == Stall::Paused) {
+                self.resumable.push(conn);
+            }
         }
     }
 }

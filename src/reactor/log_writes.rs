@@ -325,7 +325,6 @@ mod tests {
         let segment = prepare(&folder.0, IDENTITY, 0, HEADER).expect("room");
         writes.add(0, segment);
         writer.segment_prepared();
-        // The first flush of a segment writes its head besides.
         writer.append(0, &Kind::Effects, b"first").expect("short");
         let flush = writer.begin(How::Sync, Lsn(0)).expect("due");
         let (flush, result) = carry_out(&mut writes, &mut ring, flush);

@@ -1,7 +1,7 @@
 //! What all shards of the process share. Nothing here is touched on the way of a request.
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use crate::keyspace::SLOTS;
@@ -73,7 +73,8 @@ pub struct Node {
     /// How far an end is that begins with a snapshot: see [`Ending`].
     ending: AtomicU8,
     /// Shards that serve no more, and have said what has changed since.
-    at_end: AtomicUsize,
+    at_end: Mutex<usize>,
+    came_to_end: Condvar,
     /// Whether slots are being moved.
     moving: AtomicBool,
     /// Set when the server is to stop.
@@ -130,7 +131,8 @@ impl Node {
             placement: OnceLock::new(),
             saves_at_end: OnceLock::new(),
             ending: AtomicU8::new(Ending::No as u8),
-            at_end: AtomicUsize::new(0),
+            at_end: Mutex::new(0),
+            came_to_end: Condvar::new(),
             moving: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             calls,
@@ -161,17 +163,15 @@ impl Node {
     /// A shard serves no more and has [reported](Self::report_changes) its changes: waits for all others;
     /// whether they have come.
     pub fn meet_at_end(&self) -> bool {
-        const LOOK: Duration = Duration::from_millis(1);
         /// They end at about the same time, but for one that has lost its ring.
-        const LOOKS: usize = 5000;
-        self.at_end.fetch_add(1, Ordering::SeqCst);
-        (0..LOOKS).any(|_| {
-            let all = self.at_end.load(Ordering::SeqCst) == self.shards;
-            if !all {
-                std::thread::sleep(LOOK);
-            }
-            all
-        })
+        const PATIENCE: Duration = Duration::from_secs(5);
+        let mut here = self.at_end.lock().unwrap_or_else(PoisonError::into_inner);
+        *here += 1;
+        self.came_to_end.notify_all();
+        let missing = |here: &mut usize| *here < self.shards;
+        let waited = self.came_to_end.wait_timeout_while(here, PATIENCE, missing);
+        let (here, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        *here == self.shards
     }
 
     /// Whether an end begins with a snapshot; `asked`: what SHUTDOWN says of that.

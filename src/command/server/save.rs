@@ -69,7 +69,8 @@ const REWRITING: Error = Error::fixed(
 );
 const NOT_IN_PROGRESS: Error =
     Error::fixed("ERR Background saving is currently not in progress or scheduled");
-const SLOTS_MOVE: Error = Error::fixed("ERR Slots are being moved: try again when they have");
+pub(super) const SLOTS_MOVE: Error =
+    Error::fixed("ERR Slots are being moved: try again when they have");
 /// To whoever runs SAVE, not to its client: it is to be tried again when no snapshot is in its way.
 pub const LATER: Error = Error::fixed("ERR Another snapshot is being taken");
 /// Redis says no more; the log says why.

@@ -103,8 +103,8 @@ fn begin_save(ctx: &mut HomeCtx<'_>) -> Outcome {
     node.saver.cancel();
     node.saver.cancel_base();
     let begun = save::begin_save(ctx);
-    if begun == Err(save::LATER) {
-        return begun; // a signal's stays wanted
+    if begun == Err(save::LATER) || own && begun == Err(save::SLOTS_MOVE) {
+        return Err(save::LATER); // a signal's stays wanted
     }
     begun.map_err(|_| not_saved(&node, own))?;
     if own {
